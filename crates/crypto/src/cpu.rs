@@ -1,0 +1,106 @@
+//! What the processor can do that Rust has no safe name for: fetch a cache line early, count cycles.
+//!
+//! This is the only module of the crate with unsafe code. Elsewhere than on x86-64 prefetching
+//! does nothing and the cycle counter stands still.
+
+#![allow(unsafe_code)]
+
+use std::fmt;
+
+/// Bytes in a cache line.
+const LINE_LEN: usize = 64;
+
+/// Lines fetched of one value: more would crowd out what was fetched before.
+const PREFETCH_LINES_MAX: usize = 12;
+
+/// Asks for the cache lines of `value` to be brought near. Never blocks, never faults.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let start = std::ptr::from_ref(value).cast::<i8>();
+        let mut offset = 0;
+        while offset < size_of::<T>() && offset < PREFETCH_LINES_MAX * LINE_LEN {
+            // SAFETY: PREFETCHT0 is a hint that reads nothing into the program and faults on no
+            // address; SSE, which it belongs to, is part of every x86-64 processor.
+            // `wrapping_add` makes no claim about the address either.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) };
+            offset += LINE_LEN;
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// The processor's cycle counter: for measuring how long a burst took, not for telling the time.
+#[inline(always)]
+#[must_use]
+pub fn cycles() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: RDTSC has no operands and touches no memory; every x86-64 processor has it, and
+    // Linux leaves it open to user space unless a process forbids it to itself (PR_SET_TSC).
+    unsafe {
+        std::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    0
+}
+
+/// What this processor has that the ciphers can use. [`fmt::Display`] names what is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// AES rounds as instructions (AES-NI).
+    pub aes: bool,
+    /// Carry-less multiplication, for GHASH.
+    pub pclmulqdq: bool,
+    /// SHA-1 and SHA-256 rounds as instructions.
+    pub sha: bool,
+    /// AES on wide registers.
+    pub vaes: bool,
+    /// Carry-less multiplication on wide registers.
+    pub vpclmulqdq: bool,
+    /// 512-bit registers with byte masks (AVX-512 F, BW and VL).
+    pub avx512: bool,
+}
+
+/// Asks the processor.
+#[must_use]
+pub fn features() -> Features {
+    #[cfg(target_arch = "x86_64")]
+    return Features {
+        aes: is_x86_feature_detected!("aes"),
+        pclmulqdq: is_x86_feature_detected!("pclmulqdq"),
+        sha: is_x86_feature_detected!("sha"),
+        vaes: is_x86_feature_detected!("vaes"),
+        vpclmulqdq: is_x86_feature_detected!("vpclmulqdq"),
+        avx512: is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl"),
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    Features::default()
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (self.aes, "aes"),
+            (self.pclmulqdq, "pclmulqdq"),
+            (self.sha, "sha"),
+            (self.vaes, "vaes"),
+            (self.vpclmulqdq, "vpclmulqdq"),
+            (self.avx512, "avx512"),
+        ];
+        let present: Vec<_> = names
+            .iter()
+            .filter(|(has, _)| *has)
+            .map(|(_, name)| *name)
+            .collect();
+        if present.is_empty() {
+            f.write_str("none")
+        } else {
+            f.write_str(&present.join(" "))
+        }
+    }
+}

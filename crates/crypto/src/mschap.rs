@@ -1,0 +1,158 @@
+//! MS-CHAPv2 (RFC 2759 §8), by the RFC's own names.
+//!
+//! Everything starts from the NT hash of the password, so that a gateway may store the hash and
+//! need not know the password.
+
+use std::fmt;
+
+use des::Des;
+use des::cipher::{BlockCipherEncrypt, KeyInit};
+use md4::{Digest as _, Md4};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::ct_eq;
+use crate::hash::Hash;
+
+/// MD4 of the password in UTF-16: as good as the password itself, and treated like it.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct NtHash([u8; 16]);
+
+impl NtHash {
+    /// Takes over a hash that was computed elsewhere.
+    #[must_use]
+    pub fn new(hash: [u8; 16]) -> Self {
+        Self(hash)
+    }
+
+    /// Reads the 32 hexadecimal digits in which configurations write it.
+    #[must_use]
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        Some(Self(u128::from_str_radix(digits, 16).ok()?.to_be_bytes()))
+    }
+
+    /// The bytes, for the algorithm that needs them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// RFC 2759 §8.4, `HashNtPasswordHash`: the hash of the hash.
+    fn hashed(&self) -> Zeroizing<[u8; 16]> {
+        Zeroizing::new(Md4::digest(self.0).into())
+    }
+}
+
+impl PartialEq for NtHash {
+    fn eq(&self, other: &Self) -> bool {
+        ct_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for NtHash {}
+
+impl fmt::Debug for NtHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NtHash(…)")
+    }
+}
+
+/// RFC 2759 §8.3, `NtPasswordHash`.
+#[must_use]
+pub fn nt_password_hash(password: &str) -> NtHash {
+    let mut md4 = Md4::new();
+    for unit in password.encode_utf16() {
+        md4.update(unit.to_le_bytes());
+    }
+    NtHash(md4.finalize().into())
+}
+
+/// RFC 2759 §8.2, `ChallengeHash`: what both challenges and the user name boil down to.
+#[must_use]
+pub fn challenge_hash(
+    peer_challenge: &[u8; 16],
+    authenticator_challenge: &[u8; 16],
+    user_name: impl AsRef<[u8]>,
+) -> [u8; 8] {
+    let user_name = without_domain(user_name.as_ref());
+    let digest = Hash::Sha1.digest(&[peer_challenge, authenticator_challenge, user_name]);
+    let mut challenge = [0; 8];
+    challenge.copy_from_slice(&digest[..8]);
+    challenge
+}
+
+/// RFC 2759 §8.1, `GenerateNTResponse`.
+#[must_use]
+pub fn nt_response(
+    authenticator_challenge: &[u8; 16],
+    peer_challenge: &[u8; 16],
+    user_name: impl AsRef<[u8]>,
+    password_hash: &NtHash,
+) -> [u8; 24] {
+    let challenge = challenge_hash(peer_challenge, authenticator_challenge, user_name);
+    challenge_response(&challenge, password_hash)
+}
+
+/// RFC 2759 §8.7, `GenerateAuthenticatorResponse`: `S=` and 40 upper-case hexadecimal digits, by
+/// which the authenticator proves that it knows the password too.
+#[must_use]
+pub fn authenticator_response(
+    password_hash: &NtHash,
+    nt_response: &[u8; 24],
+    peer_challenge: &[u8; 16],
+    authenticator_challenge: &[u8; 16],
+    user_name: impl AsRef<[u8]>,
+) -> String {
+    const MAGIC_1: &[u8; 39] = b"Magic server to client signing constant";
+    const MAGIC_2: &[u8; 41] = b"Pad to make it do more than one iteration";
+
+    let password_hash_hash = password_hash.hashed();
+    let inner = Hash::Sha1.digest(&[&password_hash_hash[..], nt_response, MAGIC_1]);
+    let challenge = challenge_hash(peer_challenge, authenticator_challenge, user_name);
+    let proof = Hash::Sha1.digest(&[&inner, &challenge, MAGIC_2]);
+
+    let mut text = String::with_capacity(42);
+    text.push_str("S=");
+    for byte in proof.iter() {
+        text.push_str(&format!("{byte:02X}"));
+    }
+    text
+}
+
+/// RFC 2759 §8.2: the user name is hashed without the domain in front of it.
+fn without_domain(user_name: &[u8]) -> &[u8] {
+    user_name
+        .rsplit(|&byte| byte == b'\\')
+        .next()
+        .unwrap_or(user_name)
+}
+
+/// RFC 2759 §8.5, `ChallengeResponse`: the challenge under three DES keys cut from the hash,
+/// the third of which has but 16 bits of it.
+fn challenge_response(challenge: &[u8; 8], password_hash: &NtHash) -> [u8; 24] {
+    let mut padded = Zeroizing::new([0; 21]);
+    padded[..16].copy_from_slice(password_hash.expose());
+
+    let mut response = [0; 24];
+    for (key, block) in padded.chunks_exact(7).zip(response.chunks_exact_mut(8)) {
+        block.copy_from_slice(&des_encrypt(challenge, key));
+    }
+    response
+}
+
+/// RFC 2759 §8.6, `DesEncrypt`: one block under 56 key bits.
+fn des_encrypt(clear: &[u8; 8], key: &[u8]) -> [u8; 8] {
+    // The RFC's note on DES keys: seven bits go into each octet, whose low bit is parity and ignored.
+    let bits = key
+        .iter()
+        .fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
+    let mut spread = Zeroizing::new([0_u8; 8]);
+    for (i, octet) in spread.iter_mut().enumerate() {
+        *octet = ((bits >> (49 - 7 * i)) as u8) << 1;
+    }
+    let mut block = (*clear).into();
+    Des::new(&(*spread).into()).encrypt_block(&mut block);
+    block.into()
+}
