@@ -1,1 +1,5 @@
-//! dataplane
+//! The fast path.
+
+pub mod change;
+pub mod id;
+pub mod port;

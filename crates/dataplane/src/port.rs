@@ -1,0 +1,94 @@
+//! What the line needs from the outside: ports, and the memory that frames rest in.
+//!
+//! A port strips everything outside the canonical frame and writes it again, so that AF_XDP,
+//! sockets and memory look the same to the rooms:
+//!
+//! | from the tunnel side | the window starts at | meta line |
+//! |---|---|---|
+//! | ESP, raw or in UDP | the SPI | [`Kind::Esp`], [`Kind::EspInUdp`], both endpoints |
+//! | IKE | the initiator cookie | [`Kind::Ike`], both endpoints |
+//! | L2TP | the flags word | [`Kind::L2tp`], both endpoints |
+//! | from the network | the IP header | [`Kind::Ip`] |
+
+use packet::{Chunk, Endpoint, Frame};
+
+use crate::change::{AdjacencyId, Kind};
+
+/// A frame and its meta line.
+#[derive(Debug)]
+pub struct Packet<C> {
+    /// The window.
+    pub frame: Frame<C>,
+    /// What was, or will be, outside it.
+    pub meta: Meta,
+}
+
+/// What is outside the window: filled in by the port on receipt, by the line before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// What the window starts at.
+    pub kind: Kind,
+    /// Our outer endpoint (tunnel side).
+    pub local: Endpoint,
+    /// The peer's outer endpoint (tunnel side).
+    pub remote: Endpoint,
+    /// The port it came by, or leaves by when `next_hop` says nothing.
+    pub port: u8,
+    /// Routing instance.
+    pub vrf: u16,
+    /// The next hop it leaves to; `None` lets the port look up the outer destination.
+    pub next_hop: Option<AdjacencyId>,
+    /// DSCP and ECN of the outermost IP header.
+    pub dscp_ecn: u8,
+    /// Whether a non-zero UDP checksum was wrong. A field equal to the bare pseudo-header sum
+    /// counts as unset. Ports look at it for IKE and L2TP only, and the line decides.
+    pub bad_checksum: bool,
+    /// Moves made so far; more than four is a discard.
+    pub moves: u8,
+}
+
+/// The free chunks of one worker. Chunks are conserved: what a port takes comes back.
+pub trait Pool<C> {
+    /// A free chunk, if there is one.
+    fn take(&mut self) -> Option<C>;
+    /// Puts a chunk back.
+    fn put(&mut self, chunk: C);
+}
+
+/// One queue of an interface, of a socket set, or of a memory ring, as one worker uses it.
+pub trait Port {
+    /// The packet memory it works on.
+    type Chunk: Chunk;
+
+    /// Adds at most `max` received frames to `burst`, in order of arrival, and returns how many.
+    /// Chunks for later receipts come from `pool`, spent ones go back to it.
+    fn receive(
+        &mut self,
+        pool: &mut dyn Pool<Self::Chunk>,
+        burst: &mut Vec<Packet<Self::Chunk>>,
+        max: usize,
+    ) -> usize;
+
+    /// Queues a frame. A full queue, or a frame that does not fit, gives it back with the reason.
+    fn send(&mut self, packet: Packet<Self::Chunk>)
+    -> Result<(), (Packet<Self::Chunk>, SendError)>;
+
+    /// Pushes what is queued out and collects what has left.
+    fn flush(&mut self, pool: &mut dyn Pool<Self::Chunk>);
+
+    /// Frames accepted by [`Port::send`] whose chunks have not come back yet.
+    fn in_flight(&self) -> usize;
+}
+
+/// Why a port did not take a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The transmit queue is full.
+    Full,
+    /// Longer than the interface's MTU.
+    TooLong,
+    /// No headroom for the outer headers.
+    NoRoom,
+    /// The outer destination has no resolved next hop.
+    Unresolved,
+}
