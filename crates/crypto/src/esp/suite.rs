@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::HEADER_LEN;
 use crate::Secret;
+use crate::cipher::Algorithm;
 
 /// How a suite that does not authenticate by itself is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,6 +127,32 @@ impl Suite {
     #[must_use]
     pub const fn keymat_len(self) -> usize {
         self.encryption_key_len() + self.salt_len() + self.integrity_key_len()
+    }
+
+    /// The parts of a suite that is CBC and an HMAC; `None` for the one that is neither.
+    pub(super) const fn cbc_and_hmac(self) -> Option<(Algorithm, Integrity)> {
+        match self {
+            Self::AesGcm16 { .. } => None,
+            Self::AesCbc {
+                key_bits: 128,
+                integrity,
+            } => Some((Algorithm::Aes128Cbc, integrity)),
+            Self::AesCbc {
+                key_bits: 192,
+                integrity,
+            } => Some((Algorithm::Aes192Cbc, integrity)),
+            Self::AesCbc { integrity, .. } => Some((Algorithm::Aes256Cbc, integrity)),
+            Self::TripleDesCbc { integrity } => Some((Algorithm::TripleDesCbc, integrity)),
+        }
+    }
+
+    /// Whether a packet of this length, header to ICV, can be the suite's.
+    #[inline]
+    #[must_use]
+    pub const fn is_packet_len(self, len: usize) -> bool {
+        let around = HEADER_LEN + self.iv_len() + self.icv_len();
+        // RFC 4303 §2.4: at least one block, which holds pad length and next header.
+        len > around && (len - around).is_multiple_of(self.block_len())
     }
 
     const fn encryption_key_len(self) -> usize {
