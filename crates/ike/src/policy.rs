@@ -1,0 +1,291 @@
+//! What an operator decides: algorithms, keys, lifetimes, patience and limits.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crypto::Secret;
+use crypto::cipher::Algorithm;
+use crypto::dh::Group;
+use crypto::esp::{Integrity, Suite};
+use crypto::hash::Hash;
+use ipnet::IpNet;
+
+use crate::payload::identification::Identity;
+
+/// The most pre-shared keys tried on one message 5: each costs a key derivation and a decryption.
+pub const PSK_TRIALS_MAX: usize = 16;
+
+/// Everything that is set for the peers of one listener.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Phase 1 suites: offered in this order, accepted in this order of preference.
+    pub phase1: Vec<Phase1Proposal>,
+    /// ESP suites: offered in this order, accepted in this order of preference.
+    pub phase2: Vec<Phase2Proposal>,
+    /// Groups accepted for perfect forward secrecy in quick mode.
+    pub pfs_groups: Vec<Group>,
+    /// As initiator: the group to offer for perfect forward secrecy, if any.
+    pub pfs: Option<Group>,
+    /// As responder: refuse a quick mode without key exchange.
+    pub pfs_required: bool,
+    /// Pre-shared keys, chosen by the peer's address.
+    pub psks: Vec<Psk>,
+    /// Who we say we are; our address if `None`.
+    pub identity: Option<Identity>,
+    /// Longest life of an ISAKMP SA.
+    pub phase1_lifetime: Duration,
+    /// Longest life of an IPsec SA pair.
+    pub phase2_lifetime: Duration,
+    /// Most kilobytes over an IPsec SA pair.
+    pub phase2_kilobytes: Option<u32>,
+    /// Renew IPsec SA pairs, and ask for a renewal of the ISAKMP SA, before they expire.
+    pub rekey: bool,
+    /// How long the old IPsec SA pair stays after its successor is up, when we renewed it.
+    pub overlap: Duration,
+    /// Extended sequence numbers are taken when offered.
+    pub accept_esn: bool,
+    /// Dead peer detection; `None` still answers the peer's queries.
+    pub dpd: Option<Dpd>,
+    /// NAT traversal.
+    pub natt: Natt,
+    /// Interval of keepalives when we are behind a NAT.
+    pub nat_keepalive: Duration,
+    /// When to send a request again: the wait after each sending. The last wait ends the exchange.
+    pub ladder: Vec<Duration>,
+    /// How long main mode may take in all.
+    pub setup_limit: Duration,
+    /// The most IPsec SA pairs of one peer.
+    pub max_children: usize,
+    /// The most quick modes under way with one peer.
+    pub max_exchanges: usize,
+    /// As initiator: say INITIAL-CONTACT in message 5.
+    pub initial_contact: bool,
+    /// Our port of the protected traffic (UDP); as responder the only one that quick mode IDs may
+    /// name for us.
+    pub port: u16,
+    /// As initiator of a quick mode: our own port of the protected traffic; 0 is any.
+    pub client_port: u16,
+}
+
+/// One combination for phase 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase1Proposal {
+    /// Encrypts from message 5 on.
+    pub cipher: Algorithm,
+    /// Hash and, as HMAC, PRF.
+    pub hash: Hash,
+    /// Diffie-Hellman group.
+    pub group: Group,
+}
+
+impl fmt::Display for Phase1Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cipher = match self.cipher {
+            Algorithm::Aes128Cbc => "AES128",
+            Algorithm::Aes192Cbc => "AES192",
+            Algorithm::Aes256Cbc => "AES256",
+            Algorithm::TripleDesCbc => "3DES",
+        };
+        let hash = match self.hash {
+            Hash::Md5 => "MD5",
+            Hash::Sha1 => "SHA1",
+            Hash::Sha256 => "SHA256",
+            Hash::Sha384 => "SHA384",
+            Hash::Sha512 => "SHA512",
+        };
+        write!(
+            f,
+            "{cipher}/{hash}/{}",
+            crate::proposal::phase1::group_name(self.group)
+        )
+    }
+}
+
+/// One suite for phase 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase2Proposal {
+    /// The ESP algorithms.
+    pub suite: Suite,
+}
+
+/// A pre-shared key and whose it is.
+#[derive(Clone)]
+pub struct Psk {
+    /// Addresses of the peers that may use it; `None` is any.
+    pub peer: Option<IpNet>,
+    /// The identity that the peer has to show; `None` is any.
+    pub identity: Option<Identity>,
+    /// The key.
+    pub key: Secret,
+}
+
+// 3193-25: the key is never printed; `Secret` prints nothing of itself either.
+impl fmt::Debug for Psk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Psk")
+            .field("peer", &self.peer)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Dead peer detection (RFC 3706).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dpd {
+    /// Silence after which the peer is asked.
+    pub interval: Duration,
+    /// Wait for an answer before asking again.
+    pub retry: Duration,
+    /// Unanswered queries after which the peer is dead.
+    pub tries: u32,
+}
+
+/// NAT traversal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Natt {
+    /// Not offered and not accepted.
+    Off,
+    /// Used when there is a NAT.
+    Detect,
+    /// Used always: our NAT-D hash is false on purpose, so that the peer finds a NAT.
+    Force,
+}
+
+impl Policy {
+    /// AES with SHA1 or SHA2 and groups 14, 15, 16, 19, 20: what stock clients of today offer.
+    #[must_use]
+    pub fn modern() -> Self {
+        Self::with(
+            &[
+                Group::Ecp256,
+                Group::Ecp384,
+                Group::Modp2048,
+                Group::Modp3072,
+                Group::Modp4096,
+            ],
+            &[Hash::Sha256, Hash::Sha384, Hash::Sha512, Hash::Sha1],
+            &[
+                Integrity::HmacSha256_128,
+                Integrity::HmacSha384_192,
+                Integrity::HmacSha512_256,
+                Integrity::HmacSha1_96,
+            ],
+        )
+    }
+
+    /// `modern`, and after it 3DES and groups 5 and 2.
+    #[must_use]
+    pub fn compat() -> Self {
+        let mut policy = Self::modern();
+        let sha = [Hash::Sha256, Hash::Sha384, Hash::Sha512, Hash::Sha1];
+        let groups = std::mem::take(&mut policy.pfs_groups);
+        policy
+            .phase1
+            .extend(phase1(&[Group::Modp1536, Group::Modp1024], &AES, &sha));
+        let groups = [&groups[..], &[Group::Modp1536, Group::Modp1024]].concat();
+        policy
+            .phase1
+            .extend(phase1(&groups, &[Algorithm::TripleDesCbc], &sha));
+        policy.phase2.push(Phase2Proposal {
+            suite: Suite::TripleDesCbc {
+                integrity: Integrity::HmacSha1_96,
+            },
+        });
+        policy.pfs_groups = groups;
+        policy
+    }
+
+    /// `modern` without SHA1.
+    #[must_use]
+    pub fn strict() -> Self {
+        let mut policy = Self::modern();
+        policy.phase1.retain(|proposal| proposal.hash != Hash::Sha1);
+        policy
+            .phase2
+            .retain(|proposal| proposal.suite.integrity() != Some(Integrity::HmacSha1_96));
+        policy
+    }
+
+    fn with(groups: &[Group], hashes: &[Hash], integrities: &[Integrity]) -> Self {
+        Self {
+            phase1: phase1(groups, &AES, hashes),
+            phase2: phase2(integrities),
+            pfs_groups: groups.to_vec(),
+            pfs: None,
+            pfs_required: false,
+            psks: Vec::new(),
+            identity: None,
+            phase1_lifetime: Duration::from_secs(8 * 3600),
+            phase2_lifetime: Duration::from_secs(3600),
+            phase2_kilobytes: None,
+            rekey: true,
+            overlap: Duration::from_secs(5),
+            accept_esn: false,
+            dpd: Some(Dpd {
+                interval: Duration::from_secs(30),
+                retry: Duration::from_secs(5),
+                tries: 5,
+            }),
+            natt: Natt::Detect,
+            nat_keepalive: Duration::from_secs(20),
+            ladder: [1, 2, 4, 8, 16].map(Duration::from_secs).to_vec(),
+            setup_limit: Duration::from_secs(30),
+            max_children: 32,
+            max_exchanges: 8,
+            initial_contact: false,
+            port: 1701,
+            client_port: 1701,
+        }
+    }
+
+    /// The keys that a peer at this address may have, the most specific first.
+    pub(crate) fn psks_for(&self, address: IpAddr) -> Vec<&Psk> {
+        let mut psks: Vec<&Psk> = self
+            .psks
+            .iter()
+            .filter(|psk| psk.peer.is_none_or(|net| net.contains(&address)))
+            .collect();
+        psks.sort_by_key(|psk| std::cmp::Reverse(psk.peer.map_or(0, |net| 1 + net.prefix_len())));
+        psks.truncate(PSK_TRIALS_MAX);
+        psks
+    }
+}
+
+const AES: [Algorithm; 3] = [
+    Algorithm::Aes256Cbc,
+    Algorithm::Aes128Cbc,
+    Algorithm::Aes192Cbc,
+];
+
+/// Groups count most: they cost the most and last the longest.
+fn phase1(groups: &[Group], ciphers: &[Algorithm], hashes: &[Hash]) -> Vec<Phase1Proposal> {
+    let mut list = Vec::new();
+    for &group in groups {
+        for &cipher in ciphers {
+            for &hash in hashes {
+                list.push(Phase1Proposal {
+                    cipher,
+                    hash,
+                    group,
+                });
+            }
+        }
+    }
+    list
+}
+
+fn phase2(integrities: &[Integrity]) -> Vec<Phase2Proposal> {
+    const KEY_BITS: [u16; 3] = [256, 128, 192];
+    let gcm = KEY_BITS.map(|key_bits| Suite::AesGcm16 { key_bits });
+    let cbc = integrities.iter().flat_map(|&integrity| {
+        KEY_BITS.map(move |key_bits| Suite::AesCbc {
+            key_bits,
+            integrity,
+        })
+    });
+    gcm.into_iter()
+        .chain(cbc)
+        .map(|suite| Phase2Proposal { suite })
+        .collect()
+}

@@ -1,0 +1,5 @@
+//! IKEv1 (RFC 2409): one ISAKMP SA as a machine.
+
+mod sa;
+
+pub use sa::{LiveChildren, Sa};
