@@ -203,7 +203,7 @@ impl Policy {
         policy.phase1.retain(|proposal| proposal.hash != Hash::Sha1);
         policy
             .phase2
-            .retain(|proposal| proposal.suite.integrity() != Some(Integrity::HmacSha1_96));
+            .retain(|proposal| integrity(proposal.suite) != Some(Integrity::HmacSha1_96));
         policy
     }
 
@@ -288,4 +288,12 @@ fn phase2(integrities: &[Integrity]) -> Vec<Phase2Proposal> {
         .chain(cbc)
         .map(|suite| Phase2Proposal { suite })
         .collect()
+}
+
+/// The HMAC of a suite that has one.
+pub(crate) fn integrity(suite: Suite) -> Option<Integrity> {
+    match suite {
+        Suite::AesGcm16 { .. } => None,
+        Suite::AesCbc { integrity, .. } | Suite::TripleDesCbc { integrity } => Some(integrity),
+    }
 }
