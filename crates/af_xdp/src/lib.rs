@@ -1,1 +1,40 @@
-//! AF_XDP
+//! AF_XDP on `libc` alone: packet memory, rings, sockets, and the eBPF classifier that feeds them.
+//!
+//! ```text
+//!                     fill ring                         receive ring
+//!   pool ──Chunk──► Socket::fill ──► kernel, driver ──► Socket::receive ──Chunk──► worker
+//!    ▲                                    ▲                                          │
+//!    │                                    │ classifier (eBPF): tunnel and pool       ▼
+//!    └─Chunk── Socket::complete ◄── kernel, driver ◄── Socket::transmit ◄──Chunk── worker
+//!                completion ring                        transmit ring
+//! ```
+//!
+//! An [`Area`] is one piece of memory cut into chunks, and it gives each [`Chunk`] out exactly once.
+//! Whoever holds the value owns the bytes; while the kernel has them there is no value. So callers
+//! need no `unsafe`, and a chunk can be in one place only.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`area`] | packet memory and its chunks |
+//! | [`socket`] | one queue of one interface: bind, fill, receive, transmit, complete |
+//! | [`bpf`] | eBPF: assembler, maps, programs, links |
+//! | [`classifier`] | the XDP program: what goes to the workers, what stays with the host |
+//! | [`interface`] | what an interface is and can do |
+//! | [`tun`] | multi-queue TUN devices |
+//! | [`probe`] | what this process may do here |
+//! | `syscall`, `ring` | the system calls and the shared rings; with `area` the only `unsafe` code |
+
+pub mod area;
+pub mod bpf;
+pub mod classifier;
+pub mod interface;
+pub mod probe;
+pub mod socket;
+pub mod tun;
+
+mod if_xdp;
+mod ring;
+mod syscall;
+
+pub use area::{Area, AreaSettings, Chunk, HugePages, Pages};
+pub use socket::{BindError, Mode, Socket, SocketSettings, Statistics};
