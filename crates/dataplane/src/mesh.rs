@@ -1,0 +1,128 @@
+//! All rings of a gateway, made in one call.
+//!
+//! ```text
+//!              ┌── changes, numbered ──►┐                     ┌── parcels, shards ──►┐
+//!   slow path ─┤                        ├─ worker 0 ──────────┤                      ├─ worker 1
+//!              └◄─ events, 3 × punts ───┘                     └◄─ parcels, shards ───┘
+//!                                                └── depot: parcels of free chunks ──┘
+//! ```
+
+use std::sync::Arc;
+
+use packet::Chunk;
+
+use crate::batch::Traveller;
+use crate::change::{Class, Event, Punt, ToWorker};
+use crate::depot::Depot;
+use crate::id::WorkerId;
+use crate::ring::{Bell, Receiver, Sender, ring};
+use crate::shard::Shard;
+
+/// Frames in a hand-over parcel.
+pub const PARCEL_FRAMES: usize = 32;
+
+/// How many each ring holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Changes and injects on their way to a worker.
+    pub changes: usize,
+    /// Events on their way to the slow path.
+    pub events: usize,
+    /// Punts on their way to the slow path, in each of the three classes.
+    pub punts: [usize; 3],
+    /// Parcels on their way from one worker to another.
+    pub parcels: usize,
+    /// Parcels of free chunks in the depot.
+    pub depot: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            changes: 4096,
+            events: 4096,
+            punts: [4096, 2048, 512],
+            parcels: 64,
+            depot: 256,
+        }
+    }
+}
+
+/// A worker's ends of the rings.
+#[derive(Debug)]
+pub struct WorkerEnd<C> {
+    /// Whose ends.
+    pub id: WorkerId,
+    /// Wakes this worker.
+    pub bell: Arc<Bell>,
+    pub(crate) changes: Receiver<ToWorker>,
+    pub(crate) events: Sender<Event>,
+    pub(crate) punts: [Sender<Punt>; 3],
+    pub(crate) neighbours: Vec<Neighbour<C>>,
+    pub(crate) shards: Receiver<Box<Shard>>,
+    pub(crate) depot: Depot<C>,
+}
+
+/// What one worker has of another (or, unused, of itself).
+#[derive(Debug)]
+pub(crate) struct Neighbour<C> {
+    pub(crate) parcels_out: Sender<Parcel<C>>,
+    pub(crate) parcels_in: Receiver<Parcel<C>>,
+    /// Emptied parcels on their way back to who filled them.
+    pub(crate) empties_out: Sender<Parcel<C>>,
+    pub(crate) empties_in: Receiver<Parcel<C>>,
+    pub(crate) shards: Sender<Box<Shard>>,
+}
+
+/// At most [`PARCEL_FRAMES`] frames that are handed over together.
+pub(crate) type Parcel<C> = Vec<Traveller<C>>;
+
+/// The slow path's ends of the rings of all workers.
+#[derive(Debug)]
+pub struct SlowEnd {
+    /// Wakes the slow path.
+    pub bell: Arc<Bell>,
+    /// One for each worker.
+    pub workers: Vec<WorkerLink>,
+}
+
+/// The slow path's ends of one worker's rings.
+#[derive(Debug)]
+pub struct WorkerLink {
+    changes: Sender<ToWorker>,
+    sent: u64,
+    /// What the worker tells.
+    pub events: Receiver<Event>,
+    punts: [Receiver<Punt>; 3],
+}
+
+impl WorkerLink {
+    /// Sends, and says the number after which [`crate::WorkerCounters::applied`] shows that it has
+    /// been applied. A full ring gives the message back: hold back new work and try again.
+    pub fn send(&mut self, message: ToWorker) -> Result<u64, ToWorker> {
+        self.changes.send(message)?;
+        self.sent += 1;
+        Ok(self.sent)
+    }
+
+    /// How many messages have been sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many more would fit just now.
+    pub fn room(&self) -> usize {
+        self.changes.room()
+    }
+
+    /// The punts of one class.
+    pub fn punts(&self, class: Class) -> &Receiver<Punt> {
+        &self.punts[class as usize]
+    }
+}
+
+/// Makes the rings of a gateway of `workers` workers.
+pub fn mesh<C: Chunk>(workers: u8, sizes: Sizes) -> (Vec<WorkerEnd<C>>, SlowEnd) {
+    let _ = (workers, sizes);
+    todo!()
+}
