@@ -20,9 +20,6 @@ mod gcm;
 mod slots;
 mod suite;
 
-#[cfg(test)]
-mod tests;
-
 use std::fmt;
 
 use slots::Slots;

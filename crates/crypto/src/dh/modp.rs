@@ -30,6 +30,11 @@ impl<const LIMBS: usize> Modp<LIMBS> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn prime(&self) -> Vec<u8> {
+        self.params.modulus().get().to_be_bytes().as_ref().to_vec()
+    }
+
     fn pow(&self, base: &Uint<LIMBS>, private: &Secret) -> Zeroizing<Uint<LIMBS>> {
         let mut padded = Zeroizing::new([0; EXPONENT_LEN_MAX]);
         padded[EXPONENT_LEN_MAX - private.len()..].copy_from_slice(private.expose());
