@@ -107,3 +107,48 @@ pub(crate) fn decrypt<C: BlockCipherDecrypt>(cipher: &C, iv: &[u8], data: &mut [
     debug_assert!(rest.is_empty(), "CBC takes whole blocks");
     mode.decrypt_blocks(blocks);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALGORITHMS: [Algorithm; 4] = [
+        Algorithm::Aes128Cbc,
+        Algorithm::Aes192Cbc,
+        Algorithm::Aes256Cbc,
+        Algorithm::TripleDesCbc,
+    ];
+
+    #[test]
+    fn only_keys_of_the_right_length_are_taken() {
+        for algorithm in ALGORITHMS {
+            for len in 0..=40 {
+                let cipher = Cbc::new(algorithm, &vec![0; len]);
+                assert_eq!(
+                    cipher.is_some(),
+                    len == algorithm.key_len(),
+                    "{algorithm:?}, {len}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_encrypted_in_one_go_decrypts_block_by_block() {
+        for algorithm in ALGORITHMS {
+            let block_len = algorithm.block_len();
+            let key: Vec<u8> = (1..).take(algorithm.key_len()).collect();
+            let cipher = Cbc::new(algorithm, &key).unwrap();
+            let clear: Vec<u8> = (0..=255).take(8 * block_len).collect();
+            let mut iv = vec![9; block_len];
+            let mut data = clear.clone();
+            cipher.encrypt(&iv, &mut data);
+            for (block, clear) in data.chunks_mut(block_len).zip(clear.chunks(block_len)) {
+                let next_iv = block.to_vec();
+                cipher.decrypt(&iv, block);
+                assert_eq!(block, clear, "{algorithm:?}");
+                iv = next_iv;
+            }
+        }
+    }
+}

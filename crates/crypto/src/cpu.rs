@@ -104,3 +104,36 @@ impl fmt::Display for Features {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anything_can_be_prefetched() {
+        prefetch(&());
+        prefetch(&0_u8);
+        prefetch(&[0_u8; 100_000]);
+        prefetch(&vec![1, 2, 3]);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn cycles_pass() {
+        let start = cycles();
+        let sum: u64 = (0..100_000_u64).map(std::hint::black_box).sum();
+        assert!(sum > 0 && cycles() > start);
+    }
+
+    #[test]
+    fn features_are_printed_by_name() {
+        assert_eq!(Features::default().to_string(), "none");
+        let features = Features {
+            aes: true,
+            avx512: true,
+            ..Features::default()
+        };
+        assert_eq!(features.to_string(), "aes avx512");
+        assert!(!features().to_string().is_empty());
+    }
+}

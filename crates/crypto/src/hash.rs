@@ -132,3 +132,46 @@ impl fmt::Debug for Digest {
         f.write_str("Digest(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::hex;
+
+    /// RFC 1321 appendix A.5 for MD5, FIPS 180-2 appendices A to D for the others.
+    #[test]
+    fn the_hashes_of_abc_are_those_of_the_standards() {
+        let cases = [
+            (Hash::Md5, "900150983cd24fb0d6963f7d28e17f72"),
+            (Hash::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
+            (
+                Hash::Sha256,
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
+            (
+                Hash::Sha384,
+                "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed
+                 8086072ba1e7cc2358baeca134c825a7",
+            ),
+            (
+                Hash::Sha512,
+                "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a
+                 2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+            ),
+        ];
+        for (hash, digest) in cases {
+            assert_eq!(hash.digest(&[b"abc"])[..], hex(digest), "{hash:?}");
+            assert_eq!(
+                hash.digest(&[b"a", b"", b"bc"])[..],
+                hex(digest),
+                "{hash:?}"
+            );
+            assert_eq!(hash.output_len(), hex(digest).len(), "{hash:?}");
+        }
+    }
+
+    #[test]
+    fn digests_are_never_printed() {
+        assert_eq!(format!("{:?}", Hash::Md5.digest(&[])), "Digest(…)");
+    }
+}

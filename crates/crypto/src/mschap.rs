@@ -156,3 +156,101 @@ fn des_encrypt(clear: &[u8; 8], key: &[u8]) -> [u8; 8] {
     Des::new(&(*spread).into()).encrypt_block(&mut block);
     block.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::hex;
+
+    // RFC 2759 §9.2.
+    const AUTHENTICATOR_CHALLENGE: [u8; 16] = *b"[]|}{?/><,`!2&&(";
+    const PEER_CHALLENGE: [u8; 16] = *b"!@#$%^&*()_+:3|~";
+
+    #[test]
+    fn the_hash_example_of_the_rfc_comes_out() {
+        let password_hash = nt_password_hash("clientPass");
+        assert_eq!(
+            password_hash.expose()[..],
+            hex("44EBBA8D5312B8D611474411F56989AE")
+        );
+        assert_eq!(
+            password_hash.hashed()[..],
+            hex("41C00C584BD2D91C4017A2A12FA59F3F")
+        );
+        assert_eq!(
+            challenge_hash(&PEER_CHALLENGE, &AUTHENTICATOR_CHALLENGE, "User")[..],
+            hex("D02E4386BCE91226")
+        );
+
+        let response = nt_response(
+            &AUTHENTICATOR_CHALLENGE,
+            &PEER_CHALLENGE,
+            "User",
+            &password_hash,
+        );
+        assert_eq!(
+            response[..],
+            hex("82309ECD8D708B5EA08FAA3981CD83544233114A3D85D6DF")
+        );
+
+        let authenticator = authenticator_response(
+            &password_hash,
+            &response,
+            &PEER_CHALLENGE,
+            &AUTHENTICATOR_CHALLENGE,
+            "User",
+        );
+        assert_eq!(authenticator, "S=407A5589115FD0D6209F510FE9C04566932CDA56");
+    }
+
+    /// RFC 2759 §9.3, where the password is hashed as it stands.
+    #[test]
+    fn des_keys_are_spread_as_in_the_example_of_the_rfc() {
+        let clear = [0x5A; 8];
+        for (raw, spread) in [
+            ("FC156AF7EDCD6C", "FD0B5B5E7F6E34D9"),
+            ("0EDDE3337D427F", "0E6E796737EA08FE"),
+        ] {
+            let mut block = clear.into();
+            Des::new_from_slice(&hex(spread))
+                .unwrap()
+                .encrypt_block(&mut block);
+            assert_eq!(des_encrypt(&clear, &hex(raw))[..], block[..]);
+        }
+    }
+
+    // conformance: 2759-05
+    #[test]
+    fn the_domain_is_no_part_of_the_user_name() {
+        let hash = |name: &str| challenge_hash(&PEER_CHALLENGE, &AUTHENTICATOR_CHALLENGE, name);
+        assert_eq!(hash("CORP\\User"), hash("User"));
+        assert_ne!(hash("CORP/User"), hash("User"));
+        assert_eq!(hash("CORP\\"), hash(""));
+    }
+
+    #[test]
+    fn a_hash_may_be_configured_instead_of_the_password() {
+        let hash = nt_password_hash("clientPass");
+        assert_eq!(
+            NtHash::from_hex("44ebba8d5312B8D611474411F56989AE"),
+            Some(hash.clone())
+        );
+        assert_eq!(NtHash::new(*hash.expose()), hash);
+        for digits in [
+            "",
+            "44ebba8d5312",
+            "+4ebba8d5312B8D611474411F56989AE",
+            "ümlautümlautümlautümlautüm",
+        ] {
+            assert_eq!(NtHash::from_hex(digits), None);
+        }
+        assert_eq!(format!("{hash:?}"), "NtHash(…)");
+    }
+
+    /// RFC 1320's MD4 written out in Python, over `"pässwörd€𝄞".encode("utf-16-le")`.
+    #[test]
+    fn a_password_is_hashed_in_utf_16_little_endian() {
+        let hash = nt_password_hash("pässwörd€𝄞");
+        assert_eq!(hash.expose()[..], hex("0b92ab89d8e0ec0bb35132664c2167c5"));
+    }
+}

@@ -69,3 +69,61 @@ impl fmt::Debug for Random {
         f.write_str("Random(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::hex;
+
+    /// RFC 8439 appendix A.1, test vectors 1 and 2: zero key and nonce, blocks 0 and 1.
+    #[test]
+    fn the_stream_is_chacha20() {
+        let mut random = Random::from_seed([0; 32]);
+        assert_eq!(
+            random.array::<64>()[..],
+            hex(
+                "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7
+                 da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586"
+            )
+        );
+        assert_eq!(random.array::<4>(), [0x9f, 0x07, 0xe7, 0xbe]);
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run_and_another_seed_another() {
+        let run = |seed| {
+            let mut random = Random::from_seed([seed; 32]);
+            let mut fork = random.fork();
+            (
+                random.u16(),
+                random.u32(),
+                random.u64(),
+                random.below(1000),
+                fork.u64(),
+            )
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    fn a_fork_goes_its_own_way() {
+        let mut random = Random::from_seed([1; 32]);
+        let mut fork = random.fork();
+        assert_ne!(random.u64(), fork.u64());
+    }
+
+    #[test]
+    fn below_reaches_every_number_and_none_above() {
+        let mut random = Random::from_seed([1; 32]);
+        let mut drawn = [0; 7];
+        for _ in 0..7000 {
+            drawn[random.below(7) as usize] += 1;
+        }
+        assert!(
+            drawn.iter().all(|&times| (850..1150).contains(&times)),
+            "{drawn:?}"
+        );
+        assert_eq!((random.below(1), random.below(0)), (0, 0));
+    }
+}

@@ -54,3 +54,53 @@ impl fmt::Debug for Secret {
 pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::Digest;
+    use crate::mschap::NtHash;
+
+    #[test]
+    fn secrets_are_compared_by_their_bytes() {
+        assert_eq!(Secret::new("key"), Secret::new(b"key".to_vec()));
+        assert_ne!(Secret::new("key"), Secret::new("kez"));
+        assert_ne!(Secret::new("key"), Secret::new("key "));
+        assert!(ct_eq(b"", b"") && !ct_eq(b"a", b""));
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        assert_eq!(
+            format!("{:?}", Some(Secret::new("hunter2"))),
+            "Some(Secret(…))"
+        );
+    }
+
+    /// What becomes of memory after drop cannot be looked at from safe code; that every type with
+    /// a key in it promises to erase it can.
+    #[test]
+    fn whatever_holds_a_key_erases_it_on_drop() {
+        fn erases<T: ZeroizeOnDrop>() {}
+        erases::<Secret>();
+        erases::<Digest>();
+        erases::<NtHash>();
+        erases::<aes::Aes128>();
+        erases::<aes::Aes192>();
+        erases::<aes::Aes256>();
+        erases::<aes::Aes128Enc>();
+        erases::<aes::Aes192Enc>();
+        erases::<aes::Aes256Enc>();
+        erases::<aes::Aes128Dec>();
+        erases::<aes::Aes192Dec>();
+        erases::<aes::Aes256Dec>();
+        erases::<des::Des>();
+        erases::<des::TdesEde3>();
+        erases::<sha1::Sha1>();
+        erases::<sha2::Sha256>();
+        erases::<sha2::Sha384>();
+        erases::<sha2::Sha512>();
+        erases::<p256::SecretKey>();
+        erases::<p384::SecretKey>();
+    }
+}
