@@ -39,6 +39,7 @@
 //! - [`v1`]: main mode, quick mode, informational, and the [`v1::Sa`] that holds them
 //! - [`Output`] and [`Refusal`]: everything that comes out
 
+pub mod keys;
 pub mod message;
 pub mod nat;
 mod output;

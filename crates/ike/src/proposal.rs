@@ -6,7 +6,10 @@
 
 use std::fmt;
 
+use crate::payload::attribute::Value;
+
 pub mod phase1;
+pub mod phase2;
 
 /// A transform that was offered and not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,4 +121,51 @@ impl fmt::Display for WhyRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())
     }
+}
+
+/// RFC 2407 §4.5: the lifetime when none is offered.
+pub(crate) const DEFAULT_LIFE_SECONDS: u64 = 28_800;
+
+const LIFE_SECONDS: u16 = 1;
+const LIFE_KILOBYTES: u16 = 2;
+
+/// The pairs of life type and life duration of one transform.
+#[derive(Clone, Copy, Debug, Default)]
+struct Life {
+    kind: Option<u16>,
+    seconds: Option<u64>,
+    kilobytes: Option<u64>,
+}
+
+impl Life {
+    fn set_kind(&mut self, value: Value<'_>) -> Result<(), WhyRefused> {
+        self.kind = Some(value.short().ok_or(WhyRefused::LifeType)?);
+        Ok(())
+    }
+
+    fn set_duration(&mut self, value: Value<'_>) -> Result<(), WhyRefused> {
+        // RFC 2407 §4.5: a duration belongs to the type right before it.
+        match self.kind.take() {
+            Some(LIFE_SECONDS) => once(&mut self.seconds, value.number()),
+            Some(LIFE_KILOBYTES) => once(&mut self.kilobytes, value.number()),
+            Some(_) | None => Err(WhyRefused::LifeType),
+        }
+    }
+}
+
+/// RFC 2407 §4.5.2: an attribute may be repeated, but not with another value.
+fn once<T: PartialEq>(slot: &mut Option<T>, value: T) -> Result<(), WhyRefused> {
+    match slot {
+        Some(known) if *known != value => Err(WhyRefused::AttributeConflict),
+        Some(_) => Ok(()),
+        None => {
+            *slot = Some(value);
+            Ok(())
+        }
+    }
+}
+
+/// The same for attributes that have to be in short form.
+fn short_once(slot: &mut Option<u16>, value: Value<'_>) -> Result<(), WhyRefused> {
+    once(slot, value.short().ok_or(WhyRefused::AttributeUnsupported)?)
 }
