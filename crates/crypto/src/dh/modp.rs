@@ -79,7 +79,7 @@ impl<const LIMBS: usize> Arithmetic for Modp<LIMBS> {
     fn agree(&self, private: &Secret, peer: &[u8]) -> Result<Secret, BadPublicValue> {
         let shared = self.pow(&self.parse(peer)?, private);
         // RFC 2409 §5: g^xy keeps its leading zeros as well.
-        Ok(Secret::new(shared.to_be_bytes().as_ref()))
+        Ok(Secret::new(Zeroizing::new(shared.to_be_bytes()).as_ref()))
     }
 }
 

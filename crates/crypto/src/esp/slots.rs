@@ -17,7 +17,7 @@ const SLOTS_MAX: usize = 1 << 20;
 /// Ten cache lines hold the largest key, AES-256-CBC with HMAC-SHA2-512 for sealing.
 const SLOT_LEN_MAX: usize = 640;
 
-const _: () = assert!(size_of::<Slot>() <= SLOT_LEN_MAX && size_of::<Slot>() % 64 == 0);
+const _: () = assert!(size_of::<Slot>() <= SLOT_LEN_MAX && size_of::<Slot>().is_multiple_of(64));
 
 #[derive(Default)]
 #[repr(align(64))]
@@ -141,5 +141,54 @@ impl Key {
             Schedule::CbcSeal(key) => key.seal(self.suite, job),
             Schedule::CbcOpen(_) => Verdict::BadIcv,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn install(slots: &mut Slots, slot: u32) {
+        let keymat = Keymat::new(Suite::AesGcm16 { key_bits: 128 }, &[1; 20]).unwrap();
+        slots.install(KeySlot(slot), Key::new(Direction::Open, &keymat, &[0; 16]));
+    }
+
+    #[test]
+    fn a_key_stays_where_it_is_while_others_come_and_go() {
+        let mut slots = Slots::default();
+        install(&mut slots, 70);
+        let place = std::ptr::from_ref(slots.slot(KeySlot(70)).unwrap());
+        for slot in (0..100_000)
+            .step_by(PAGE_SLOTS / 2 + 1)
+            .filter(|&slot| slot != 70)
+        {
+            install(&mut slots, slot);
+            slots.remove(KeySlot(slot));
+        }
+        assert_eq!(place, std::ptr::from_ref(slots.slot(KeySlot(70)).unwrap()));
+        assert!(place.is_aligned() && align_of::<Slot>() == 64);
+        assert_eq!(format!("{slots:?}"), "Slots(1 keys)");
+    }
+
+    #[test]
+    fn a_page_without_keys_takes_no_memory() {
+        let mut slots = Slots::default();
+        install(&mut slots, 10 * PAGE_SLOTS as u32);
+        let lens: Vec<_> = slots.pages.iter().map(|page| page.len()).collect();
+        assert_eq!(lens, [[0; 10].as_slice(), &[PAGE_SLOTS]].concat());
+        assert!(slots.key(KeySlot(5)).is_none());
+    }
+
+    #[test]
+    fn the_last_slot_of_a_shard_can_be_used() {
+        let mut slots = Slots::default();
+        install(&mut slots, SLOTS_MAX as u32 - 1);
+        assert!(slots.key(KeySlot(SLOTS_MAX as u32 - 1)).is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "is beyond the")]
+    fn the_slot_after_the_last_is_a_programmers_error() {
+        install(&mut Slots::default(), SLOTS_MAX as u32);
     }
 }

@@ -14,7 +14,7 @@ struct GcmPacket {
     clear: &'static str,
 }
 
-// conformance: 4106-03 4106-04 4106-05
+// conformance: 4106-03 4106-04
 #[test]
 fn the_packets_of_the_gcm_draft_open() {
     for case in GCM_PACKETS {
