@@ -41,7 +41,7 @@ where
 {
     fn private(&self, random: &[u8; 64]) -> Secret {
         let mut candidate = Zeroizing::new(*random);
-        // A candidate fails once in 2^32 for P-256 and never for P-384, so this ends at once.
+        // A candidate fails once in 2^32 for P-256 and once in 2^194 for P-384.
         loop {
             let bytes = &candidate[..self.coordinate_len];
             if SecretKey::<C>::from_slice(bytes).is_ok() {
