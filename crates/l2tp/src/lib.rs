@@ -25,16 +25,21 @@
 //!
 //! Data messages are not handled here, only recognised ([`peek`]): the data plane carries them.
 
+mod avp;
+mod channel;
 mod header;
+mod message;
 mod output;
 mod refusal;
 mod result;
+mod session;
 mod settings;
 mod tunnel;
 
 pub use header::{Header, Kind, SessionId, TunnelId, peek};
+pub use message::{Opening, peek_opening, unknown_tunnel};
 pub use output::{CallParameters, Output, Proxy, ProxyAuthentication, ProxyLcp};
 pub use refusal::Refusal;
 pub use result::{CallEnd, CallRefusal, ResultCode, TunnelEnd};
 pub use settings::{Busy, RETRANSMIT_CAP_MIN, Settings};
-pub use tunnel::{Opening, Tie, Tunnel, peek_opening, unknown_tunnel};
+pub use tunnel::{Tie, Tunnel};

@@ -1,32 +1,64 @@
 //! One control connection and its calls, RFC 2661 §7.2.
+//!
+//! A datagram goes through three doors: the header must be sound and name this tunnel, the channel must say that it is its
+//! turn, and the table of its state must have a row for it. An end is reported once (`TunnelDown`); after it the channel
+//! alone stays for a full retransmission cycle, to deliver our StopCCN or to acknowledge the peer's repeats.
+
+mod calls;
+mod establishment;
+mod table;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use crypto::{Random, Secret};
+use crypto::Random;
 
-use crate::{
-    CallEnd, CallParameters, CallRefusal, Output, Refusal, SessionId, Settings, TunnelEnd, TunnelId,
-};
+use crate::avp::{Attributes, Hiding};
+use crate::channel::{Arrival, Channel, Patience};
+use crate::header::{Header, Kind};
+use crate::message::{self, Judgement, MessageType, Opening};
+use crate::result::Scope;
+use crate::{Output, Refusal, SessionId, Settings, TunnelEnd, TunnelId, peek};
+use calls::Calls;
+use table::{Action, Event, State};
+
+/// Messages that may wait for the peer's acknowledgements beyond two for each call.
+const BACKLOG_SPARE: usize = 256;
 
 /// One control connection with its calls.
 #[derive(Debug)]
 pub struct Tunnel {
     settings: Arc<Settings>,
     id: TunnelId,
+    state: State,
+    channel: Channel,
+    calls: Calls,
+    peer_host_name: String,
+    peer_vendor_name: String,
+    /// The challenge that we sent and that the peer has not answered yet.
+    challenge: Option<[u8; 16]>,
+    /// Our answer to the peer's challenge.
+    response: Option<[u8; 16]>,
+    tie_breaker: Option<u64>,
+    /// Vectors for hiding, and ids for calls that are refused; seeded from what the owner gives.
+    random: Option<Random>,
+    setup_deadline: Instant,
+    /// When anything authentic last came from the peer.
+    heard_at: Instant,
+    /// Since when the oldest HELLO is being tried; later traffic earns it more tries.
+    hello_since: Instant,
+    end: End,
 }
 
-/// What [`peek_opening`] finds in a message whose header names no tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// Message type: 1 is SCCRQ, 4 is StopCCN.
-    pub message_type: u16,
-    /// The Assigned Tunnel ID AVP.
-    pub assigned_tunnel: TunnelId,
-    /// Host Name AVP, without a trailing NUL.
-    pub host_name: String,
-    /// Tie Breaker AVP.
-    pub tie_breaker: Option<u64>,
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Not in sight.
+    Open,
+    /// Reported; the channel works until the given time.
+    Closing(Instant),
+    /// Nothing left to do.
+    Finished,
 }
 
 /// How two hosts that dial each other at once are told apart, RFC 2661 §4.4.3.
@@ -42,23 +74,27 @@ pub enum Tie {
     Neither,
 }
 
-/// Reads the AVPs that tell which tunnel a message with tunnel id 0 is about: an SCCRQ (new, or a repeat), or a StopCCN.
-pub fn peek_opening(bytes: &[u8], secret: Option<&Secret>) -> Option<Opening> {
-    let _ = (bytes, secret);
-    None
-}
-
-/// The StopCCN that answers a control message for a tunnel nobody knows; `None` where none is due.
-pub fn unknown_tunnel(bytes: &[u8]) -> Option<Vec<u8>> {
-    let _ = bytes;
-    None
-}
-
 impl Tunnel {
     /// Waits for an SCCRQ, which is the first thing to give to `handle_input`.
     pub fn answer(settings: Arc<Settings>, id: TunnelId, now: Instant) -> Self {
-        let _ = now;
-        Self { settings, id }
+        debug_assert_ne!(id, TunnelId(0), "RFC 2661 §5.3: 0 is never assigned");
+        Self {
+            id,
+            state: State::Idle,
+            channel: Channel::new(Arc::clone(&settings)),
+            calls: Calls::default(),
+            peer_host_name: String::new(),
+            peer_vendor_name: String::new(),
+            challenge: None,
+            response: None,
+            tie_breaker: None,
+            random: None,
+            setup_deadline: now + settings.setup_limit,
+            heard_at: now,
+            hello_since: now,
+            end: End::Open,
+            settings,
+        }
     }
 
     /// Sends an SCCRQ.
@@ -69,8 +105,13 @@ impl Tunnel {
         random: &mut Random,
         out: &mut Vec<Output>,
     ) -> Self {
-        let _ = (now, random, out);
-        Self { settings, id }
+        let mut tunnel = Self::answer(settings, id, now);
+        tunnel.random = Some(random.fork());
+        tunnel.tie_breaker = tunnel.settings.tie_breaker.then(|| random.u64());
+        tunnel.draw_challenge(random);
+        tunnel.drive(now, Event::LocalOpen, TunnelEnd::Administrative, out);
+        tunnel.channel.flush(now, out);
+        tunnel
     }
 
     /// Takes one datagram. `Err` names what was refused; acknowledgements, CDN or StopCCN may be in `out` all the same.
@@ -81,78 +122,123 @@ impl Tunnel {
         random: &mut Random,
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
-        let _ = (now, message, random, out);
-        Ok(())
+        let header = peek(message)?;
+        let (ns, nr) = header
+            .sequence
+            .filter(|_| header.kind == Kind::Control)
+            .ok_or(Refusal::NotControl)?;
+        let body = &message[header.payload.clone()];
+        if self.end == End::Finished {
+            return Err(Refusal::TunnelOver);
+        }
+        if header.tunnel != self.id {
+            self.admit_without_id(&header, body)?;
+        }
+        if self.state == State::Idle && self.end == End::Open && (ns != 0 || body.is_empty()) {
+            // RFC 2661 §5.8: a connection begins with Ns 0.
+            return Err(Refusal::OutsideWindow);
+        }
+        self.random.get_or_insert_with(|| random.fork());
+        self.heard_at = self.heard_at.max(now);
+        let taken = self.take(now, (ns, nr), &header, body, random, out);
+        if self.end != End::Finished {
+            self.channel.flush(now, out);
+        }
+        taken
     }
 
     /// To be called when the time of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Instant, random: &mut Random, out: &mut Vec<Output>) {
-        let _ = (now, random, out);
+        let _ = random;
+        match self.end {
+            End::Open => self.check_deadlines(now, out),
+            End::Closing(until) if now >= until => self.end = End::Finished,
+            End::Closing(_) => {}
+            End::Finished => return,
+        }
+        if self.end == End::Finished {
+            self.channel.abandon();
+            return;
+        }
+        if self.channel.handle_timeout(now, out) == Patience::Exhausted {
+            self.lose_patience(now, out);
+        }
+        if self.hello_at().is_some_and(|at| now >= at) {
+            self.hello_since = now;
+            self.channel.send(message::hello());
+        }
+        self.channel.flush(now, out);
     }
 
     /// When `handle_timeout` is next wanted, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        let retransmission = self.channel.poll_timeout().map(|at| (at, "retransmission"));
+        let own = match self.end {
+            End::Finished => return None,
+            End::Closing(until) => [Some((until, "last repeats of a closed tunnel")), None, None],
+            End::Open => {
+                let setting_up = self.state != State::Established;
+                [
+                    setting_up.then_some((self.setup_deadline, "tunnel set-up limit")),
+                    self.hello_at().map(|at| (at, "hello")),
+                    self.calls
+                        .first_deadline()
+                        .map(|at| (at, "call set-up limit")),
+                ]
+            }
+        };
+        own.into_iter()
+            .chain([retransmission])
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 
-    /// Another SCCRQ from the peer we are dialling: settles which tunnel lives.
+    /// An SCCRQ came from the peer whom we are dialling: settles whose tunnel lives.
     pub fn meet(&mut self, now: Instant, theirs: &Opening, out: &mut Vec<Output>) -> Tie {
-        let _ = (now, theirs, out);
-        Tie::Both
+        if self.state != State::WaitCtlReply || self.end != End::Open {
+            return Tie::Both;
+        }
+        // RFC 2661 §4.4.3: the lower value wins, and whoever has one wins over whoever has none.
+        let tie = match (self.tie_breaker, theirs.tie_breaker) {
+            (None, None) => return Tie::Both,
+            (Some(_), None) => return Tie::Won,
+            (None, Some(_)) => Tie::Lost,
+            (Some(own), Some(theirs)) if own < theirs => return Tie::Won,
+            (Some(own), Some(theirs)) if own > theirs => Tie::Lost,
+            (Some(_), Some(_)) => Tie::Neither,
+        };
+        self.drive(now, Event::LostTie, TunnelEnd::LostTie, out);
+        tie
     }
 
-    /// Asks the peer to take a call (LAC). May be called before the tunnel is up.
-    pub fn place_call(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        call: CallParameters,
-        out: &mut Vec<Output>,
-    ) {
-        let _ = (now, session, call, out);
-    }
-
-    /// Takes an offered call (LNS).
-    pub fn accept_call(
-        &mut self,
-        now: Instant,
-        peer_session: SessionId,
-        session: SessionId,
-        out: &mut Vec<Output>,
-    ) {
-        let _ = (now, peer_session, session, out);
-    }
-
-    /// Declines an offered call (LNS).
-    pub fn reject_call(
-        &mut self,
-        now: Instant,
-        peer_session: SessionId,
-        why: CallRefusal,
-        out: &mut Vec<Output>,
-    ) {
-        let _ = (now, peer_session, why, out);
-    }
-
-    /// Ends a call: CDN, `CallDown`.
-    pub fn hang_up(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        end: CallEnd,
-        out: &mut Vec<Output>,
-    ) {
-        let _ = (now, session, end, out);
-    }
-
-    /// Ends the tunnel: StopCCN, `CallDown` for each call, `TunnelDown`.
+    /// Ends the tunnel: `CallDown` for each call, `TunnelDown`, StopCCN.
     pub fn close(&mut self, now: Instant, end: TunnelEnd, out: &mut Vec<Output>) {
-        let _ = (now, end, out);
+        if self.end == End::Open {
+            self.drive(now, Event::AdminClose, end, out);
+        }
     }
 
-    /// Something authentic other than a control message came from this peer: it lives.
+    /// Something authentic other than a control message came from this peer: it lives. So no HELLO is due, and one that
+    /// it doesn't acknowledge won't end the tunnel.
     pub fn saw_traffic(&mut self, at: Instant) {
-        let _ = at;
+        self.heard_at = self.heard_at.max(at);
+    }
+
+    /// Whether a message with tunnel id 0 belongs to this tunnel and not to a new one: the repeat of an SCCRQ whose
+    /// answer is still under way, or a StopCCN. An SCCRQ from the peer of an *established* tunnel is a new beginning, even
+    /// if it names the same id (Windows counts from 1 each time).
+    pub fn expects(&self, opening: &Opening) -> bool {
+        if opening.assigned_tunnel != self.channel.peer || self.channel.peer == TunnelId(0) {
+            return false;
+        }
+        match MessageType::from_number(opening.message_type) {
+            Some(MessageType::Sccrq) => {
+                let is_refused = matches!(self.end, End::Closing(_)) && !self.channel.is_idle();
+                self.channel.expected() == 1 && (self.state == State::WaitCtlConn || is_refused)
+            }
+            Some(MessageType::StopCcn) => self.end != End::Finished,
+            _ => false,
+        }
     }
 
     /// Our tunnel id.
@@ -162,26 +248,294 @@ impl Tunnel {
 
     /// The peer's tunnel id; 0 until it has said.
     pub fn peer_id(&self) -> TunnelId {
-        TunnelId(0)
+        self.channel.peer
     }
 
     /// The peer's Host Name; empty until it has said.
     pub fn peer_host_name(&self) -> &str {
-        &self.settings.host_name
+        &self.peer_host_name
     }
 
     /// Ids of our calls, set up or being set up, in order.
     pub fn calls(&self) -> impl Iterator<Item = SessionId> + '_ {
-        std::iter::empty()
+        self.calls.ids()
     }
 
     /// Calls may be placed and offered.
     pub fn is_established(&self) -> bool {
-        false
+        self.state == State::Established
     }
 
     /// Nothing more will come from this machine; it can go.
     pub fn is_finished(&self) -> bool {
-        false
+        self.end == End::Finished
+    }
+
+    /// A header with tunnel id 0, or with an id that isn't ours.
+    fn admit_without_id(&self, header: &Header, body: &[u8]) -> Result<(), Refusal> {
+        if header.tunnel != TunnelId(0) || body.is_empty() {
+            return Err(Refusal::WrongTunnel);
+        }
+        if self.state == State::Idle && self.end == End::Open {
+            return Ok(());
+        }
+        let avps = Attributes::read(body, self.settings.secret.as_ref())?;
+        let opening = Opening::of(&avps);
+        if self.expects(&opening) {
+            Ok(())
+        } else {
+            Err(Refusal::WrongTunnel)
+        }
+    }
+
+    /// Passes one admitted message through the channel, and with it those that waited for it.
+    fn take(
+        &mut self,
+        now: Instant,
+        (ns, nr): (u16, u16),
+        header: &Header,
+        body: &[u8],
+        random: &mut Random,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Refusal> {
+        self.channel.acknowledge(now, nr);
+        if body.is_empty() {
+            return Ok(());
+        }
+        match self.channel.arrive(ns, header.session, body) {
+            Arrival::InOrder => {}
+            Arrival::Kept => return Ok(()),
+            Arrival::Duplicate if header.tunnel == TunnelId(0) && self.is_farewell(body) => {
+                self.channel.resynchronise(ns);
+            }
+            Arrival::Duplicate => return Err(Refusal::Duplicate),
+            Arrival::Outside => return Err(Refusal::OutsideWindow),
+        }
+        let mut taken = self.process(now, header.session, body, random, out);
+        while let Some(ahead) = self.channel.take_next() {
+            let next = self.process(now, ahead.session, &ahead.body, random, out);
+            taken = taken.and(next);
+        }
+        let backlog_max = self
+            .settings
+            .max_sessions
+            .saturating_mul(2)
+            .saturating_add(BACKLOG_SPARE);
+        if self.channel.backlog() > backlog_max {
+            return self.give_up(now, Refusal::NeverAcknowledges, out);
+        }
+        taken
+    }
+
+    /// A peer that lost its state answers with a StopCCN whose Ns it had to guess.
+    fn is_farewell(&self, body: &[u8]) -> bool {
+        let is_stop = |avps: Attributes<'_>| avps.message_type() == MessageType::StopCcn as u16;
+        self.end == End::Open && Attributes::read(body, None).is_ok_and(is_stop)
+    }
+
+    /// Acts on one message whose turn it is.
+    fn process(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        body: &[u8],
+        random: &mut Random,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Refusal> {
+        let settings = Arc::clone(&self.settings);
+        let avps = match Attributes::read(body, settings.secret.as_ref()) {
+            Ok(avps) => avps,
+            Err(refusal) => return self.give_up(now, refusal, out),
+        };
+        let number = avps.message_type();
+        let kind = MessageType::from_number(number);
+        if self.end != End::Open {
+            return self.process_after_end(kind, &avps);
+        }
+        let Some(kind) = kind else {
+            // RFC 2661 §4.4.1: an unknown message clears the tunnel if its type has the M bit, and is ignored otherwise.
+            return if avps.type_mandatory {
+                self.give_up(now, Refusal::UnknownMandatoryMessage(number), out)
+            } else {
+                Ok(())
+            };
+        };
+        if kind.is_about_a_call() {
+            return self.process_call(now, kind, session, &avps, out);
+        }
+        self.process_control(now, kind, &avps, random, out)
+    }
+
+    fn process_control(
+        &mut self,
+        now: Instant,
+        kind: MessageType,
+        avps: &Attributes<'_>,
+        random: &mut Random,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Refusal> {
+        let judged = match kind {
+            MessageType::Sccrq => self.judge_sccrq(avps, random),
+            MessageType::Sccrp => self.judge_sccrp(avps),
+            MessageType::Scccn => self.judge_scccn(avps),
+            MessageType::StopCcn => {
+                let end = TunnelEnd::PeerStopped(message::result(avps, Scope::Tunnel));
+                self.drive(now, Event::StopCcn, end, out);
+                return Ok(());
+            }
+            _ => {
+                // HELLO: the acknowledgement is all the peer wants. It opens no connection, though.
+                let out_of_place = (self.state == State::Idle).then_some(kind as u16);
+                let fault = avps
+                    .fault
+                    .clone()
+                    .or(out_of_place.map(Refusal::UnexpectedMessage));
+                return fault.map_or(Ok(()), |refusal| self.give_up(now, refusal, out));
+            }
+        };
+        let (judgement, end) = match &judged {
+            Ok(()) => (Judgement::Good, TunnelEnd::Administrative),
+            Err(refusal) => (Judgement::Bad, TunnelEnd::PeerMisbehaved(refusal.clone())),
+        };
+        let event = match kind {
+            MessageType::Sccrq => Event::Sccrq(judgement),
+            MessageType::Sccrp => Event::Sccrp(judgement),
+            _ => Event::Scccn(judgement),
+        };
+        self.drive(now, event, end, out);
+        judged
+    }
+
+    /// The channel lives on after the end; what comes is acknowledged and no more.
+    fn process_after_end(
+        &mut self,
+        kind: Option<MessageType>,
+        avps: &Attributes<'_>,
+    ) -> Result<(), Refusal> {
+        if kind == Some(MessageType::StopCcn) {
+            // Both sides closed at once: neither waits for the other any longer.
+            self.channel.abandon();
+            return Ok(());
+        }
+        if kind == Some(MessageType::Sccrp) && self.channel.peer == TunnelId(0) {
+            // Closed while dialling: this tells where the StopCCN belongs.
+            self.channel.peer = message::assigned_tunnel(avps).unwrap_or_default();
+        }
+        Err(Refusal::TunnelOver)
+    }
+
+    /// Runs one row of the table.
+    fn drive(&mut self, now: Instant, event: Event, end: TunnelEnd, out: &mut Vec<Output>) {
+        let (actions, next) = table::transition(self.state, event);
+        self.state = next;
+        let stop = if actions.contains(&Action::SendStopCcn) {
+            end.stop_ccn()
+        } else {
+            None
+        };
+        for action in actions {
+            match action {
+                Action::SendSccrq => self.send_sccrq(),
+                Action::SendSccrp => self.send_sccrp(),
+                Action::SendScccn => self.send_scccn(),
+                Action::TunnelOpen => self.open(out),
+                Action::CleanUp => self.clean_up(now, end.clone(), out),
+                // Left to the end, when the owner has been told.
+                Action::SendStopCcn => {}
+            }
+        }
+        if let Some(result) = stop {
+            let message = message::stop_ccn(self.id, &result);
+            self.channel.send_last(now, message, out);
+            self.channel.flush(now, out);
+        }
+    }
+
+    /// The peer did something that ends the tunnel whatever the state.
+    fn give_up(
+        &mut self,
+        now: Instant,
+        refusal: Refusal,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Refusal> {
+        if self.end == End::Open {
+            let end = TunnelEnd::PeerMisbehaved(refusal.clone());
+            self.drive(now, Event::AdminClose, end, out);
+        }
+        Err(refusal)
+    }
+
+    /// Reports the end of the calls and of the tunnel, and decides how long the channel stays.
+    fn clean_up(&mut self, now: Instant, end: TunnelEnd, out: &mut Vec<Output>) {
+        if self.end != End::Open {
+            return;
+        }
+        self.calls.end_all(out);
+        let stays = match end {
+            TunnelEnd::PeerSilent | TunnelEnd::LostTie => false,
+            TunnelEnd::PeerStopped(_) => {
+                self.channel.abandon();
+                true
+            }
+            // A stranger whose first message was no SCCRQ leaves nothing behind.
+            _ => !self.is_unused(),
+        };
+        self.end = if stays {
+            // RFC 2661 §5.7: repeats are acknowledged for a full retransmission cycle.
+            End::Closing(now + self.settings.retransmission_cycle())
+        } else {
+            self.channel.abandon();
+            End::Finished
+        };
+        out.push(Output::TunnelDown { end });
+    }
+
+    /// Nothing was ever sent, and the peer hasn't named its tunnel.
+    fn is_unused(&self) -> bool {
+        self.channel.is_idle() && self.channel.peer == TunnelId(0)
+    }
+
+    fn check_deadlines(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.state != State::Established && now >= self.setup_deadline {
+            self.drive(now, Event::AdminClose, TunnelEnd::SetupTimedOut, out);
+            return;
+        }
+        self.expire_calls(now, out);
+    }
+
+    /// All retransmissions were in vain.
+    fn lose_patience(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if self.end != End::Open {
+            self.channel.abandon();
+            self.end = End::Finished;
+            return;
+        }
+        let is_hello = self.channel.oldest().is_some_and(message::is_hello);
+        if is_hello && self.heard_at > self.hello_since {
+            // Phones asleep send data and acknowledge no HELLO: the data is proof enough that the peer lives.
+            self.hello_since = now;
+            self.channel.keep_trying(now, out);
+            return;
+        }
+        self.drive(now, Event::AdminClose, TunnelEnd::PeerSilent, out);
+    }
+
+    /// RFC 2661 §6.5: after a time without any message from the peer, and never while one of ours is unacknowledged.
+    fn hello_at(&self) -> Option<Instant> {
+        let is_due = self.end == End::Open && self.is_established() && self.channel.is_idle();
+        self.settings
+            .hello_interval
+            .filter(|_| is_due)
+            .map(|interval| self.heard_at + interval)
+    }
+
+    /// What a message of ours is hidden with, if it is.
+    fn hiding<'s>(&mut self, settings: &'s Settings) -> Option<Hiding<'s>> {
+        let secret = settings.hiding_secret()?;
+        let vector = self.random.as_mut()?.array();
+        Some(Hiding { secret, vector })
     }
 }
+
+#[cfg(test)]
+mod tests;
