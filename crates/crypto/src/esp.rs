@@ -28,7 +28,8 @@ pub use suite::{Integrity, Keymat, Suite, UnknownSuite};
 /// SPI and sequence number.
 const HEADER_LEN: usize = 8;
 
-/// How many packets ahead of the one at work keys are fetched; measured with 100 000 SAs, 4 to 8 hide the miss.
+/// How many packets ahead of the one at work keys are fetched; measured with 100 000 SAs, 4 to 8
+/// hide the miss.
 const PREFETCH_AHEAD: usize = 4;
 
 /// Which way a key is used: a slot serves one direction of one SA.
