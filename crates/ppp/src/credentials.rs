@@ -5,6 +5,8 @@ use std::fmt;
 use crypto::mschap::{self, NtHash};
 use crypto::{Secret, chap, ct_eq};
 
+use crate::Method;
+
 /// A user name as it came. PPP says nothing about its encoding, and MS-CHAPv2 hashes its octets, so
 /// they are kept beside the text.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -117,6 +119,16 @@ impl Credentials {
             Self::Pap { user, .. } | Self::ChapMd5 { user, .. } | Self::MsChapV2 { user, .. } => {
                 user.text()
             }
+        }
+    }
+
+    /// Name and method, for the record.
+    pub(crate) fn claimant(&self) -> Option<(Name, Method)> {
+        match self {
+            Self::None => None,
+            Self::Pap { user, .. } => Some((user.clone(), Method::Pap)),
+            Self::ChapMd5 { user, .. } => Some((user.clone(), Method::ChapMd5)),
+            Self::MsChapV2 { user, .. } => Some((user.clone(), Method::MsChapV2)),
         }
     }
 

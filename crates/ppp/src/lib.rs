@@ -1,10 +1,49 @@
-//! PPP (RFC 1661) and what runs on it.
+//! PPP (RFC 1661) and what runs on it: one subscriber's link, from either end.
+//!
+//! A [`Link`] is a machine without sockets, threads, clock or randomness of its own. It is told
+//! what came and what time it is, and says what to do in a list of [`Output`]s. It sees control
+//! frames only; IP passes it by on the fast path once [`Output::Up`] is out.
+//!
+//! ```text
+//!                 handle_input ─► sort by protocol and phase ─► Discarded
+//!                                  │       │       │      ╲
+//!  phase   Establish               ▼       │       │       ╲ unsupported: Protocol-Reject
+//!                                 LCP      │       │
+//!          Authenticate            │ LcpUp ▼       │
+//!                                  │   PAP, CHAP,  │
+//!                                  │   MS-CHAPv2 ──┼─► Authenticate ─► authorize
+//!          Network                 │               ▼
+//!                                  │             IPCP ─► Up
+//!          Terminate               ▼
+//!                                Down
+//! ```
+//!
+//! - [`Link`]: the session; sorts frames, carries the news between the machines below
+//! - [`Settings`], [`Role`], [`Method`]: what an operator decides
+//! - [`Output`], [`Verdict`], [`DownReason`], [`Refusal`]: what is said across the border
+//! - [`Credentials`], [`UserSecret`]: what a peer shows, and what it is compared with
+//! - `automaton`: the table of RFC 1661 §4.1; `negotiation`: what its actions do, for LCP and IPCP
+//! - `lcp`, `ipcp`: what their options mean; `options`, `frame`: what they look like
+//! - `auth`: PAP, CHAP, MS-CHAPv2, both ends; `echo`: the life sign
+//!
+//! Where it departs from RFC 1661 (`grep -r "Departs from"`), it is to survive what datagrams do
+//! and a line does not: copies, and a peer that begins to listen late.
 
+mod auth;
+mod automaton;
 mod credentials;
+mod echo;
+mod frame;
+mod ipcp;
+mod lcp;
 mod link;
+mod negotiation;
+mod options;
 mod output;
 mod refusal;
 mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use credentials::{Credentials, Name, Proof, UserSecret};
 pub use link::Link;

@@ -43,7 +43,8 @@ pub enum Output {
     /// IPCP is open. Precedes the frame with the last Configure-Ack, so that whoever installs the
     /// addresses can do so before the peer knows of them.
     Up(Addresses),
-    /// IPCP has left Opened: no IP until the next `Up`. Not sent when `Down` follows at once.
+    /// IPCP has left Opened: no IP until the next `Up`. Every `Up` is taken back by one of these,
+    /// before `Down` at the latest.
     NetworkDown,
     /// The peer's LCP Identification (RFC 1570 §1.1), at most [`crate::MAX_IDENTS`] per link.
     Ident(String),

@@ -100,8 +100,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A server that demands MS-CHAPv2 and falls back to CHAP.
-    // conformance: PAP is off unless the operator puts it into `auth` (RFC 1334 §2).
+    /// A server that demands MS-CHAPv2 and falls back to CHAP. PAP is the operator's to add.
     pub fn server(host_name: &str) -> Self {
         Self {
             role: Role::Server,
