@@ -32,7 +32,6 @@ pub mod probe;
 pub mod socket;
 pub mod tun;
 
-mod if_xdp;
 mod ring;
 mod syscall;
 

@@ -1,11 +1,34 @@
-//! [`Socket`]: one queue of one interface.
+//! [`Socket`]: one queue of one interface, as the worker that serves it uses it.
+//!
+//! The rings carry addresses; the [`Holder`]s of the area turn chunks into addresses and back, and
+//! refuse what the kernel never had. Nothing here is `unsafe`.
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::area::{Area, Chunk};
+use crate::area::{Area, Chunk, Holder};
+use crate::ring::{Descriptor, RingSizes, Rings};
+use crate::syscall;
+
+/// How long a busy queue is waited for: after a close, or a kill, the kernel frees it within
+/// 144 ms (IO §2).
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long to wait between two tries.
+const BIND_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a driver in zero-copy mode may still write into chunks after the socket was closed:
+/// the kernel takes its queue down in the background.
+const ZERO_COPY_GRACE: Duration = Duration::from_millis(500);
+
+/// Most calls that one [`Socket::kick`] makes.
+const MAX_WAKES: usize = 8;
+
+/// `XDP_MAX_TX_SKB_BUDGET` of `linux/if_xdp.h`, since Linux 6.18.
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
 /// How frames get from the interface into the area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -34,7 +57,7 @@ pub struct SocketSettings<'a> {
     pub transmit_size: u32,
     /// Copy or zero-copy. A shared registration inherits the mode and ignores this.
     pub mode: Mode,
-    /// Frames the kernel may send for one [`Socket::kick`] in copy mode.
+    /// Frames the kernel may send for one call in copy mode, where it can be told (else 32).
     pub transmit_budget: u32,
     /// Uses the registration of the area that this socket made, instead of one of its own: locked
     /// memory is then counted once. It must be of the same area and of another interface or queue.
@@ -55,6 +78,49 @@ impl SocketSettings<'_> {
             shared: None,
         }
     }
+
+    fn check(&self, area: &Arc<Area>) -> Result<(), BindError> {
+        for size in [self.fill_size, self.receive_size, self.transmit_size] {
+            if !size.is_power_of_two() {
+                return Err(BindError::RingSize(size));
+            }
+        }
+        let Some(shared) = self.shared else {
+            return Ok(());
+        };
+        if !Arc::ptr_eq(area, &shared.area) {
+            return Err(BindError::ForeignArea);
+        }
+        if (shared.interface, shared.queue) == (self.interface, self.queue) {
+            return Err(BindError::SameQueue);
+        }
+        Ok(())
+    }
+
+    fn address(&self) -> libc::sockaddr_xdp {
+        let mode = match self.mode {
+            Mode::Auto => 0,
+            Mode::Copy => libc::XDP_COPY,
+            Mode::ZeroCopy => libc::XDP_ZEROCOPY,
+        };
+        let (flags, shared) = match self.shared {
+            // The kernel takes this flag alone; the rest comes with the registration.
+            Some(shared) => (libc::XDP_SHARED_UMEM, raw(shared.fd())),
+            None => (mode | libc::XDP_USE_NEED_WAKEUP, 0),
+        };
+        libc::sockaddr_xdp {
+            sxdp_family: libc::AF_XDP as u16,
+            sxdp_flags: flags,
+            sxdp_ifindex: self.interface,
+            sxdp_queue_id: self.queue,
+            sxdp_shared_umem_fd: shared,
+        }
+    }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    use std::os::fd::AsRawFd;
+    fd.as_raw_fd() as u32
 }
 
 /// Why a socket could not be bound.
@@ -71,9 +137,9 @@ pub enum BindError {
     },
     /// Another AF_XDP socket kept the queue for two seconds.
     QueueBusy,
-    /// There is no interface with this index, or it is down for good.
+    /// There is no interface with this index.
     NoSuchInterface,
-    /// The interface has no such queue.
+    /// The interface has no such queue, or its driver refuses the chunk size.
     NoSuchQueue,
     /// The driver has no zero-copy mode.
     NoZeroCopy,
@@ -94,7 +160,25 @@ pub enum BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+        match self {
+            Self::NoAfXdp => f.write_str("this kernel has no AF_XDP"),
+            Self::NotPermitted => f.write_str("an AF_XDP socket needs CAP_NET_RAW"),
+            Self::LockedMemory { needed } => write!(
+                f,
+                "{needed} octets of packet memory cannot be locked: raise the limit of locked \
+                 memory (RLIMIT_MEMLOCK) or grant CAP_IPC_LOCK"
+            ),
+            Self::QueueBusy => f.write_str("another AF_XDP socket is bound to this queue"),
+            Self::NoSuchInterface => f.write_str("there is no such interface"),
+            Self::NoSuchQueue => {
+                f.write_str("the interface has no such queue, or cannot use chunks of this size")
+            }
+            Self::NoZeroCopy => f.write_str("the driver has no zero-copy mode"),
+            Self::RingSize(size) => write!(f, "a ring of {size} is not a power of two"),
+            Self::ForeignArea => f.write_str("the shared socket uses another area"),
+            Self::SameQueue => f.write_str("the shared socket serves this queue already"),
+            Self::System { step, error } => write!(f, "{step}: {error}"),
+        }
     }
 }
 
@@ -105,7 +189,7 @@ impl std::error::Error for BindError {}
 pub struct Statistics {
     /// Frames the kernel dropped for other reasons than a full receive ring.
     pub dropped: u64,
-    /// Receive descriptors the kernel found invalid.
+    /// Fill descriptors the kernel found invalid.
     pub invalid_receive: u64,
     /// Transmit descriptors the kernel found invalid.
     pub invalid_transmit: u64,
@@ -122,72 +206,238 @@ pub struct Statistics {
 /// One AF_XDP socket: the owner of one queue of one interface.
 #[derive(Debug)]
 pub struct Socket {
+    // The order matters on drop: the rings are unmapped and the socket closed before the holders
+    // end the kernel's time with the chunks.
+    rings: Rings,
+    filled: Holder,
+    sending: Holder,
     area: Arc<Area>,
-    fd: OwnedFd,
+    interface: u32,
+    queue: u32,
+    zero_copy: bool,
+    refused: u64,
 }
 
 impl Socket {
-    /// Registers `area` (or shares a registration), makes the four rings, puts chunks from
-    /// `chunks` into the fill ring until it is full, and binds. A queue that is still busy is tried
-    /// again for up to two seconds. When it fails, the chunks are back in `chunks`.
+    /// Registers `area` (or shares a registration), makes the four rings, moves chunks from
+    /// `chunks` into the fill ring until it is full (drivers in zero-copy mode want them before the
+    /// bind, IO §7), and binds. A queue that is still busy is tried again for up to two seconds.
+    /// When it fails, the chunks are back in `chunks`.
     pub fn bind(
-        _area: &Arc<Area>,
-        _settings: &SocketSettings<'_>,
-        _chunks: &mut Vec<Chunk>,
+        area: &Arc<Area>,
+        settings: &SocketSettings<'_>,
+        chunks: &mut Vec<Chunk>,
     ) -> Result<Self, BindError> {
-        todo!()
+        settings.check(area)?;
+        let mut socket = Self::open(area, settings)?;
+        socket.fill(|| chunks.pop());
+        match socket.attach(settings) {
+            Ok(()) => Ok(socket),
+            Err(error) => {
+                chunks.extend(socket.into_chunks());
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything up to the rings.
+    fn open(area: &Arc<Area>, settings: &SocketSettings<'_>) -> Result<Self, BindError> {
+        let fd = syscall::socket(libc::AF_XDP, libc::SOCK_RAW, 0)
+            .map_err(|error| refusal("opening the socket", error, area))?;
+        if settings.shared.is_none() {
+            area.register(fd.as_fd())
+                .map_err(|error| refusal("registering the memory", error, area))?;
+        }
+        let sizes = RingSizes {
+            fill: settings.fill_size,
+            completion: settings.fill_size.max(settings.transmit_size),
+            receive: settings.receive_size,
+            transmit: settings.transmit_size,
+        };
+        let rings =
+            Rings::map(fd, sizes).map_err(|error| refusal("making the rings", error, area))?;
+        Self::over(rings, area, settings.interface, settings.queue).ok_or_else(|| {
+            let error = io::ErrorKind::QuotaExceeded.into();
+            refusal("naming the socket", error, area)
+        })
+    }
+
+    /// A socket over rings; `None` when the area has no name left for it.
+    fn over(rings: Rings, area: &Arc<Area>, interface: u32, queue: u32) -> Option<Self> {
+        Some(Self {
+            rings,
+            filled: Holder::new(area)?,
+            sending: Holder::new(area)?,
+            area: area.clone(),
+            interface,
+            queue,
+            zero_copy: false,
+            refused: 0,
+        })
+    }
+
+    fn attach(&mut self, settings: &SocketSettings<'_>) -> Result<(), BindError> {
+        let address = settings.address();
+        // Best effort: the budget only saves calls, and older kernels do not know it.
+        let _ = syscall::set_option(
+            self.fd(),
+            libc::SOL_XDP,
+            XDP_MAX_TX_SKB_BUDGET,
+            settings.transmit_budget,
+        );
+        while_busy(|| syscall::bind_xdp(self.fd(), &address))
+            .map_err(|error| bind_refusal(error, settings.mode))?;
+        let options: libc::xdp_options =
+            syscall::option(self.fd(), libc::SOL_XDP, libc::XDP_OPTIONS)
+                .map_err(|error| refusal("asking for the mode", error, &self.area))?;
+        self.zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
+        Ok(())
     }
 
     /// Puts chunks into the fill ring until it is full or `source` has none; returns how many.
-    pub fn fill(&mut self, _source: impl FnMut() -> Option<Chunk>) -> usize {
-        todo!()
+    ///
+    /// # Panics
+    /// If `source` gives a chunk of another area.
+    pub fn fill(&mut self, mut source: impl FnMut() -> Option<Chunk>) -> usize {
+        let mut count = 0;
+        while self.rings.fill.has_room()
+            && let Some(chunk) = source()
+        {
+            let Ok(address) = self.filled.surrender(chunk) else {
+                panic!("a chunk of another area was given to the fill ring");
+            };
+            self.rings.fill.push(address);
+            count += 1;
+        }
+        if count > 0 {
+            self.rings.fill.publish();
+        }
+        count
     }
 
     /// Hands over at most `max` received frames: chunk, offset of the frame in it, length.
-    pub fn receive(&mut self, _max: usize, _frame: impl FnMut(Chunk, usize, usize)) -> usize {
-        todo!()
+    pub fn receive(&mut self, max: usize, mut frame: impl FnMut(Chunk, usize, usize)) -> usize {
+        let mut count = 0;
+        while count < max
+            && let Some(descriptor) = self.rings.receive.pop()
+        {
+            match self.received(descriptor) {
+                Some((chunk, offset, len)) => {
+                    count += 1;
+                    frame(chunk, offset, len);
+                }
+                None => self.refused += 1,
+            }
+        }
+        self.rings.receive.release();
+        count
+    }
+
+    /// The frame that a descriptor of the kernel tells of, if it can be true.
+    fn received(&mut self, descriptor: Descriptor) -> Option<(Chunk, usize, usize)> {
+        let len = descriptor.len as usize;
+        let size = self.area.chunk_size();
+        let offset = descriptor.address as usize & (size - 1);
+        // Frames in several pieces come only to sockets that ask for them.
+        if len > size - offset || descriptor.options & libc::XDP_PKT_CONTD != 0 {
+            return None;
+        }
+        let (chunk, offset) = self.filled.reclaim(descriptor.address)?;
+        Some((chunk, offset, len))
     }
 
     /// Queues `len` octets at `offset` of `chunk` for sending at the next [`Socket::kick`]. A full
-    /// ring, or a frame that is not inside the chunk, gives it back.
-    pub fn transmit(&mut self, _chunk: Chunk, _offset: usize, _len: usize) -> Result<(), Chunk> {
-        todo!()
+    /// ring, a frame that is empty or not inside the chunk, or a chunk of another area is given
+    /// back.
+    pub fn transmit(&mut self, chunk: Chunk, offset: usize, len: usize) -> Result<(), Chunk> {
+        let size = self.area.chunk_size();
+        let fits = offset.checked_add(len).is_some_and(|end| end <= size);
+        if len == 0 || !fits || !self.rings.transmit.has_room() {
+            return Err(chunk);
+        }
+        let address = self.sending.surrender(chunk)?;
+        self.rings.transmit.push(Descriptor {
+            address: address + offset as u64,
+            len: len as u32,
+            options: 0,
+        });
+        Ok(())
     }
 
     /// Hands over the chunks whose frames have been sent; returns how many.
-    pub fn complete(&mut self, _chunk: impl FnMut(Chunk)) -> usize {
-        todo!()
+    pub fn complete(&mut self, mut spent: impl FnMut(Chunk)) -> usize {
+        let mut count = 0;
+        while let Some(address) = self.rings.completion.pop() {
+            match self.sending.reclaim(address) {
+                Some((chunk, _)) => {
+                    count += 1;
+                    spent(chunk);
+                }
+                None => self.refused += 1,
+            }
+        }
+        self.rings.completion.release();
+        count
     }
 
-    /// Shows the kernel what has been queued and wakes it where it asks for that. Returns how many
-    /// frames it has not taken yet; while there are any, kick again.
+    /// Shows the kernel what has been queued, and wakes it where it asks for that. Returns how many
+    /// frames it has not taken yet: while there are any, kick again.
     pub fn kick(&mut self) -> io::Result<usize> {
-        todo!()
+        self.rings.transmit.publish();
+        if self.rings.fill.needs_wakeup() {
+            harmless(syscall::wake_receive(self.fd()))?;
+        }
+        let mut pending = self.rings.transmit.pending();
+        // One call sends one budget in copy mode; in zero-copy mode it also has the driver collect
+        // what has left, so it is made while anything is outstanding.
+        for _ in 0..MAX_WAKES {
+            let wanted = pending > 0 || (self.zero_copy && self.sending.held() > 0);
+            if !wanted || !self.rings.transmit.needs_wakeup() {
+                break;
+            }
+            harmless(syscall::wake_transmit(self.fd()))?;
+            let left = self.rings.transmit.pending();
+            if left == pending {
+                break;
+            }
+            pending = left;
+        }
+        Ok(pending as usize)
     }
 
     /// Whether the kernel asks to be woken for receiving or sending.
     pub fn needs_wakeup(&self) -> bool {
-        todo!()
+        self.rings.fill.needs_wakeup() || self.rings.transmit.needs_wakeup()
     }
 
     /// Chunks with the kernel for receiving, including frames that wait in the receive ring.
     pub fn in_fill(&self) -> usize {
-        todo!()
+        self.filled.held() as usize
     }
 
     /// Chunks with the kernel for sending, including those that wait in the completion ring.
     pub fn in_transmit(&self) -> usize {
-        todo!()
+        self.sending.held() as usize
     }
 
     /// Counters since the socket was bound.
     pub fn statistics(&self) -> io::Result<Statistics> {
-        todo!()
+        let kernel: libc::xdp_statistics =
+            syscall::option(self.fd(), libc::SOL_XDP, libc::XDP_STATISTICS)?;
+        Ok(Statistics {
+            dropped: kernel.rx_dropped,
+            invalid_receive: kernel.rx_invalid_descs,
+            invalid_transmit: kernel.tx_invalid_descs,
+            ring_full: kernel.rx_ring_full,
+            fill_empty: kernel.rx_fill_ring_empty_descs,
+            transmit_empty: kernel.tx_ring_empty_descs,
+            refused: self.refused,
+        })
     }
 
     /// Whether the driver works on the area without a copy.
     pub fn is_zero_copy(&self) -> bool {
-        todo!()
+        self.zero_copy
     }
 
     /// The area it works on.
@@ -195,13 +445,103 @@ impl Socket {
         &self.area
     }
 
-    /// The descriptor, for poll(2).
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+    /// The interface index and queue it is bound to.
+    pub fn bound_to(&self) -> (u32, u32) {
+        (self.interface, self.queue)
     }
 
-    /// Closes the socket and gives back every chunk that was inside. Detach the classifier first.
+    /// The descriptor, for poll(2).
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.rings.fd()
+    }
+
+    /// Closes the socket and gives back every chunk that was inside. Detach the classifier first:
+    /// some drivers do not like to lose the socket under load (IO §7). A zero-copy socket takes
+    /// half a second, until the driver has certainly let go of the memory.
     pub fn into_chunks(self) -> Vec<Chunk> {
-        todo!()
+        let Self {
+            rings,
+            mut filled,
+            mut sending,
+            zero_copy,
+            ..
+        } = self;
+        drop(rings);
+        if zero_copy {
+            pause(ZERO_COPY_GRACE);
+        }
+        let mut chunks = filled.reclaim_all();
+        chunks.extend(sending.reclaim_all());
+        chunks
     }
 }
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sockets open and close at start-up and shutdown"
+)]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Tries until the queue is free or patience ends.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bound on waiting for the kernel at start-up"
+)]
+fn while_busy(mut bind: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match bind() {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < BIND_PATIENCE =>
+            {
+                pause(BIND_PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
+/// A wake-up that the kernel has no room for is repeated with the next kick.
+fn harmless(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
+            ) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn refusal(step: &'static str, error: io::Error, area: &Area) -> BindError {
+    match error.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => BindError::NoAfXdp,
+        Some(libc::EPERM) => BindError::NotPermitted,
+        Some(libc::ENOBUFS) => BindError::LockedMemory {
+            needed: area.registered_len() as u64,
+        },
+        _ => BindError::System { step, error },
+    }
+}
+
+fn bind_refusal(error: io::Error, mode: Mode) -> BindError {
+    match error.raw_os_error() {
+        Some(libc::EBUSY) => BindError::QueueBusy,
+        Some(libc::ENODEV) => BindError::NoSuchInterface,
+        Some(libc::EINVAL) => BindError::NoSuchQueue,
+        Some(libc::EOPNOTSUPP) if mode == Mode::ZeroCopy => BindError::NoZeroCopy,
+        Some(libc::EPERM) => BindError::NotPermitted,
+        _ => BindError::System {
+            step: "binding the socket",
+            error,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
