@@ -15,6 +15,7 @@ use crypto::esp::{Keymat, Suite};
 use ipnet::IpNet;
 use packet::Endpoint;
 
+use crate::cookie::CookieKey;
 use crate::id::{InboundSa, PathId, SessionSlot, ShardId, WorkerId};
 
 /// What the slow path sends to the worker that owns a shard.
@@ -473,6 +474,9 @@ pub enum SharedChange {
         /// Where to.
         prefix: IpNet,
     },
+    /// The key under which our IKE cookies are made, so that workers can sort ISAKMP messages
+    /// into classes.
+    SetCookieKey(CookieKey),
     /// A next hop, resolved or not.
     SetAdjacency(AdjacencyId, Adjacency),
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 pub mod change;
+pub mod cookie;
 pub mod counters;
 mod depot;
 pub mod discard;
@@ -17,5 +18,5 @@ mod worker;
 
 pub use counters::WorkerCounters;
 pub use discard::Discard;
-pub use shared::{Limits, PathView, SaView, SessionView, Shared, Target};
+pub use shared::{Limits, PathView, SaView, SessionView, Shared, Snapshot, Target};
 pub use worker::{Settings, Turn, Worker};

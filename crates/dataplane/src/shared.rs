@@ -1,14 +1,41 @@
 //! What all workers read and only the slow path changes.
+//!
+//! | table | shape | changed by |
+//! |---|---|---|
+//! | which worker runs a shard | 64 octets | the worker that gives the shard away |
+//! | addresses and prefixes | [trie] of atomic words | [`Shared::apply`] |
+//! | next hops | [cells] of two words | [`Shared::apply`] |
+//! | listeners, own addresses, cookie key | one [`Snapshot`], replaced whole | [`Shared::apply`] |
+//! | counters | [pages], one writer each | the worker that owns the slot |
+//!
+//! [trie]: trie::Trie
+//! [cells]: adjacency::Adjacencies
+//! [pages]: pages::Pages
+
+mod adjacency;
+mod book;
+mod pages;
+mod trie;
+mod view;
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use packet::Endpoint;
 
-use crate::change::{Adjacency, AdjacencyId, Listener, SessionTraffic, SharedChange, Traffic};
+use crate::change::{Adjacency, AdjacencyId, Listener, SharedChange};
+use crate::cookie::CookieKey;
 use crate::counters::WorkerCounters;
-use crate::id::{InboundSa, PathId, SessionSlot, ShardId, WorkerId};
+use crate::id::{SHARDS, SessionSlot, ShardId, Slot, WorkerId};
+use adjacency::Adjacencies;
+use book::Book;
+pub(crate) use pages::{PathTally, Pages, SaTally, SessionTally, Tally};
+use trie::{Trie, Word};
+pub use view::{PathView, SaView, SessionView};
 
 /// How large the shared tables may grow. Memory is taken as it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +59,7 @@ impl Default for Limits {
             vrfs: 16,
             adjacencies: 4096,
             trie_nodes: 1 << 16,
-            slots_per_shard: crate::id::Slot::LIMIT,
+            slots_per_shard: Slot::LIMIT,
         }
     }
 }
@@ -60,112 +87,247 @@ pub enum Target {
     Unreachable,
 }
 
-/// What a session moved so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionView {
-    /// Packets and octets.
-    pub traffic: SessionTraffic,
-    /// When the subscriber was last heard.
-    pub last_seen_up: Option<Instant>,
-    /// When something was last sent to the subscriber.
-    pub last_seen_down: Option<Instant>,
-}
+impl Target {
+    fn word(self) -> Word {
+        match self {
+            Self::None => Word::default(),
+            Self::Session(slot) => Word::new(1, slot.0.word()),
+            Self::Local => Word::new(2, 0),
+            Self::Endpoint => Word::new(3, 0),
+            Self::Pool => Word::new(4, 0),
+            Self::Via(adjacency) => Word::new(5, u32::from(adjacency.0)),
+            Self::Host => Word::new(6, 0),
+            Self::Blackhole => Word::new(7, 0),
+            Self::Unreachable => Word::new(8, 0),
+        }
+    }
 
-/// A path so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathView {
-    /// When an authentic frame (a plain tunnel's: any frame of its endpoint) was last received.
-    pub last_authentic: Option<Instant>,
-    /// When something was last sent.
-    pub last_sent: Option<Instant>,
-    /// What was sent on the current outbound SA (plain: in all).
-    pub sent: Traffic,
-    /// The sequence number of the last packet sent.
-    pub sequence: u64,
-}
-
-/// An inbound SA so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SaView {
-    /// What was received, authentic.
-    pub received: Traffic,
-    /// The highest authentic sequence number.
-    pub sequence: u64,
-    /// Frames refused as replayed.
-    pub replayed: u64,
-    /// Frames refused as not authentic.
-    pub forged: u64,
+    #[inline]
+    fn from_word(word: Word) -> Self {
+        match word.kind() {
+            1 => Self::Session(SessionSlot(Slot::from_word(word.value()))),
+            2 => Self::Local,
+            3 => Self::Endpoint,
+            4 => Self::Pool,
+            5 => Self::Via(AdjacencyId(word.value() as u16)),
+            6 => Self::Host,
+            7 => Self::Blackhole,
+            8 => Self::Unreachable,
+            _ => Self::None,
+        }
+    }
 }
 
 /// The tables that all workers read.
 #[derive(Debug)]
-pub struct Shared {}
+pub struct Shared {
+    epoch: Instant,
+    owners: [AtomicU8; SHARDS],
+    workers: Box<[WorkerCounters]>,
+    pub(crate) turns: Turns,
+    trie: Trie,
+    adjacencies: Adjacencies,
+    version: AtomicU64,
+    snapshot: Mutex<Arc<Snapshot>>,
+    book: Mutex<Book>,
+    pub(crate) sessions: Pages<SessionTally>,
+    pub(crate) paths: Pages<PathTally>,
+    pub(crate) inbound: Pages<SaTally>,
+}
 
 impl Shared {
     /// Empty tables; shard *s* belongs to worker *s* mod `limits.workers`. Stamps count from
     /// `epoch`.
     pub fn new(limits: Limits, epoch: Instant) -> Arc<Self> {
-        let _ = (limits, epoch);
-        todo!()
+        assert!(limits.workers > 0, "somebody has to own the shards");
+        assert!(limits.slots_per_shard <= Slot::LIMIT, "an id has 18 bits for its slot");
+        Arc::new(Self {
+            epoch,
+            owners: std::array::from_fn(|shard| AtomicU8::new(shard as u8 % limits.workers)),
+            workers: (0..limits.workers).map(|_| WorkerCounters::default()).collect(),
+            turns: Turns::new(limits.workers),
+            trie: Trie::new(2 * usize::from(limits.vrfs), limits.trie_nodes),
+            adjacencies: Adjacencies::new(limits.adjacencies),
+            version: AtomicU64::new(1),
+            snapshot: Mutex::default(),
+            book: Mutex::default(),
+            sessions: Pages::new(limits.slots_per_shard),
+            paths: Pages::new(limits.slots_per_shard),
+            inbound: Pages::new(limits.slots_per_shard),
+        })
     }
 
-    /// Applies a change; the slow path only. All workers see it at once.
+    /// Applies a change; the slow path only. All workers see it at once, listeners and own
+    /// addresses with their next turn. A change that finds no room left is counted by
+    /// [`Shared::refused`].
     pub fn apply(&self, change: SharedChange) {
-        let _ = change;
-        todo!()
+        lock(&self.book).apply(self, change);
+    }
+
+    /// Changes for which a table had no room.
+    pub fn refused(&self) -> u64 {
+        lock(&self.book).refused()
     }
 
     /// The worker that runs a shard.
+    #[inline]
     pub fn owner(&self, shard: ShardId) -> WorkerId {
-        let _ = shard;
-        todo!()
+        WorkerId(self.owners[shard.index()].load(Acquire))
+    }
+
+    pub(crate) fn set_owner(&self, shard: ShardId, owner: WorkerId) {
+        self.owners[shard.index()].store(owner.0, Release);
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> u8 {
+        self.workers.len() as u8
+    }
+
+    /// What a worker counts.
+    ///
+    /// # Panics
+    /// If there is no such worker.
+    pub fn worker(&self, id: WorkerId) -> &WorkerCounters {
+        &self.workers[usize::from(id.0)]
     }
 
     /// The listener that serves an address of ours.
     pub fn listener(&self, local: IpAddr) -> Option<Listener> {
-        let _ = local;
-        todo!()
+        self.snapshot().listener(local)
     }
 
     /// Where packets for `address` go.
+    #[inline]
     pub fn lookup(&self, vrf: u16, address: IpAddr) -> Target {
-        let _ = (vrf, address);
-        todo!()
+        Target::from_word(match address {
+            IpAddr::V4(v4) => self.trie.lookup(root(vrf, true), &v4.octets()),
+            IpAddr::V6(v6) => self.trie.lookup(root(vrf, false), &v6.octets()),
+        })
     }
 
     /// The next hop towards an outer endpoint.
+    #[inline]
     pub fn next_hop(&self, remote: Endpoint) -> Option<AdjacencyId> {
-        let _ = remote;
-        todo!()
+        match self.lookup(0, remote.address()) {
+            Target::Via(adjacency) => Some(adjacency),
+            Target::None
+            | Target::Session(_)
+            | Target::Local
+            | Target::Endpoint
+            | Target::Pool
+            | Target::Host
+            | Target::Blackhole
+            | Target::Unreachable => None,
+        }
     }
 
     /// A next hop.
+    #[inline]
     pub fn adjacency(&self, id: AdjacencyId) -> Option<Adjacency> {
-        let _ = id;
-        todo!()
+        self.adjacencies.at(id)
     }
 
-    /// A session so far; `None` if the slot has another holder.
-    pub fn session(&self, slot: SessionSlot) -> Option<SessionView> {
-        let _ = slot;
-        todo!()
+    /// Counts every change of listeners, own addresses and the cookie key: a [`Snapshot`] taken at
+    /// another version is stale.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Acquire)
     }
 
-    /// A path so far.
-    pub fn path(&self, id: PathId) -> Option<PathView> {
-        let _ = id;
-        todo!()
+    /// Listeners, own addresses and the cookie key as they are now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&lock(&self.snapshot))
     }
 
-    /// An inbound SA so far.
-    pub fn inbound(&self, sa: InboundSa) -> Option<SaView> {
-        let _ = sa;
-        todo!()
+    /// Milliseconds since the epoch.
+    #[inline]
+    pub(crate) fn ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_millis() as u64
     }
 
-    /// What a worker counts.
-    pub fn worker(&self, id: WorkerId) -> &WorkerCounters {
-        let _ = id;
-        todo!()
+    fn instant(&self, ms: u64) -> Instant {
+        self.epoch + Duration::from_millis(ms)
     }
+}
+
+/// What changes so rarely that a worker keeps it for a whole turn.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Where peers are served.
+    pub listeners: Vec<Listener>,
+    /// Our addresses inside the tunnels, by routing instance.
+    pub locals: Vec<(u16, IpAddr)>,
+    /// Tells cookies of ours from others.
+    pub cookie_key: Option<CookieKey>,
+}
+
+impl Snapshot {
+    /// The listener that serves an address of ours: the one that names it, or one that serves all.
+    pub fn listener(&self, local: IpAddr) -> Option<Listener> {
+        let at = |address: IpAddr| self.listeners.iter().find(|l| l.address == address);
+        let any = || self.listeners.iter().find(|l| l.address.is_unspecified());
+        at(local).or_else(any).copied()
+    }
+
+    /// The address with which we speak inside the tunnels of a routing instance.
+    pub(crate) fn own_address(&self, vrf: u16) -> Option<IpAddr> {
+        let own = |(of, address): &(u16, IpAddr)| (*of == vrf).then_some(*address);
+        self.locals.iter().find_map(own)
+    }
+}
+
+/// In which turn every worker is: the epochs after which a trie node may be used again.
+#[derive(Debug)]
+pub(crate) struct Turns(Box<[AtomicU64]>);
+
+impl Turns {
+    fn new(workers: u8) -> Self {
+        Self((0..workers).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    /// A worker begins a turn: odd numbers.
+    pub(crate) fn begin(&self, worker: usize) {
+        let turn = &self.0[worker];
+        turn.store(turn.load(Acquire) + 1, SeqCst);
+        // Pairs with the fence in `now`: a worker that the writer does not see in a turn sees
+        // what the writer has stored before.
+        fence(SeqCst);
+    }
+
+    /// A worker ends a turn: even numbers.
+    pub(crate) fn end(&self, worker: usize) {
+        let turn = &self.0[worker];
+        turn.store(turn.load(Acquire) + 1, Release);
+    }
+
+    fn now(&self) -> Vec<u64> {
+        fence(SeqCst);
+        self.0.iter().map(|turn| turn.load(SeqCst)).collect()
+    }
+
+    fn all_ended(&self, since: &[u64]) -> bool {
+        let ended = |(turn, since): (&AtomicU64, &u64)| {
+            since.is_multiple_of(2) || turn.load(Acquire) != *since
+        };
+        self.0.iter().zip(since).all(ended)
+    }
+}
+
+fn root(vrf: u16, is_v4: bool) -> usize {
+    usize::from(vrf) * 2 + usize::from(!is_v4)
+}
+
+/// The bits and length of a prefix, and the root it belongs under.
+fn key(vrf: u16, prefix: IpNet) -> (usize, Vec<u8>, usize) {
+    let len = usize::from(prefix.prefix_len());
+    match prefix.network() {
+        IpAddr::V4(v4) => (root(vrf, true), v4.octets().to_vec(), len),
+        IpAddr::V6(v6) => (root(vrf, false), v6.octets().to_vec(), len),
+    }
+}
+
+/// No code that could panic runs under these locks, so what they guard is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

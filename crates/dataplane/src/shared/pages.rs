@@ -1,0 +1,210 @@
+//! Counters of slots: written by the owner of the shard, read by anybody.
+//!
+//! They lie outside the shard, in pages that come into being with their first slot and stay, so
+//! that a reader needs no part in the shard's moves between workers.
+
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use crate::counters::{Counter, TrafficCounter};
+use crate::id::{SHARDS, Slot};
+
+/// Slots that share a page.
+pub(crate) const PAGE_SLOTS: usize = 256;
+
+/// What a slot counts.
+pub(crate) trait Tallied: Default {
+    /// Starts anew.
+    fn reset(&self);
+}
+
+/// The counters of all slots of one kind.
+#[derive(Debug)]
+pub(crate) struct Pages<T> {
+    pages: Box<[OnceLock<Arc<[Cell<T>]>>]>,
+    pages_per_shard: usize,
+}
+
+/// The counters of one slot, and whose they are.
+#[derive(Debug, Default)]
+struct Cell<T> {
+    /// 0: nobody's yet.
+    holder: Counter,
+    counters: T,
+}
+
+impl<T: Tallied> Pages<T> {
+    pub(crate) fn new(slots_per_shard: u32) -> Self {
+        let pages_per_shard = (slots_per_shard as usize).div_ceil(PAGE_SLOTS);
+        Self {
+            pages: (0..SHARDS * pages_per_shard)
+                .map(|_| OnceLock::new())
+                .collect(),
+            pages_per_shard,
+        }
+    }
+
+    /// The counters of a slot that has a new holder; `None` beyond the limit.
+    pub(crate) fn open(&self, slot: Slot) -> Option<Tally<T>> {
+        let page = self.pages.get(self.page_of(slot)?)?;
+        let page = page.get_or_init(|| (0..PAGE_SLOTS).map(|_| Cell::default()).collect());
+        let tally = Tally {
+            page: Arc::clone(page),
+            index: slot.index as usize % PAGE_SLOTS,
+        };
+        tally.cell().holder.set(0);
+        tally.reset();
+        tally.cell().holder.set(holder(slot));
+        Some(tally)
+    }
+
+    /// Reads the counters of a slot, if this is its last holder.
+    pub(crate) fn read<R>(&self, slot: Slot, read: impl FnOnce(&T) -> R) -> Option<R> {
+        let page = self.pages.get(self.page_of(slot)?)?.get()?;
+        let cell = &page[slot.index as usize % PAGE_SLOTS];
+        (cell.holder.value() == holder(slot)).then(|| read(&cell.counters))
+    }
+
+    fn page_of(&self, slot: Slot) -> Option<usize> {
+        let page = slot.index as usize / PAGE_SLOTS;
+        (page < self.pages_per_shard).then(|| slot.shard.index() * self.pages_per_shard + page)
+    }
+}
+
+fn holder(slot: Slot) -> u64 {
+    1 << 32 | u64::from(slot.word())
+}
+
+/// The counters of one slot, in the hands of their writer.
+#[derive(Debug)]
+pub(crate) struct Tally<T> {
+    page: Arc<[Cell<T>]>,
+    index: usize,
+}
+
+impl<T> Tally<T> {
+    fn cell(&self) -> &Cell<T> {
+        &self.page[self.index]
+    }
+}
+
+impl<T> Deref for Tally<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.cell().counters
+    }
+}
+
+/// What is counted of a session.
+#[derive(Debug, Default)]
+pub(crate) struct SessionTally {
+    pub(crate) up: TrafficCounter,
+    pub(crate) down: TrafficCounter,
+    pub(crate) discarded: TrafficCounter,
+    pub(crate) last_up: Stamp,
+    pub(crate) last_down: Stamp,
+}
+
+impl Tallied for SessionTally {
+    fn reset(&self) {
+        for traffic in [&self.up, &self.down, &self.discarded] {
+            traffic.reset();
+        }
+        self.last_up.clear();
+        self.last_down.clear();
+    }
+}
+
+/// What is counted of a path.
+#[derive(Debug, Default)]
+pub(crate) struct PathTally {
+    pub(crate) sent: TrafficCounter,
+    pub(crate) sequence: Counter,
+    pub(crate) last_authentic: Stamp,
+    pub(crate) last_sent: Stamp,
+}
+
+impl Tallied for PathTally {
+    fn reset(&self) {
+        self.sent.reset();
+        self.sequence.set(0);
+        self.last_authentic.clear();
+        self.last_sent.clear();
+    }
+}
+
+/// What is counted of an inbound SA.
+#[derive(Debug, Default)]
+pub(crate) struct SaTally {
+    pub(crate) received: TrafficCounter,
+    pub(crate) sequence: Counter,
+    pub(crate) replayed: Counter,
+    pub(crate) forged: Counter,
+}
+
+impl Tallied for SaTally {
+    fn reset(&self) {
+        self.received.reset();
+        for counter in [&self.sequence, &self.replayed, &self.forged] {
+            counter.set(0);
+        }
+    }
+}
+
+/// Milliseconds since the epoch of the tables, or never.
+#[derive(Debug, Default)]
+pub(crate) struct Stamp(Counter);
+
+impl Stamp {
+    #[inline]
+    pub(crate) fn set(&self, ms: u64) {
+        self.0.set(ms + 1);
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.set(0);
+    }
+
+    pub(crate) fn ms(&self) -> Option<u64> {
+        self.0.value().checked_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ShardId;
+
+    const SLOT: Slot = Slot {
+        shard: ShardId::new(3),
+        index: 300,
+        generation: 7,
+    };
+
+    #[test]
+    fn a_reader_sees_only_the_holder_it_asks_for() {
+        let pages = Pages::<SessionTally>::new(512);
+        assert!(pages.read(SLOT, |t| t.up.value()).is_none());
+        let tally = pages.open(SLOT).unwrap();
+        tally.up.add(100);
+        assert_eq!(pages.read(SLOT, |t| t.up.value().bytes), Some(100));
+        let next = Slot {
+            generation: 8,
+            ..SLOT
+        };
+        assert!(pages.read(next, |t| t.up.value()).is_none());
+        let _tally = pages.open(next).unwrap();
+        assert_eq!(pages.read(next, |t| t.up.value().bytes), Some(0));
+        assert!(pages.read(SLOT, |t| t.up.value()).is_none());
+    }
+
+    #[test]
+    fn slots_beyond_the_limit_have_no_counters() {
+        let pages = Pages::<PathTally>::new(512);
+        let last = Slot { index: 511, ..SLOT };
+        assert!(pages.open(last).is_some());
+        assert!(pages.open(Slot { index: 512, ..SLOT }).is_none());
+    }
+}
