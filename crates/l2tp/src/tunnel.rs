@@ -228,15 +228,16 @@ impl Tunnel {
     /// answer is still under way, or a StopCCN. An SCCRQ from the peer of an *established* tunnel is a new beginning, even
     /// if it names the same id (Windows counts from 1 each time).
     pub fn expects(&self, opening: &Opening) -> bool {
-        if opening.assigned_tunnel != self.channel.peer || self.channel.peer == TunnelId(0) {
-            return false;
-        }
+        let is_peer =
+            opening.assigned_tunnel == self.channel.peer && self.channel.peer != TunnelId(0);
         match MessageType::from_number(opening.message_type) {
             Some(MessageType::Sccrq) => {
                 let is_refused = matches!(self.end, End::Closing(_)) && !self.channel.is_idle();
-                self.channel.expected() == 1 && (self.state == State::WaitCtlConn || is_refused)
+                let is_repeat = self.state == State::WaitCtlConn || is_refused;
+                is_peer && is_repeat && self.channel.expected() == 1
             }
-            Some(MessageType::StopCcn) => self.end != End::Finished,
+            // Whom we dial may not have understood our SCCRQ, and so not know our id.
+            Some(MessageType::StopCcn) => is_peer || self.state == State::WaitCtlReply,
             _ => false,
         }
     }
