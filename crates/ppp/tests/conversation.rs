@@ -212,7 +212,7 @@ fn through(weather: &Weather, method: Method, seed: u64) -> (End, End, Duration)
             .chain(arrival)
             .chain(client_starts)
             .min()
-            .unwrap_or_else(|| panic!("seed {seed}: {:?} {:?}", ends[0].said, ends[1].said));
+            .expect("a link that is neither up nor down waits for something");
         now = next.max(now);
         assert!(now < epoch() + seconds(300), "seed {seed} does not settle");
         for end in &mut ends {
@@ -235,6 +235,10 @@ fn through(weather: &Weather, method: Method, seed: u64) -> (End, End, Duration)
 
 const SEEDS: u64 = 300;
 
+/// The default negotiation limit, and Max-Terminate runs of the Restart timer.
+const LIMIT: Duration = Duration::from_secs(60);
+const FAREWELL: Duration = Duration::from_secs(6);
+
 // conformance: 1661-08 1661-18 1661-27 1994-02 1994-04 1334-03
 #[test]
 fn a_bad_wire_delays_and_does_not_confuse() {
@@ -249,8 +253,7 @@ fn a_bad_wire_delays_and_does_not_confuse() {
         let (server, client, took) = through(&weather, method, seed);
         server.check_order();
         client.check_order();
-        let limit = seconds(60 + 6);
-        assert!(took <= limit + seconds(6), "seed {seed} took {took:?}");
+        assert!(took <= LIMIT + 2 * FAREWELL, "seed {seed} took {took:?}");
         let ups = [server.is_up(), client.is_up()];
         if ups == [true, true] {
             both_up += 1;
@@ -275,7 +278,8 @@ fn a_hopeless_wire_ends_within_the_limit() {
         let (server, client, took) = through(&weather, Method::MsChapV2, seed);
         server.check_order();
         client.check_order();
-        assert!(took <= seconds(72 + 6), "seed {seed} took {took:?}");
+        // One whole attempt, and one more of an end that was up when the other gave up.
+        assert!(took <= 2 * (LIMIT + FAREWELL), "seed {seed} took {took:?}");
     }
 }
 

@@ -184,10 +184,10 @@ impl End {
     }
 
     pub(crate) fn down(&self) -> Option<&DownReason> {
-        match self.said.last() {
-            Some(Output::Down(reason)) => Some(reason),
+        self.said.iter().find_map(|output| match output {
+            Output::Down(reason) => Some(reason),
             _ => None,
-        }
+        })
     }
 
     pub(crate) fn last_refusal(&self) -> Option<Refusal> {
