@@ -1,51 +1,38 @@
 //! The XDP program: what goes to the workers, what stays with the host.
+//!
+//! ```text
+//!                      ┌─ endpoint ──┬─ fragment ─────────────► host, which reassembles
+//!  Ethernet, VLANs,    │             ├─ ESP, UDP to a port ───► socket of the queue, else host
+//!  IPv4 ─► destination ┤             └─ anything else ────────► host
+//!  looked up by        ├─ pool ───────────────────────────────► socket of the queue, else dropped
+//!  longest prefix      └─ neither, or no IPv4 ────────────────► host
+//! ```
+//!
+//! So it fails open for the host and closed for subscribers: when no worker serves a queue, ssh and
+//! ARP go on, tunnel packets reach the host's sockets, and nothing is forwarded in clear. The
+//! addresses are map entries, changed while the program runs; only the VLAN depth is compiled in.
 
+mod description;
+mod emit;
+mod reference;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
 
-use crate::bpf::{AttachError, AttachMode, Link, LoadError};
+use crate::bpf::{self, AttachError, AttachMode, Link, LoadError, LpmTrie, Program, SocketMap};
 use crate::socket::Socket;
 
-/// UDP ports one endpoint address can have.
-pub const MAX_PORTS: usize = 8;
+pub use description::{
+    Description, DescriptionError, Endpoint, MAX_PORTS, MAX_PREFIXES, MAX_VLAN_DEPTH, Prefix,
+};
+pub use reference::classify;
 
-/// VLAN tags the program can look behind.
-pub const MAX_VLAN_DEPTH: u8 = 2;
-
-/// An address of ours at which tunnels end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Whether it takes raw ESP.
-    pub esp: bool,
-    /// The UDP ports it takes.
-    pub udp_ports: Vec<u16>,
-}
-
-/// An IPv4 prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Prefix {
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Its length in bits.
-    pub length: u8,
-}
-
-/// What a classifier is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Description {
-    /// Our tunnel addresses.
-    pub endpoints: Vec<Endpoint>,
-    /// Subscribers' addresses.
-    pub pools: Vec<Prefix>,
-    /// VLAN tags that may stand before the IP header.
-    pub vlan_depth: u8,
-}
+use description::{RULE_LEN, Rule};
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
 pub enum Class {
     /// Not IPv4, or to nobody we know: for the host.
     Foreign,
@@ -60,6 +47,30 @@ pub enum Class {
     /// To a subscriber: for a worker, or dropped if there is none.
     Pool,
 }
+
+impl Class {
+    /// Every class, in the order of their counters.
+    pub const ALL: [Self; 6] = [
+        Self::Foreign,
+        Self::Esp,
+        Self::Udp,
+        Self::Fragment,
+        Self::Host,
+        Self::Pool,
+    ];
+
+    /// Whether a worker gets it, if one serves the queue.
+    pub fn is_for_a_worker(self) -> bool {
+        matches!(self, Self::Esp | Self::Udp | Self::Pool)
+    }
+}
+
+/// Counter of frames to an endpoint whose queue has no socket; the classes come before it.
+const UNSERVED_ENDPOINT: u32 = Class::ALL.len() as u32;
+/// Counter of frames to a pool whose queue has no socket.
+const UNSERVED_POOL: u32 = UNSERVED_ENDPOINT + 1;
+/// How many counters there are.
+const COUNTERS: u32 = UNSERVED_POOL + 1;
 
 /// Frames counted by the program, summed over the CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -82,31 +93,6 @@ pub struct Counters {
     pub unserved_pool: u64,
 }
 
-/// Why a [`Description`] cannot be carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DescriptionError {
-    /// More than [`MAX_PORTS`] ports at one address.
-    TooManyPorts(Ipv4Addr),
-    /// UDP port 0.
-    PortZero(Ipv4Addr),
-    /// A prefix length of 0 or above 32.
-    PrefixLength(Prefix),
-    /// A pool of one address that is also an endpoint.
-    EndpointIsPool(Ipv4Addr),
-    /// More than [`MAX_VLAN_DEPTH`] VLAN tags.
-    VlanDepth(u8),
-    /// More prefixes than the table holds.
-    TooManyPrefixes(usize),
-}
-
-impl fmt::Display for DescriptionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
-impl std::error::Error for DescriptionError {}
-
 /// Why a classifier could not be loaded or changed.
 #[derive(Debug)]
 pub enum ClassifierError {
@@ -120,49 +106,138 @@ pub enum ClassifierError {
 
 impl fmt::Display for ClassifierError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+        match self {
+            Self::Description(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::Map(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                f.write_str("making eBPF maps needs CAP_BPF")
+            }
+            Self::Map(error) => write!(f, "making or changing an eBPF map: {error}"),
+        }
     }
 }
 
 impl std::error::Error for ClassifierError {}
 
-/// What `frame` is under `description`: the program's meaning in Rust.
-pub fn classify(_frame: &[u8], _description: &Description) -> Class {
-    todo!()
+impl From<DescriptionError> for ClassifierError {
+    fn from(error: DescriptionError) -> Self {
+        Self::Description(error)
+    }
+}
+
+impl From<LoadError> for ClassifierError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}
+
+impl From<io::Error> for ClassifierError {
+    fn from(error: io::Error) -> Self {
+        Self::Map(error)
+    }
 }
 
 /// A classifier in the kernel: the program of one interface, and its maps.
 #[derive(Debug)]
-pub struct Classifier {}
+pub struct Classifier {
+    program: Program,
+    table: LpmTrie,
+    sockets: SocketMap,
+    counters: bpf::Counters,
+    /// What `table` holds.
+    rules: BTreeMap<Prefix, Rule>,
+    vlan_depth: u8,
+}
 
 impl Classifier {
     /// Loads the program for an interface with `queues` queues. Nothing is attached yet.
-    pub fn load(_description: &Description, _queues: u32) -> Result<Self, ClassifierError> {
-        todo!()
+    pub fn load(description: &Description, queues: u32) -> Result<Self, ClassifierError> {
+        let rules = description.rules()?;
+        let table = LpmTrie::new("adit_prefixes", RULE_LEN as u32, MAX_PREFIXES as u32)?;
+        let sockets = SocketMap::new("adit_sockets", queues)?;
+        let counters = bpf::Counters::new("adit_classes", COUNTERS)?;
+        let maps = emit::Maps {
+            table: table.fd(),
+            sockets: sockets.fd(),
+            counters: counters.fd(),
+        };
+        let program = Program::load("adit_classify", &emit::emit(description.vlan_depth, maps))?;
+        let mut classifier = Self {
+            program,
+            table,
+            sockets,
+            counters,
+            rules: BTreeMap::new(),
+            vlan_depth: description.vlan_depth,
+        };
+        classifier.enter(rules)?;
+        Ok(classifier)
     }
 
     /// Attaches it. It stays until the link is detached or dropped, or the process ends.
-    pub fn attach(&self, _interface: u32, _mode: AttachMode) -> Result<Link, AttachError> {
-        todo!()
+    pub fn attach(&self, interface: u32, mode: AttachMode) -> Result<Link, AttachError> {
+        self.program.attach(interface, mode)
     }
 
-    /// Changes endpoints and pools while the program runs: new ones first, then old ones go.
-    pub fn update(&mut self, _description: &Description) -> Result<(), ClassifierError> {
-        todo!()
+    /// Changes endpoints and pools while the program runs: new ones first, then old ones go. The
+    /// VLAN depth cannot change.
+    pub fn update(&mut self, description: &Description) -> Result<(), ClassifierError> {
+        if description.vlan_depth != self.vlan_depth {
+            return Err(DescriptionError::VlanDepthChanged.into());
+        }
+        self.enter(description.rules()?)
     }
 
-    /// Gives the frames that arrive on `queue` to `socket`.
-    pub fn serve(&self, _queue: u32, _socket: &Socket) -> io::Result<()> {
-        todo!()
+    /// Makes the table hold `rules`. When it fails half-way, it can be tried again.
+    fn enter(&mut self, rules: BTreeMap<Prefix, Rule>) -> Result<(), ClassifierError> {
+        for (prefix, rule) in &rules {
+            if self.rules.get(prefix) != Some(rule) {
+                self.table
+                    .insert(prefix.address, prefix.length, &rule.to_octets())?;
+                self.rules.insert(*prefix, *rule);
+            }
+        }
+        let old = self
+            .rules
+            .keys()
+            .filter(|prefix| !rules.contains_key(prefix));
+        for prefix in old.copied().collect::<Vec<_>>() {
+            self.table.remove(prefix.address, prefix.length)?;
+            self.rules.remove(&prefix);
+        }
+        Ok(())
     }
 
-    /// Takes `queue` away from its socket.
-    pub fn abandon(&self, _queue: u32) -> io::Result<()> {
-        todo!()
+    /// Gives the frames that arrive on the queue of `socket` to it.
+    pub fn serve(&self, socket: &Socket) -> io::Result<()> {
+        self.sockets.set(socket.bound_to().1, socket.fd())
+    }
+
+    /// Takes `queue` away from its socket. Closing the socket does the same.
+    pub fn abandon(&self, queue: u32) -> io::Result<()> {
+        self.sockets.clear(queue)
     }
 
     /// What has been counted since it was loaded.
     pub fn counters(&self) -> io::Result<Counters> {
-        todo!()
+        let read = |class: Class| self.counters.read(class as u32);
+        Ok(Counters {
+            foreign: read(Class::Foreign)?,
+            esp: read(Class::Esp)?,
+            udp: read(Class::Udp)?,
+            fragment: read(Class::Fragment)?,
+            host: read(Class::Host)?,
+            pool: read(Class::Pool)?,
+            unserved_endpoint: self.counters.read(UNSERVED_ENDPOINT)?,
+            unserved_pool: self.counters.read(UNSERVED_POOL)?,
+        })
+    }
+
+    /// The program, for test runs and for [`Link::update`].
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 }
+
+#[cfg(test)]
+mod tests;
