@@ -43,3 +43,6 @@ pub use refusal::Refusal;
 pub use result::{CallEnd, CallRefusal, ResultCode, TunnelEnd};
 pub use settings::{Busy, RETRANSMIT_CAP_MIN, Settings};
 pub use tunnel::{Tie, Tunnel};
+
+#[cfg(test)]
+mod testing;
