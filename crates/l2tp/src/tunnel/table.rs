@@ -152,3 +152,6 @@ pub(crate) fn transition(state: State, event: Event) -> (&'static [Action], Stat
         .find(|(states, events, ..)| states.contains(&state) && events.contains(&event))
         .map_or((&[], state), |&(_, _, actions, next)| (actions, next))
 }
+
+#[cfg(test)]
+mod tests;
