@@ -25,6 +25,7 @@ import tomllib
 from pathlib import Path
 
 from .network import FLOW_PORT, Failed
+from .pcap import without_ike_repetitions
 
 DATA_PACKETS = 100  # of the gateway's own, at least
 EXPERT_ERROR = 0x00800000  # Wireshark's PI_ERROR
@@ -89,8 +90,10 @@ FIELDS = [
 
 
 def frames(capture, keylog):
-    """One dictionary of the FIELDS for each frame; a field that occurs often is a list."""
-    command = ["tshark", "-n", "-r", str(capture), *options(keylog), "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=\x01"]
+    """For each frame a dictionary of the FIELDS, each a list of what it held, often empty."""
+    once = Path(keylog).with_name("once.pcap")
+    without_ike_repetitions(capture, once)
+    command = ["tshark", "-n", "-r", str(once), *options(keylog), "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=\x01"]
     command += [word for field in FIELDS for word in ("-e", field)]
     # The random payload of our own flows means nothing to any other protocol.
     command += ["-d", f"tcp.port=={FLOW_PORT},data", "-d", f"udp.port=={FLOW_PORT},data"]
@@ -98,6 +101,7 @@ def frames(capture, keylog):
     for line in process.stdout:
         yield {name: cell.split("\x01") if cell else [] for name, cell in zip(FIELDS, line.rstrip("\n").split("\t"))}
     complaint = process.stderr.read()
+    once.unlink()
     if process.wait() != 0:
         raise Failed(f"tshark: {complaint[-800:]}")
 

@@ -61,12 +61,12 @@ def eventually(what, condition, seconds):
 
 
 class Network:
-    def __init__(self, against):
+    def __init__(self, bridged):
         tag = f"{PREFIX}{os.getpid()}"
         self.client, self.gateway, self.internet = f"{tag}-c", f"{tag}-g", f"{tag}-i"
         self.tag = tag
         self.processes = []
-        self.up(bridged=against == "reference")
+        self.up(bridged)
 
     def up(self, bridged):
         for space in (self.client, self.gateway, self.internet):

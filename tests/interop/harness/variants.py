@@ -1,6 +1,6 @@
 """What is tried: one row per variant, read by `run`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 TUNNEL_SECRET = "tunnelpw"
 REKEY_S = 12  # ESP SAs of the rekey variants live this long
@@ -11,15 +11,16 @@ ECHO_RATE = 60  # packets a second each way; at least 50 are asked for
 @dataclass(frozen=True)
 class Variant:
     name: str
-    client: str  # options of l2tp-peer client, beyond the addresses
-    image: str = "strongswan"
+    options: str  # of the client, beyond the addresses
+    client: str = "machine"  # machine: a peer with l2tp-peer | probe: probe-l2tp-ipsec
+    image: str = "strongswan"  # of the machine
     ipsec: bool = True
     policy: str = "modern"
     auth: str = "mschapv2"
     l2tp_secret: str = ""
     traffic: str = "transfer"  # transfer | rekey
     gateway_rekey_s: int = 0  # 0: the gateway's own default
-    reference: str = field(default="")  # where the reference server needs other words
+    reference: str = ""  # options of l2tp-peer server, where the client's will not do
 
 
 def plain(name, auth="mschapv2", secret=""):
@@ -30,6 +31,10 @@ def plain(name, auth="mschapv2", secret=""):
 def esp(name, ike, esp_proposal, **more):
     natt = "--natt " if name.startswith("natt-") else ""
     return Variant(name, f"{natt}--ike-prop {ike} --esp-prop {esp_proposal}", **more)
+
+
+def probe(name, options, reference, **more):
+    return Variant(name, options, client="probe", reference=reference, **more)
 
 
 VARIANTS = [
@@ -62,5 +67,21 @@ VARIANTS = [
         traffic="rekey",
         gateway_rekey_s=REKEY_S,
         reference=f"--ike-prop aes128-sha256-modp2048 --esp-prop aes128gcm16 --rekey {REKEY_S}",
+    ),
+    # What stock clients do not do: another implementation, odd ports, odd choices.
+    probe(
+        "probe-plain", "--plain --acfc --l2tp-port 40001 --auth chap", "--ike none --auth chap",
+        ipsec=False, auth="chap",
+    ),
+    probe(
+        "probe-nat-pfs",
+        "--fake-nat --pfs --ike-port 1500 --natt-port 14500 --ike-hash sha256 --esp-integrity sha256",
+        "--ike-prop aes256-sha256-modp2048 --esp-prop aes128-sha256-modp2048",
+    ),
+    probe(
+        "probe-raw-3des",
+        "--no-natt --raw-esp --ike-cipher 3des --group 2 --esp-cipher 3des --auth pap",
+        "--ike-prop 3des-sha1-modp1024 --esp-prop 3des-sha1 --auth pap",
+        policy="compat", auth="pap",
     ),
 ]

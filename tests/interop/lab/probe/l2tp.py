@@ -38,6 +38,7 @@ class Call:
         self.session = 1
         self.peer_tunnel = self.peer_session = 0
         self.ns = self.nr = 0
+        self.unacknowledged = []  # (Ns, packet)
         self.established = False
 
     def send(self, kind, session=0, avps=b""):
@@ -45,7 +46,13 @@ class Call:
         body = (short(0, kind) if kind else b"") + avps
         head = struct.pack("!HHHHHH", 0xC802, 12 + len(body), self.peer_tunnel, session, self.ns, self.nr)
         self.wire.send_l2tp(head + body)
-        self.ns += 1 if kind else 0
+        if kind:
+            self.unacknowledged.append((self.ns, head + body))
+            self.ns += 1
+
+    def repeat(self):
+        for _, packet in self.unacknowledged:
+            self.wire.send_l2tp(packet)
 
     def dial(self):
         offers = avp(PROTOCOL, b"\1\0") + avp(HOST_NAME, b"probe") + avp(FRAMING, b"\0\0\0\3")
@@ -65,8 +72,11 @@ class Call:
         return packet[at:] if (tunnel, session) == (self.tunnel, self.session) else None
 
     def handle_control(self, packet):
-        _, length, tunnel, _, ns, _ = struct.unpack_from("!HHHHHH", packet)
-        if tunnel != self.tunnel or length == 12:
+        _, length, tunnel, _, ns, nr = struct.unpack_from("!HHHHHH", packet)
+        if tunnel != self.tunnel:
+            return
+        self.unacknowledged = [sent for sent in self.unacknowledged if sent[0] >= nr]
+        if length == 12:
             return
         if ns != self.nr:
             return self.send(0)

@@ -105,6 +105,8 @@ class Link:
             self.request_lcp()
         elif self.authenticated and not self.up:
             self.request_ipcp()
+        elif self.theirs_acked and not self.authenticated:
+            self.authenticate_by_pap()
 
     def handle_input(self, frame):
         frame = frame.removeprefix(b"\xff\x03")
@@ -126,6 +128,7 @@ class Link:
 
     # ---- LCP
     def lcp(self, code, identifier, body):
+        was_open = self.ours_acked and self.theirs_acked
         if code == REQUEST:
             self.lcp_request(identifier, body)
         elif code == ACK:
@@ -142,7 +145,8 @@ class Link:
         elif code == TERMINATE:
             self.send_packet(LCP, TERMINATE_ACK, identifier)
             raise SystemExit(f"the server terminates the link: {body!r}")
-        self.authenticate_by_pap()
+        if self.ours_acked and self.theirs_acked and not was_open:
+            self.authenticate_by_pap()
 
     def lcp_request(self, identifier, body):
         offered, wanted = dict(options_of(body)).get(AUTH), METHODS.get(self.o.auth)
@@ -155,7 +159,7 @@ class Link:
 
     # ---- authentication
     def authenticate_by_pap(self):
-        if not (self.ours_acked and self.theirs_acked and self.method == METHODS["pap"]) or self.authenticated:
+        if self.method != METHODS["pap"]:
             return
         user, password = self.o.user.encode(), self.o.password.encode()
         self.send_packet(PAP, REQUEST, 1, bytes([len(user)]) + user + bytes([len(password)]) + password)
@@ -163,8 +167,12 @@ class Link:
     def pap(self, code, _, body):
         if code == NAK:
             raise SystemExit(f"PAP: refused, {body!r}")
-        self.authenticated = True
-        self.request_ipcp()
+        self.is_authenticated()
+
+    def is_authenticated(self):
+        if not self.authenticated:
+            self.authenticated = True
+            self.request_ipcp()
 
     def chap(self, code, identifier, body):
         if code == CHALLENGE:
@@ -174,8 +182,7 @@ class Link:
         elif code == SUCCESS:
             if self.expected_proof and not body.startswith(self.expected_proof.encode()):
                 raise SystemExit(f"MS-CHAPv2: the server does not know the password: {body!r}")
-            self.authenticated = True
-            self.request_ipcp()
+            self.is_authenticated()
 
     def chap_response(self, identifier, challenge):
         user, password = self.o.user.encode(), self.o.password
