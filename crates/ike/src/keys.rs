@@ -56,14 +56,24 @@ impl IsakmpKeys {
         shared: &[u8],
     ) -> Self {
         let prf = suite.hash;
-        let (i, r) = (&exchanged.cookies.initiator.0, &exchanged.cookies.responder.0);
+        let (i, r) = (
+            &exchanged.cookies.initiator.0,
+            &exchanged.cookies.responder.0,
+        );
         let skeyid = prf.hmac(psk, &[exchanged.nonce_i, exchanged.nonce_r]);
         let skeyid_d = prf.hmac(&skeyid, &[shared, i, r, &[0]]);
         let skeyid_a = prf.hmac(&skeyid, &[&skeyid_d, shared, i, r, &[1]]);
         let skeyid_e = prf.hmac(&skeyid, &[&skeyid_a, shared, i, r, &[2]]);
         let key = expand(prf, &skeyid_e, suite.cipher.key_len());
         let cipher = Cbc::new(suite.cipher, key.expose()).expect("expanded to the key's length");
-        Self { suite, skeyid, skeyid_d, skeyid_a, key, cipher }
+        Self {
+            suite,
+            skeyid,
+            skeyid_d,
+            skeyid_a,
+            key,
+            cipher,
+        }
     }
 
     /// The negotiated suite.
@@ -81,7 +91,13 @@ impl IsakmpKeys {
     /// HASH_I, by which the initiator proves who it is.
     #[must_use]
     pub fn hash_i(&self, exchanged: &Exchanged<'_>, id_body: &[u8]) -> Digest {
-        let Exchanged { cookies, public_i, public_r, sa_i, .. } = exchanged;
+        let Exchanged {
+            cookies,
+            public_i,
+            public_r,
+            sa_i,
+            ..
+        } = exchanged;
         let (i, r) = (&cookies.initiator.0, &cookies.responder.0);
         self.prf(&self.skeyid, &[public_i, public_r, i, r, sa_i, id_body])
     }
@@ -89,7 +105,13 @@ impl IsakmpKeys {
     /// HASH_R, by which the responder proves who it is.
     #[must_use]
     pub fn hash_r(&self, exchanged: &Exchanged<'_>, id_body: &[u8]) -> Digest {
-        let Exchanged { cookies, public_i, public_r, sa_i, .. } = exchanged;
+        let Exchanged {
+            cookies,
+            public_i,
+            public_r,
+            sa_i,
+            ..
+        } = exchanged;
         let (i, r) = (&cookies.initiator.0, &cookies.responder.0);
         self.prf(&self.skeyid, &[public_r, public_i, r, i, sa_i, id_body])
     }
@@ -109,7 +131,10 @@ impl IsakmpKeys {
     /// HASH(3): both nonces, which shows that the initiator is alive.
     #[must_use]
     pub fn hash_3(&self, message_id: u32, nonce_i: &[u8], nonce_r: &[u8]) -> Digest {
-        self.prf(&self.skeyid_a, &[&[0], &message_id.to_be_bytes(), nonce_i, nonce_r])
+        self.prf(
+            &self.skeyid_a,
+            &[&[0], &message_id.to_be_bytes(), nonce_i, nonce_r],
+        )
     }
 
     /// KEYMAT of the SA that is received under this SPI (RFC 2409 §5.5).
@@ -122,8 +147,13 @@ impl IsakmpKeys {
         shared: Option<&Secret>,
     ) -> Keymat {
         let shared = shared.map_or(&[][..], Secret::expose);
-        let seed: [&[u8]; 5] =
-            [shared, &[PROTO_IPSEC_ESP], &spi.0.to_be_bytes(), nonces.0, nonces.1];
+        let seed: [&[u8]; 5] = [
+            shared,
+            &[PROTO_IPSEC_ESP],
+            &spi.0.to_be_bytes(),
+            nonces.0,
+            nonces.1,
+        ];
         let mut bytes = Vec::new();
         let mut last: Option<Digest> = None;
         while bytes.len() < suite.keymat_len() {

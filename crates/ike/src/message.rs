@@ -391,6 +391,17 @@ impl Payloads {
         self.bytes.extend_from_slice(body);
     }
 
+    /// The same chain behind one more payload.
+    #[must_use]
+    pub fn after(&self, kind: u8, body: &[u8]) -> Self {
+        let mut whole = Self::new().with(kind, body);
+        let (head, offset) = (whole.link.expect("one payload is in it"), whole.bytes.len());
+        whole.bytes[head] = self.first;
+        whole.bytes.extend_from_slice(&self.bytes);
+        whole.link = self.link.map(|link| link + offset).or(Some(head));
+        whole
+    }
+
     /// The chain as it goes on the wire.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

@@ -214,6 +214,8 @@ pub enum DownReason {
     },
     /// Nothing that the peer offered was acceptable.
     ProposalRefused,
+    /// No pre-shared key is configured for the peer's address.
+    NoPreSharedKey,
     /// The peer's public value was not acceptable.
     BadPublicValue,
     /// The peer sent a DELETE.
@@ -244,6 +246,7 @@ impl fmt::Display for DownReason {
                 ("", *complaint)
             }
             Self::ProposalRefused => ("no offered transform is acceptable", None),
+            Self::NoPreSharedKey => ("no pre-shared key for the peer's address", None),
             Self::BadPublicValue => ("public value is not acceptable for its group", None),
             Self::PeerDeleted => ("deleted by the peer", None),
             Self::PeerDead => ("peer does not answer", None),

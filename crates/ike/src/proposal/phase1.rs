@@ -7,11 +7,11 @@ use crypto::dh::Group;
 use crypto::hash::Hash;
 
 use super::{DEFAULT_LIFE_SECONDS, Life, Refused, WhyRefused, short_once};
+use crate::Refusal;
 use crate::payload::attribute::{Attribute, write_long, write_short};
 use crate::payload::notification::PROTO_ISAKMP;
 use crate::payload::security_association::{Proposal, SecurityAssociation, Transform};
 use crate::policy::{Phase1Proposal, Policy};
-use crate::Refusal;
 
 const KEY_IKE: u8 = 1;
 
@@ -56,25 +56,42 @@ pub fn choose(policy: &Policy, sa: &SecurityAssociation<'_>) -> Result<Choice, V
         .map(|(proposal, transform)| (proposal, transform, read(proposal, transform)))
         .collect();
     let chosen = policy.phase1.iter().find_map(|&suite| {
-        offers.iter().position(|(.., offer)| matches!(offer, Ok(offer) if offer.suite == suite))
+        offers
+            .iter()
+            .position(|(.., offer)| matches!(offer, Ok(offer) if offer.suite == suite))
     });
     let refused = refusals(policy, &offers, chosen);
     let Some((proposal, transform, Ok(offer))) = chosen.and_then(|index| offers.get(index)) else {
         return Err(refused);
     };
-    let answer = Proposal { transforms: vec![(*transform).clone()], ..(*proposal).clone() };
+    let answer = Proposal {
+        transforms: vec![(*transform).clone()],
+        ..(*proposal).clone()
+    };
     Ok(Choice {
         suite: offer.suite,
-        lifetime: policy.phase1_lifetime.min(Duration::from_secs(offer.seconds)),
-        body: SecurityAssociation { proposals: vec![answer] }.to_bytes(),
+        lifetime: policy
+            .phase1_lifetime
+            .min(Duration::from_secs(offer.seconds)),
+        body: SecurityAssociation {
+            proposals: vec![answer],
+        }
+        .to_bytes(),
         refused,
     })
 }
 
-type Read<'a, 'b> = (&'b Proposal<'a>, &'b Transform<'a>, Result<Offer, WhyRefused>);
+type Read<'a, 'b> = (
+    &'b Proposal<'a>,
+    &'b Transform<'a>,
+    Result<Offer, WhyRefused>,
+);
 
 fn refusals(policy: &Policy, offers: &[Read<'_, '_>], chosen: Option<usize>) -> Vec<Refused> {
-    let others = offers.iter().enumerate().filter(|(index, _)| Some(*index) != chosen);
+    let others = offers
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| Some(*index) != chosen);
     others
         .map(|(_, (proposal, transform, offer))| Refused {
             proposal: proposal.number,
@@ -104,21 +121,37 @@ pub fn accept(
     if !policy.phase1.contains(&offer.suite) {
         return Err(Refusal::ProposalNotOffered);
     }
-    Ok((offer.suite, policy.phase1_lifetime.min(Duration::from_secs(offer.seconds))))
+    Ok((
+        offer.suite,
+        policy
+            .phase1_lifetime
+            .min(Duration::from_secs(offer.seconds)),
+    ))
 }
 
 /// The body of the SA payload with which we start.
 #[must_use]
 pub fn offer(policy: &Policy) -> Vec<u8> {
     let seconds = u32::try_from(policy.phase1_lifetime.as_secs()).unwrap_or(u32::MAX);
-    let attributes: Vec<Vec<u8>> =
-        policy.phase1.iter().map(|&suite| attributes(suite, seconds)).collect();
+    let attributes: Vec<Vec<u8>> = policy
+        .phase1
+        .iter()
+        .map(|&suite| attributes(suite, seconds))
+        .collect();
     let transforms = (1..=u8::MAX)
         .zip(&attributes)
         .map(|(number, attributes)| Transform::new(number, KEY_IKE, attributes))
         .collect();
-    let proposal = Proposal { number: 1, protocol: PROTO_ISAKMP, spi: &[], transforms };
-    SecurityAssociation { proposals: vec![proposal] }.to_bytes()
+    let proposal = Proposal {
+        number: 1,
+        protocol: PROTO_ISAKMP,
+        spi: &[],
+        transforms,
+    };
+    SecurityAssociation {
+        proposals: vec![proposal],
+    }
+    .to_bytes()
 }
 
 fn attributes(suite: Phase1Proposal, seconds: u32) -> Vec<u8> {
@@ -189,7 +222,14 @@ fn read(proposal: &Proposal<'_>, transform: &Transform<'_>) -> Result<Offer, Why
         return Err(WhyRefused::AuthenticationMethod);
     }
     let seconds = terms.life.seconds.unwrap_or(DEFAULT_LIFE_SECONDS);
-    Ok(Offer { suite: Phase1Proposal { cipher, hash, group }, seconds })
+    Ok(Offer {
+        suite: Phase1Proposal {
+            cipher,
+            hash,
+            group,
+        },
+        seconds,
+    })
 }
 
 fn cipher(number: u16, key_bits: Option<u16>) -> Result<Algorithm, WhyRefused> {
@@ -255,13 +295,19 @@ pub(super) fn group(number: u16) -> Option<Group> {
 
 /// The number of a group.
 pub(super) fn group_number(group: Group) -> u16 {
-    GROUPS.iter().find(|row| row.1 == group).map_or(0, |row| row.0)
+    GROUPS
+        .iter()
+        .find(|row| row.1 == group)
+        .map_or(0, |row| row.0)
 }
 
 /// The group's name in a log.
 #[must_use]
 pub fn group_name(group: Group) -> &'static str {
-    GROUPS.iter().find(|row| row.1 == group).map_or("?", |row| row.2)
+    GROUPS
+        .iter()
+        .find(|row| row.1 == group)
+        .map_or("?", |row| row.2)
 }
 
 /// A transform as an operator reads it, known or not.
@@ -275,11 +321,19 @@ fn describe(attributes: &[Attribute<'_>]) -> String {
         Some(number) => names
             .iter()
             .find(|(known, _)| *known == number)
-            .map_or_else(|| format!("{what} {number}"), |(_, name)| (*name).to_owned()),
+            .map_or_else(
+                || format!("{what} {number}"),
+                |(_, name)| (*name).to_owned(),
+            ),
     };
-    let groups: Vec<(u64, &str)> =
-        GROUPS.iter().map(|row| (row.0.into(), row.2)).chain([(1, "MODP768")]).collect();
-    let key_bits = value(KEY_LENGTH).map(|bits| bits.to_string()).unwrap_or_default();
+    let groups: Vec<(u64, &str)> = GROUPS
+        .iter()
+        .map(|row| (row.0.into(), row.2))
+        .chain([(1, "MODP768")])
+        .collect();
+    let key_bits = value(KEY_LENGTH)
+        .map(|bits| bits.to_string())
+        .unwrap_or_default();
     let cipher = named("cipher", value(ENCRYPTION_ALGORITHM), CIPHER_NAMES);
     let hash = named("hash", value(HASH_ALGORITHM), HASH_NAMES);
     let group = named("group", value(GROUP_DESCRIPTION), &groups);
@@ -302,8 +356,14 @@ const CIPHER_NAMES: &[(u64, &str)] = &[
     (8, "CAMELLIA"),
 ];
 
-const HASH_NAMES: &[(u64, &str)] =
-    &[(1, "MD5"), (2, "SHA1"), (3, "TIGER"), (4, "SHA256"), (5, "SHA384"), (6, "SHA512")];
+const HASH_NAMES: &[(u64, &str)] = &[
+    (1, "MD5"),
+    (2, "SHA1"),
+    (3, "TIGER"),
+    (4, "SHA256"),
+    (5, "SHA384"),
+    (6, "SHA512"),
+];
 
 const METHOD_NAMES: &[(u64, &str)] = &[
     (2, "DSS"),

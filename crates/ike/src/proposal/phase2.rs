@@ -72,7 +72,10 @@ impl Choice {
             spi: &inbound.0.to_be_bytes(),
             transforms: vec![Transform::new(*number, *id, attributes)],
         };
-        SecurityAssociation { proposals: vec![proposal] }.to_bytes()
+        SecurityAssociation {
+            proposals: vec![proposal],
+        }
+        .to_bytes()
     }
 }
 
@@ -103,7 +106,11 @@ impl Situation {
     }
 }
 
-type Read<'a, 'b> = (&'b Proposal<'a>, &'b Transform<'a>, Result<Terms, WhyRefused>);
+type Read<'a, 'b> = (
+    &'b Proposal<'a>,
+    &'b Transform<'a>,
+    Result<Terms, WhyRefused>,
+);
 
 /// Chooses from an initiator's offer; `Err` says for each transform why not.
 pub fn choose(
@@ -117,7 +124,10 @@ pub fn choose(
         .flat_map(|proposal| proposal.transforms.iter().map(move |one| (proposal, one)))
         .map(|(proposal, transform)| {
             // RFC 2408 §4.2: equal numbers are one proposal for several protocols.
-            let alike = sa.proposals.iter().filter(|other| other.number == proposal.number);
+            let alike = sa
+                .proposals
+                .iter()
+                .filter(|other| other.number == proposal.number);
             let terms = match alike.count() {
                 1 => read(policy, situation, proposal, transform),
                 _ => Err(WhyRefused::Bundle),
@@ -133,7 +143,11 @@ pub fn choose(
     Ok(Choice {
         terms: terms.clone(),
         number: proposal.number,
-        transform: (transform.number, transform.id, transform.attribute_bytes.to_vec()),
+        transform: (
+            transform.number,
+            transform.id,
+            transform.attribute_bytes.to_vec(),
+        ),
         refused,
     })
 }
@@ -153,7 +167,10 @@ fn preferred(policy: &Policy, situation: &Situation, offers: &[Read<'_, '_>]) ->
 }
 
 fn refusals(policy: &Policy, offers: &[Read<'_, '_>], chosen: Option<usize>) -> Vec<Refused> {
-    let others = offers.iter().enumerate().filter(|(index, _)| Some(*index) != chosen);
+    let others = offers
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| Some(*index) != chosen);
     others
         .map(|(_, (proposal, transform, offer))| Refused {
             proposal: proposal.number,
@@ -183,8 +200,8 @@ pub fn accept(
     let [transform] = &proposal.transforms[..] else {
         return Err(Refusal::ProposalNotOffered);
     };
-    let terms = read(policy, situation, proposal, transform)
-        .map_err(|_| Refusal::ProposalNotOffered)?;
+    let terms =
+        read(policy, situation, proposal, transform).map_err(|_| Refusal::ProposalNotOffered)?;
     let offered = policy.phase2.iter().any(|known| known.suite == terms.suite);
     let encapsulation = terms.encapsulated == situation.nat.encapsulates();
     if !offered || !encapsulation || terms.esn || terms.group != group {
@@ -196,15 +213,26 @@ pub fn accept(
 /// The body of the SA payload with which we start a quick mode.
 #[must_use]
 pub fn offer(policy: &Policy, nat: &NatSituation, inbound: Spi) -> Vec<u8> {
-    let attributes: Vec<(u8, Vec<u8>)> =
-        policy.phase2.iter().map(|proposal| attributes(policy, nat, proposal.suite)).collect();
+    let attributes: Vec<(u8, Vec<u8>)> = policy
+        .phase2
+        .iter()
+        .map(|proposal| attributes(policy, nat, proposal.suite))
+        .collect();
     let transforms = (1..=u8::MAX)
         .zip(&attributes)
         .map(|(number, (id, attributes))| Transform::new(number, *id, attributes))
         .collect();
     let spi = inbound.0.to_be_bytes();
-    let proposal = Proposal { number: 1, protocol: PROTO_IPSEC_ESP, spi: &spi, transforms };
-    SecurityAssociation { proposals: vec![proposal] }.to_bytes()
+    let proposal = Proposal {
+        number: 1,
+        protocol: PROTO_IPSEC_ESP,
+        spi: &spi,
+        transforms,
+    };
+    SecurityAssociation {
+        proposals: vec![proposal],
+    }
+    .to_bytes()
 }
 
 fn attributes(policy: &Policy, nat: &NatSituation, suite: Suite) -> (u8, Vec<u8>) {
@@ -230,9 +258,17 @@ fn attributes(policy: &Policy, nat: &NatSituation, suite: Suite) -> (u8, Vec<u8>
         write_short(&mut out, GROUP_DESCRIPTION, group_number(group));
     }
     let udp = nat.method.filter(|_| nat.encapsulates());
-    write_short(&mut out, ENCAPSULATION_MODE, udp.map_or(2, |method| method.udp_transport()));
+    write_short(
+        &mut out,
+        ENCAPSULATION_MODE,
+        udp.map_or(2, |method| method.udp_transport()),
+    );
     if let Some(integrity) = crate::policy::integrity(suite) {
-        write_short(&mut out, AUTHENTICATION_ALGORITHM, integrity_number(integrity));
+        write_short(
+            &mut out,
+            AUTHENTICATION_ALGORITHM,
+            integrity_number(integrity),
+        );
     }
     if let Some(key_bits) = key_bits {
         write_short(&mut out, KEY_LENGTH, key_bits);
@@ -300,7 +336,9 @@ fn read(
 
 fn suite(id: u8, key_bits: Option<u16>, integrity: Option<u16>) -> Result<Suite, WhyRefused> {
     match id {
-        ESP_AES_GCM_16 => Ok(Suite::AesGcm16 { key_bits: aes_key_bits(key_bits)? }),
+        ESP_AES_GCM_16 => Ok(Suite::AesGcm16 {
+            key_bits: aes_key_bits(key_bits)?,
+        }),
         ESP_AES_GCM_8 | ESP_AES_GCM_12 => Err(WhyRefused::ShortIcv),
         ESP_AES_CBC => Ok(Suite::AesCbc {
             key_bits: aes_key_bits(key_bits)?,
@@ -308,7 +346,9 @@ fn suite(id: u8, key_bits: Option<u16>, integrity: Option<u16>) -> Result<Suite,
         }),
         // RFC 2407 §4.5: no key length for ciphers that have but one.
         ESP_3DES if key_bits.is_some() => Err(WhyRefused::KeyLength),
-        ESP_3DES => Ok(Suite::TripleDesCbc { integrity: integrity_of(integrity)? }),
+        ESP_3DES => Ok(Suite::TripleDesCbc {
+            integrity: integrity_of(integrity)?,
+        }),
         ESP_NULL => Err(WhyRefused::NoEncryption),
         // RFC 2408 §5.6: what is not known is passed over.
         _ => Err(WhyRefused::Cipher),
@@ -361,7 +401,11 @@ fn pfs_group(
     number: Option<u16>,
 ) -> Result<Option<Group>, WhyRefused> {
     let Some(public_len) = public_len else {
-        return if number.is_some() { Err(WhyRefused::PfsGroup) } else { Ok(None) };
+        return if number.is_some() {
+            Err(WhyRefused::PfsGroup)
+        } else {
+            Ok(None)
+        };
     };
     number
         .and_then(group)
@@ -387,7 +431,10 @@ fn lifetime(policy: &Policy, life: &Life) -> Lifetime {
 /// A transform as an operator reads it, known or not.
 fn describe(protocol: u8, transform: &Transform<'_>) -> String {
     let value = |kind: u16| {
-        let mut found = transform.attributes.iter().filter(|attribute| attribute.kind == kind);
+        let mut found = transform
+            .attributes
+            .iter()
+            .filter(|attribute| attribute.kind == kind);
         found.next().map(|attribute| attribute.value.number())
     };
     if protocol != PROTO_IPSEC_ESP {
@@ -430,8 +477,14 @@ const CIPHER_NAMES: &[(u64, &str)] = &[
     (23, "NULL-AES-GMAC"),
 ];
 
-const INTEGRITY_NAMES: &[(u64, &str)] =
-    &[(1, "MD5"), (2, "SHA1"), (5, "SHA256"), (6, "SHA384"), (7, "SHA512"), (9, "AES-XCBC")];
+const INTEGRITY_NAMES: &[(u64, &str)] = &[
+    (1, "MD5"),
+    (2, "SHA1"),
+    (5, "SHA256"),
+    (6, "SHA384"),
+    (7, "SHA512"),
+    (9, "AES-XCBC"),
+];
 
 const MODE_NAMES: &[(u64, &str)] = &[
     (1, "tunnel"),

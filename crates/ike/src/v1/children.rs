@@ -1,0 +1,227 @@
+//! IPsec SA pairs that live: when each is renewed, replaced and retired.
+//!
+//! A pair that has a successor is not renewed any more. If the successor was ours, the pair is
+//! deleted after the overlap; if it was the peer's, the peer deletes it, or its time runs out.
+
+use std::time::{Duration, Instant};
+
+use super::core::Turn;
+use crate::output::{Child, ChildEnd, Output};
+use crate::payload::identification::Identification;
+use crate::{Identity, Spi};
+
+/// One pair.
+#[derive(Clone, Debug)]
+pub(super) struct LiveChild {
+    pub(super) inbound: Spi,
+    pub(super) outbound: Spi,
+    pub(super) local: Identification,
+    pub(super) remote: Identification,
+    /// The peer is known to have it.
+    is_confirmed: bool,
+    /// A newer pair for the same traffic lives.
+    is_superseded: bool,
+    /// When to renew it.
+    soft: Option<Instant>,
+    /// When to delete it.
+    end: (Instant, ChildEnd),
+    lifetime: Duration,
+}
+
+/// IPsec SA pairs on their way from one ISAKMP SA to its successor.
+#[derive(Debug, Default)]
+pub struct LiveChildren(Vec<LiveChild>);
+
+impl LiveChildren {
+    /// The pairs' names.
+    pub fn inbound(&self) -> impl Iterator<Item = Spi> {
+        self.0.iter().map(|child| child.inbound)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// All pairs of one ISAKMP SA, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    live: Vec<LiveChild>,
+}
+
+/// What has come due.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ChildDue {
+    Renew,
+    End(Spi, ChildEnd),
+}
+
+impl Children {
+    pub(super) fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// The newest pair that is not replaced.
+    pub(super) fn newest(&self) -> Option<&LiveChild> {
+        self.live
+            .iter()
+            .rev()
+            .find(|child| !child.is_superseded && child.is_confirmed)
+    }
+
+    /// The oldest pair that can be spared.
+    pub(super) fn oldest_superseded(&self) -> Option<Spi> {
+        self.live
+            .iter()
+            .find(|child| child.is_superseded)
+            .map(|child| child.inbound)
+    }
+
+    pub(super) fn inbound(&self) -> Vec<Spi> {
+        self.live.iter().map(|child| child.inbound).collect()
+    }
+
+    /// The pair that the peer receives under this SPI.
+    pub(super) fn by_outbound(&self, outbound: Spi) -> Option<Spi> {
+        self.live
+            .iter()
+            .find(|child| child.outbound == outbound)
+            .map(|child| child.inbound)
+    }
+
+    /// Adds a pair and says so. One that we asked for is confirmed at once.
+    pub(super) fn up(&mut self, child: Child, rekey: bool, turn: &mut Turn<'_>) {
+        let lifetime = Duration::from_secs(child.lifetime.seconds.into());
+        let is_confirmed = child.initiator;
+        let inbound = child.inbound;
+        self.live.push(LiveChild {
+            inbound,
+            outbound: child.outbound,
+            local: child.local.clone(),
+            remote: child.remote.clone(),
+            is_confirmed,
+            is_superseded: false,
+            soft: rekey.then(|| turn.now + soft_life(lifetime, child.initiator, turn)),
+            end: (turn.now + lifetime, ChildEnd::Expired),
+            lifetime,
+        });
+        turn.out.push(Output::ChildUp(Box::new(child)));
+        if is_confirmed {
+            let retire_at = turn.now + turn.core.policy.overlap;
+            self.supersede(inbound, Some(retire_at));
+        }
+    }
+
+    /// The peer has the pair: it takes over from the older ones.
+    pub(super) fn confirm(&mut self, inbound: Spi, out: &mut Vec<Output>) -> bool {
+        let child = self.live.iter_mut().find(|child| child.inbound == inbound);
+        let Some(child) = child.filter(|child| !child.is_confirmed) else {
+            return false;
+        };
+        child.is_confirmed = true;
+        out.push(Output::ChildConfirmed { inbound });
+        self.supersede(inbound, None);
+        true
+    }
+
+    fn supersede(&mut self, by: Spi, retire_at: Option<Instant>) {
+        for child in self.live.iter_mut().take_while(|child| child.inbound != by) {
+            child.is_superseded = true;
+            if let Some(at) = retire_at.filter(|at| *at < child.end.0) {
+                child.end = (at, ChildEnd::Superseded);
+            }
+        }
+    }
+
+    /// Removes a pair and says so.
+    pub(super) fn down(&mut self, inbound: Spi, reason: ChildEnd, out: &mut Vec<Output>) -> bool {
+        let Some(index) = self.live.iter().position(|child| child.inbound == inbound) else {
+            return false;
+        };
+        self.live.remove(index);
+        out.push(Output::ChildDown { inbound, reason });
+        true
+    }
+
+    /// Renewal did not work out: once more later, while there is time.
+    pub(super) fn renew_later(&mut self, now: Instant) {
+        if let Some(child) = self
+            .live
+            .iter_mut()
+            .rev()
+            .find(|child| !child.is_superseded)
+        {
+            child.soft = Some(now + child.lifetime / 20);
+        }
+    }
+
+    /// The next thing that is due; renewal is reported once.
+    pub(super) fn due(&mut self, now: Instant) -> Option<ChildDue> {
+        if let Some(child) = self.live.iter().find(|child| child.end.0 <= now) {
+            return Some(ChildDue::End(child.inbound, child.end.1));
+        }
+        let child = self
+            .live
+            .iter_mut()
+            .find(|child| child.soft.is_some_and(|at| at <= now))?;
+        child.soft = None;
+        if child.is_superseded || !child.is_confirmed {
+            return self.due(now);
+        }
+        Some(ChildDue::Renew)
+    }
+
+    pub(super) fn deadline(&self) -> Option<(Instant, &'static str)> {
+        let ends = self.live.iter().map(|child| (child.end.0, "IPsec SA ends"));
+        let renewals = self
+            .live
+            .iter()
+            .filter_map(|child| Some((child.soft?, "IPsec SA is to be renewed")));
+        ends.chain(renewals).min()
+    }
+
+    /// Gives away what the peer is known to have.
+    pub(super) fn take(&mut self) -> LiveChildren {
+        let (given, kept) = std::mem::take(&mut self.live)
+            .into_iter()
+            .partition(|child: &LiveChild| child.is_confirmed);
+        self.live = kept;
+        LiveChildren(given)
+    }
+
+    /// Takes over; they are older than any pair of ours.
+    pub(super) fn adopt(&mut self, mut children: LiveChildren) {
+        let newest = self.live.iter().any(|child| child.is_confirmed);
+        children
+            .0
+            .iter_mut()
+            .for_each(|child| child.is_superseded |= newest);
+        children.0.append(&mut self.live);
+        self.live = children.0;
+    }
+}
+
+/// A share of the lifetime with jitter, so that many peers do not renew at once; the initiator is
+/// earlier, so that rarely both do.
+fn soft_life(lifetime: Duration, is_initiator: bool, turn: &mut Turn<'_>) -> Duration {
+    let start = if is_initiator { 80 } else { 90 };
+    let mut random = [0; 4];
+    turn.env.random(&mut random);
+    let jitter = u32::from_be_bytes(random) % 1000;
+    lifetime * start / 100 + lifetime * jitter / 20_000
+}
+
+/// Whose traffic a pair is for, if nobody says: everything between the two ends.
+pub(super) fn whole_host(address: std::net::IpAddr) -> Identification {
+    Identification {
+        identity: Identity::from(address),
+        protocol: 0,
+        port: 0,
+    }
+}

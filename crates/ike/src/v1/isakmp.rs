@@ -1,0 +1,238 @@
+//! What phase 1 leaves behind: keys, the exchanges under way, DPD and the lifetime.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::core::Turn;
+use super::main_mode::Complete;
+use super::quick_mode::QuickMode;
+use crate::keys::IsakmpKeys;
+use crate::message::{Chain, Envelope, Exchange, Opened, Padding, Payloads, kind};
+use crate::nat::NatSituation;
+use crate::output::Established;
+use crate::policy::Dpd;
+use crate::{Output, Policy, Refusal};
+
+/// An established ISAKMP SA.
+#[derive(Debug)]
+pub(super) struct Isakmp {
+    pub(super) keys: IsakmpKeys,
+    last_block: Vec<u8>,
+    pub(super) established: Established,
+    /// Quick modes under way, by message ID.
+    pub(super) exchanges: BTreeMap<u32, QuickMode>,
+    pub(super) liveness: Liveness,
+    pub(super) initial_contact_seen: bool,
+    pub(super) renew_at: Option<Instant>,
+    pub(super) expires_at: Instant,
+}
+
+impl Isakmp {
+    /// Main mode is complete: says so, and starts to count time.
+    pub(super) fn new(complete: Complete, turn: &mut Turn<'_>) -> Self {
+        let Complete {
+            keys,
+            last_block,
+            identity,
+            nat,
+            agreed,
+            initial_contact,
+        } = complete;
+        let established = Established {
+            identity,
+            nat,
+            cookies: turn.core.cookies,
+            suite: agreed.suite.to_string(),
+            lifetime: agreed.lifetime,
+            dpd: agreed.dpd,
+            refused: agreed.refused(&turn.core.policy, turn.core.is_initiator),
+        };
+        turn.out
+            .push(Output::Established(Box::new(established.clone())));
+        if initial_contact {
+            turn.out.push(Output::InitialContact);
+        }
+        turn.out
+            .push(Output::KeysForLog(keys.key_log(turn.core.cookies)));
+        let jitter = agreed.lifetime * (turn.random_u32() % 1000) / 10_000;
+        let renew_at = turn.now + agreed.lifetime * 8 / 10 + jitter;
+        Self {
+            keys,
+            last_block,
+            established: Established {
+                refused: Vec::new(),
+                ..established
+            },
+            exchanges: BTreeMap::new(),
+            liveness: Liveness::new(turn),
+            initial_contact_seen: initial_contact,
+            renew_at: turn.core.policy.rekey.then_some(renew_at),
+            expires_at: turn.now + agreed.lifetime,
+        }
+    }
+
+    pub(super) fn nat(&self) -> NatSituation {
+        self.established.nat
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self, policy: &Policy) -> Option<(Instant, &'static str)> {
+        let exchanges = self
+            .exchanges
+            .values()
+            .filter_map(QuickMode::deadline)
+            .min();
+        let dpd = policy.dpd.filter(|_| self.established.dpd);
+        let dpd = dpd.map(|dpd| (self.liveness.deadline(dpd), "dead peer detection"));
+        let renewal = self.renew_at.map(|at| (at, "ISAKMP SA is to be renewed"));
+        let end = Some((self.expires_at, "ISAKMP SA ends"));
+        [exchanges, dpd, renewal, end].into_iter().flatten().min()
+    }
+
+    /// A message ID that no exchange has.
+    pub(super) fn fresh_message_id(&self, turn: &mut Turn<'_>) -> u32 {
+        // The number of exchanges is bounded, so nearly every draw will do.
+        loop {
+            let id = turn.random_u32().max(1);
+            if !self.exchanges.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// The IV of an exchange's first message.
+    pub(super) fn first_iv(&self, message_id: u32) -> Vec<u8> {
+        self.keys.phase2_iv(&self.last_block, message_id)
+    }
+
+    /// Seals an informational message under HASH(1) (RFC 2409 §5.7).
+    pub(super) fn informational(&self, kind_: u8, body: &[u8], turn: &mut Turn<'_>) -> Vec<u8> {
+        let message_id = self.fresh_message_id(turn);
+        let rest = Payloads::new().with(kind_, body);
+        let payloads = with_hash(&self.keys.hash_1(message_id, rest.bytes()), &rest);
+        let cookies = turn.core.cookies;
+        let envelope = Envelope {
+            cookies,
+            exchange: Exchange::Informational,
+            message_id,
+        };
+        envelope.seal(
+            &payloads,
+            self.keys.cipher(),
+            &mut self.first_iv(message_id),
+        )
+    }
+}
+
+/// Puts HASH before a chain.
+pub(super) fn with_hash(hash: &[u8], rest: &Payloads) -> Payloads {
+    rest.after(kind::HASH, hash)
+}
+
+/// The chain of a decrypted message that begins with HASH (RFC 2409 §5.5), and that HASH.
+pub(super) fn hash_first<'a>(
+    first: u8,
+    opened: &'a Opened,
+) -> Result<(Chain<'a>, &'a [u8]), Refusal> {
+    let chain =
+        Chain::parse(first, &opened.plain, Padding::Allowed).map_err(|_| Refusal::NotAuthentic)?;
+    let hash = chain.leading(kind::HASH)?;
+    Ok((chain, hash))
+}
+
+/// Compares HASHes.
+pub(super) fn authenticate(expected: &[u8], received: &[u8]) -> Result<(), Refusal> {
+    if crypto::ct_eq(expected, received) {
+        Ok(())
+    } else {
+        Err(Refusal::NotAuthentic)
+    }
+}
+
+/// Whether the peer is there (RFC 3706).
+#[derive(Debug)]
+pub(super) struct Liveness {
+    /// When anything authentic came last.
+    heard: Instant,
+    /// The number of our next query.
+    sequence: u32,
+    /// The number of the peer's newest query.
+    pub(super) peer_sequence: Option<u32>,
+    query: Option<Query>,
+}
+
+/// A query that waits for its answer.
+#[derive(Debug)]
+struct Query {
+    sequence: u32,
+    tries: u32,
+    at: Instant,
+}
+
+/// What silence asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    Wait,
+    Ask(u32),
+    Dead,
+}
+
+impl Liveness {
+    fn new(turn: &mut Turn<'_>) -> Self {
+        // RFC 3706 §6.2: random, with the top bit clear.
+        let sequence = turn.random_u32() & 0x7FFF_FFFF;
+        Self {
+            heard: turn.now,
+            sequence,
+            peer_sequence: None,
+            query: None,
+        }
+    }
+
+    /// Something authentic came.
+    pub(super) fn heard(&mut self, at: Instant) {
+        if at > self.heard {
+            self.heard = at;
+            self.query = None;
+        }
+    }
+
+    /// An answer came; RFC 3706 §6.1: it has to bear the query's number.
+    pub(super) fn answered(&mut self, now: Instant, sequence: u32) -> Result<(), Refusal> {
+        if self
+            .query
+            .as_ref()
+            .is_none_or(|query| query.sequence != sequence)
+        {
+            return Err(Refusal::WrongSequence);
+        }
+        self.query = None;
+        self.heard = self.heard.max(now);
+        Ok(())
+    }
+
+    pub(super) fn fire(&mut self, now: Instant, dpd: Dpd) -> Silence {
+        if self.deadline(dpd) > now {
+            return Silence::Wait;
+        }
+        let tries = self.query.as_ref().map_or(0, |query| query.tries);
+        if tries >= dpd.tries {
+            return Silence::Dead;
+        }
+        let sequence = self.sequence;
+        // RFC 3706 §6.2: each query one more, so that an answer names its query.
+        self.sequence = self.sequence.wrapping_add(1);
+        self.query = Some(Query {
+            sequence,
+            tries: tries + 1,
+            at: now + dpd.retry,
+        });
+        Silence::Ask(sequence)
+    }
+
+    pub(super) fn deadline(&self, dpd: Dpd) -> Instant {
+        self.query
+            .as_ref()
+            .map_or(self.heard + dpd.interval, |query| query.at)
+    }
+}
