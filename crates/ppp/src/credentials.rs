@@ -111,6 +111,13 @@ pub struct Proof {
     pub authenticator_response: Option<String>,
 }
 
+impl Proof {
+    /// Of methods that prove nothing to the peer.
+    const SILENT: Self = Self {
+        authenticator_response: None,
+    };
+}
+
 impl Credentials {
     /// Who the peer claims to be; empty if it claims nothing.
     pub fn user(&self) -> &str {
@@ -135,12 +142,9 @@ impl Credentials {
     /// Whether the peer knows `secret`. `None` also when the method needs the password and only a
     /// hash is there.
     pub fn check(&self, secret: &UserSecret) -> Option<Proof> {
-        let authenticator_response = match self {
-            Self::None => None,
-            Self::Pap { password, .. } => {
-                check_password(password, secret)?;
-                None
-            }
+        match self {
+            Self::None => Some(Proof::SILENT),
+            Self::Pap { password, .. } => check_password(password, secret),
             Self::ChapMd5 {
                 id,
                 challenge,
@@ -151,8 +155,7 @@ impl Credentials {
                     return None;
                 };
                 let expected = chap::response(*id, password.expose(), challenge);
-                ct_eq(&expected, response).then_some(())?;
-                None
+                ct_eq(&expected, response).then_some(Proof::SILENT)
             }
             Self::MsChapV2 {
                 user,
@@ -160,34 +163,35 @@ impl Credentials {
                 peer_challenge,
                 response,
                 ..
-            } => {
-                let hash = nt_hash(secret)?;
-                let expected = mschap::nt_response(challenge, peer_challenge, user.wire(), &hash);
-                ct_eq(&expected, response).then_some(())?;
-                Some(mschap::authenticator_response(
-                    &hash,
-                    response,
-                    peer_challenge,
-                    challenge,
-                    user.wire(),
-                ))
-            }
-        };
-        Some(Proof {
-            authenticator_response,
-        })
+            } => check_nt_response(user, challenge, peer_challenge, response, &nt_hash(secret)?),
+        }
     }
 }
 
-fn check_password(password: &Secret, secret: &UserSecret) -> Option<()> {
-    let known = match secret {
+fn check_password(password: &Secret, secret: &UserSecret) -> Option<Proof> {
+    let is_known = match secret {
         UserSecret::Password(known) => password == known,
         UserSecret::NtHash(known) => {
             let text = std::str::from_utf8(password.expose()).ok()?;
             mschap::nt_password_hash(text) == *known
         }
     };
-    known.then_some(())
+    is_known.then_some(Proof::SILENT)
+}
+
+fn check_nt_response(
+    user: &Name,
+    challenge: &[u8; 16],
+    peer_challenge: &[u8; 16],
+    response: &[u8; 24],
+    hash: &NtHash,
+) -> Option<Proof> {
+    let expected = mschap::nt_response(challenge, peer_challenge, user.wire(), hash);
+    let authenticator_response =
+        mschap::authenticator_response(hash, response, peer_challenge, challenge, user.wire());
+    ct_eq(&expected, response).then_some(Proof {
+        authenticator_response: Some(authenticator_response),
+    })
 }
 
 /// `None` for a password that isn't UTF-8, hence has no NT hash.

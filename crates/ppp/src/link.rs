@@ -9,17 +9,16 @@ use std::time::Instant;
 
 use crypto::Random;
 
-use crate::auth::{Exchange, Outcome, Progress};
+use crate::auth::Exchange;
 use crate::echo::{Echo, Pulse};
 use crate::frame::{self, Packet, code, protocol};
 use crate::ipcp::Ipcp;
 use crate::lcp::Lcp;
 use crate::negotiation::{Context, Negotiation, Signals};
-use crate::{
-    Credentials, DEFAULT_MRU, DownReason, Grant, Name, Output, Phase, Refusal, Role, Settings,
-    Verdict,
-};
+use crate::{DEFAULT_MRU, DownReason, Method, Name, Output, Phase, Refusal, Settings};
 
+mod authentication;
+mod network;
 mod packets;
 
 use packets::RejectBudget;
@@ -30,7 +29,7 @@ pub struct Link {
     lcp: Negotiation<Lcp>,
     exchange: Option<Exchange>,
     /// Who the exchange is about, for the record.
-    claimant: Option<(Name, crate::Method)>,
+    claimant: Option<(Name, Method)>,
     /// There from the moment authentication is over.
     ipcp: Option<Negotiation<Ipcp>>,
     echo: Echo,
@@ -77,8 +76,7 @@ impl Link {
             return;
         }
         self.negotiation_deadline = Some(now + self.settings.negotiation_limit);
-        let settings = Arc::clone(&self.settings);
-        let mut ctx = self.context(&settings, now, out);
+        let mut ctx = self.context(now, out);
         self.lcp.start(&mut ctx);
     }
 
@@ -108,10 +106,7 @@ impl Link {
             self.negotiation_deadline = None;
             self.close(now, DownReason::NegotiationLimit, out);
         }
-        let settings = Arc::clone(&self.settings);
-        let signals = self
-            .lcp
-            .handle_timeout(&mut self.context(&settings, now, out));
+        let signals = self.lcp.handle_timeout(&mut self.context(now, out));
         self.follow_lcp(now, signals, random, out);
         self.exchange_timeout(now, random, out);
         self.ipcp_timeout(now, out);
@@ -141,38 +136,6 @@ impl Link {
         .min_by_key(|(at, _)| *at)
     }
 
-    /// The answer to [`Output::Authenticate`]. One that nobody waits for is ignored.
-    pub fn authorize(
-        &mut self,
-        now: Instant,
-        verdict: Verdict,
-        random: &mut Random,
-        out: &mut Vec<Output>,
-    ) {
-        if self.phase() != Phase::Authenticate {
-            return;
-        }
-        let Some(mut exchange) = self.exchange.take() else {
-            return;
-        };
-        let settings = Arc::clone(&self.settings);
-        let mut ctx = self.context(&settings, now, out);
-        let outcome = exchange.decide(&verdict, random, &mut ctx);
-        self.exchange = Some(exchange);
-        match (outcome, verdict) {
-            (Outcome::Granted, Verdict::Accept(grant)) => {
-                self.enter_network(now, Some(&grant), out)
-            }
-            (Outcome::Refused { may_retry, message }, _) => {
-                self.report_refusal(message.clone(), out);
-                if !may_retry {
-                    self.close(now, DownReason::AuthenticationFailed { message }, out);
-                }
-            }
-            (Outcome::Granted | Outcome::NotAsked, _) => {}
-        }
-    }
-
     /// Ends the link: Terminate-Request, and [`Output::Down`] when it is answered or has gone
     /// unanswered Max-Terminate times. With [`DownReason::LowerLayerDown`] there is nobody left to
     /// tell, and `Down` comes at once. The first reason stands.
@@ -184,8 +147,7 @@ impl Link {
         self.leave_network(out);
         self.negotiation_deadline = None;
         let is_carried = self.reason != Some(DownReason::LowerLayerDown);
-        let settings = Arc::clone(&self.settings);
-        let mut ctx = self.context(&settings, now, out);
+        let mut ctx = self.context(now, out);
         let _is_followed_here = match is_carried {
             true => self.lcp.close(&mut ctx),
             false => self.lcp.down(&mut ctx),
@@ -252,8 +214,7 @@ impl Link {
     ) -> Result<(), Refusal> {
         let packet = Packet::parse(information)?;
         self.hear_out_of_band(packet, out)?;
-        let settings = Arc::clone(&self.settings);
-        let mut ctx = self.context(&settings, now, out);
+        let mut ctx = self.context(now, out);
         let signals = self.lcp.handle_packet(packet, random, &mut ctx)?;
         if packet.code == code::TERMINATE_REQUEST {
             self.hear_farewell(packet);
@@ -305,7 +266,7 @@ impl Link {
     }
 
     /// The peer negotiates anew what was agreed, or takes its leave.
-    fn restart_negotiation(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn restart_negotiation(&mut self, now: Instant, out: &mut Vec<Output>) {
         if self.lcp.is_closing() {
             self.negotiation_deadline = None;
             return;
@@ -319,169 +280,6 @@ impl Link {
         }
     }
 
-    /// RFC 1661 §3.5. Both Configure-Acks are out and in, the peer's before ours here or ours
-    /// just before this: a challenge cannot overtake them.
-    fn enter_authentication(&mut self, now: Instant, random: &mut Random, out: &mut Vec<Output>) {
-        let method = self.lcp.dialect.negotiated().auth;
-        let settings = Arc::clone(&self.settings);
-        let mut ctx = self.context(&settings, now, out);
-        match (settings.role, method) {
-            (Role::Server, _) => {
-                self.exchange = Some(Exchange::server(method, random, &mut ctx));
-                if method.is_none() {
-                    out.push(Output::Authenticate(Credentials::None));
-                }
-            }
-            (Role::Client, Some(method)) => {
-                self.exchange = Some(Exchange::client(method, random, &mut ctx));
-            }
-            (Role::Client, None) => self.enter_network(now, None, out),
-        }
-    }
-
-    fn auth_input(
-        &mut self,
-        now: Instant,
-        protocol: u16,
-        information: &[u8],
-        random: &mut Random,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let packet = Packet::parse(information)?;
-        let mut exchange = self.exchange.take().ok_or(Refusal::OtherMethod)?;
-        let settings = Arc::clone(&self.settings);
-        let mut ctx = self.context(&settings, now, out);
-        let progress = exchange.handle_packet(protocol, packet, random, &mut ctx);
-        self.exchange = Some(exchange);
-        match progress? {
-            Progress::Waiting => {}
-            Progress::Shown(credentials) => {
-                self.claimant = credentials.claimant();
-                out.push(Output::Authenticate(credentials));
-            }
-            Progress::Accepted if self.ipcp.is_none() => self.enter_network(now, None, out),
-            Progress::Accepted => {}
-            Progress::Refused {
-                user,
-                method,
-                message,
-                reason,
-            } => {
-                self.claimant = Some((user, method));
-                self.report_refusal(message, out);
-                self.close(now, reason, out);
-            }
-        }
-        Ok(())
-    }
-
-    fn report_refusal(&mut self, message: String, out: &mut Vec<Output>) {
-        if let Some((user, method)) = self.claimant.take() {
-            out.push(Output::AuthRefused {
-                user,
-                method,
-                message,
-            });
-        }
-    }
-
-    fn exchange_timeout(&mut self, now: Instant, random: &mut Random, out: &mut Vec<Output>) {
-        let Some(mut exchange) = self.exchange.take() else {
-            return;
-        };
-        let settings = Arc::clone(&self.settings);
-        let timed_out = exchange.handle_timeout(random, &mut self.context(&settings, now, out));
-        self.exchange = Some(exchange);
-        if let Err(reason) = timed_out {
-            self.close(now, reason, out);
-        }
-    }
-
-    /// RFC 1661 §3.6.
-    fn enter_network(&mut self, now: Instant, grant: Option<&Grant>, out: &mut Vec<Output>) {
-        let mut ipcp = Negotiation::new(match grant {
-            Some(grant) => Ipcp::server(grant),
-            None => Ipcp::client(&self.settings),
-        });
-        let settings = Arc::clone(&self.settings);
-        ipcp.start(&mut self.context(&settings, now, out));
-        self.ipcp = Some(ipcp);
-        self.has_followed = false;
-    }
-
-    fn ipcp_input(
-        &mut self,
-        now: Instant,
-        information: &[u8],
-        random: &mut Random,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let packet = Packet::parse(information)?;
-        self.has_followed = true;
-        let Some(mut ipcp) = self.ipcp.take() else {
-            return Err(Refusal::WrongPhase(protocol::IPCP));
-        };
-        let settings = Arc::clone(&self.settings);
-        // `Up` goes before whatever this packet is answered with.
-        let before = out.len();
-        let mut ctx = self.context(&settings, now, out);
-        let signals = ipcp.handle_packet(packet, random, &mut ctx);
-        self.ipcp = Some(ipcp);
-        self.follow_ipcp(now, signals?, before, out);
-        Ok(())
-    }
-
-    fn follow_ipcp(
-        &mut self,
-        now: Instant,
-        signals: Signals,
-        before: usize,
-        out: &mut Vec<Output>,
-    ) {
-        if signals.down && self.is_up {
-            self.is_up = false;
-            out.push(Output::NetworkDown);
-            self.restart_negotiation(now, out);
-        }
-        if signals.up {
-            self.ipcp_up(now, before, out);
-        }
-        let ended = signals.finished.then_some(DownReason::NetworkClosed);
-        if let Some(reason) = signals.fatal.or(ended) {
-            self.close(now, reason, out);
-        }
-    }
-
-    fn ipcp_up(&mut self, now: Instant, before: usize, out: &mut Vec<Output>) {
-        let Some(ipcp) = &self.ipcp else { return };
-        match ipcp.dialect.addresses() {
-            Ok(addresses) => {
-                self.is_up = true;
-                self.negotiation_deadline = None;
-                out.insert(before, Output::Up(addresses));
-            }
-            Err(reason) => self.close(now, reason, out),
-        }
-    }
-
-    fn ipcp_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
-        let is_due = |ipcp: &Negotiation<Ipcp>| ipcp.deadline().is_some_and(|at| at <= now);
-        let Some(mut ipcp) = self.ipcp.take_if(|ipcp| is_due(ipcp)) else {
-            return;
-        };
-        let settings = Arc::clone(&self.settings);
-        let before = out.len();
-        let mut ctx = self.context(&settings, now, out);
-        if let (false, Some(exchange)) = (self.has_followed, &self.exchange) {
-            // RFC 1994 §4.1 leaves it to the peer to ask again when Success is lost, and most
-            // don't: a peer that does not follow into the network phase is told once more.
-            exchange.repeat_answer(&mut ctx);
-        }
-        let signals = ipcp.handle_timeout(&mut ctx);
-        self.ipcp = Some(ipcp);
-        self.follow_ipcp(now, signals, before, out);
-    }
-
     fn echo_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
         match self.echo.handle_timeout(now) {
             Pulse::Rest => {}
@@ -491,7 +289,7 @@ impl Link {
     }
 
     /// Everything above LCP ends.
-    fn leave_network(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn leave_network(&mut self, out: &mut Vec<Output>) {
         self.exchange = None;
         self.ipcp = None;
         self.echo.stop();
@@ -508,19 +306,14 @@ impl Link {
     }
 
     /// RFC 1661 §6.1: what LCP agreed on holds from Opened.
-    fn context<'a>(
-        &self,
-        settings: &'a Settings,
-        now: Instant,
-        out: &'a mut Vec<Output>,
-    ) -> Context<'a> {
+    fn context<'a>(&self, now: Instant, out: &'a mut Vec<Output>) -> Context<'a> {
         let peer_mru = match self.lcp.is_opened() {
             true => self.lcp.dialect.negotiated().peer_mru,
             false => DEFAULT_MRU,
         };
         Context {
             now,
-            settings,
+            settings: Arc::clone(&self.settings),
             peer_mru,
             out,
         }

@@ -22,7 +22,7 @@ pub enum Phase {
 }
 
 /// What a link wants done, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Output {
     /// A complete PPP frame for the peer: `FF 03`, two octets of protocol, packet.
     Send(Vec<u8>),
@@ -40,8 +40,8 @@ pub enum Output {
         /// What the side that refused said about it.
         message: String,
     },
-    /// IPCP is open. Precedes the frame with the last Configure-Ack, so that whoever installs the
-    /// addresses can do so before the peer knows of them.
+    /// IPCP is open. Where our Configure-Ack is what opens it, `Up` precedes the frame with the Ack,
+    /// so that whoever installs the addresses can do so before the peer may use them.
     Up(Addresses),
     /// IPCP has left Opened: no IP until the next `Up`. Every `Up` is taken back by one of these,
     /// before `Down` at the latest.
@@ -158,8 +158,10 @@ pub enum DownReason {
     Loopback,
     /// Echo-Requests went unanswered.
     EchoTimeout,
-    /// IPCP ended, and there is no other network protocol.
+    /// The peer ended IPCP, and there is no other network protocol.
     NetworkClosed,
+    /// IPCP went unanswered, or never came to terms.
+    NoNetwork,
     /// IPCP is open, but this end has no address.
     NoAddress,
     /// The peer refused a protocol that the link can't do without.
@@ -196,7 +198,8 @@ impl fmt::Display for DownReason {
             Self::ServerNotAuthentic => f.write_str("the server does not know the password"),
             Self::Loopback => f.write_str("the line is looped back"),
             Self::EchoTimeout => f.write_str("LCP echo went unanswered"),
-            Self::NetworkClosed => f.write_str("IPCP ended"),
+            Self::NetworkClosed => f.write_str("the peer ended IPCP"),
+            Self::NoNetwork => f.write_str("the peer does not answer IPCP"),
             Self::NoAddress => f.write_str("no address was assigned"),
             Self::ProtocolRejected(protocol) => {
                 write!(f, "the peer rejects protocol {protocol:#06x}")

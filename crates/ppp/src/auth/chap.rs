@@ -259,7 +259,7 @@ impl Client {
     ) -> Result<Vec<u8>, Refusal> {
         if self.method == Method::MsChapV2 {
             let challenge = challenge.try_into().map_err(|_| Refusal::Malformed)?;
-            let (value, expected) = mschapv2::respond(challenge, random.array(), ctx.settings)?;
+            let (value, expected) = mschapv2::respond(challenge, random.array(), &ctx.settings)?;
             self.expected = Some(expected);
             return Ok(value);
         }

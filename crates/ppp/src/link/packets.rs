@@ -1,6 +1,5 @@
 //! Packets that no automaton answers: echo, Protocol-Reject, and what RFC 1570 adds.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Link;
@@ -84,11 +83,10 @@ impl Link {
     ) -> Result<(), Refusal> {
         let &[high, low] = packet.body.first_chunk().ok_or(Refusal::Malformed)?;
         let rejected = u16::from_be_bytes([high, low]);
-        let settings = Arc::clone(&self.settings);
         match rejected {
             // RFC 1661 §4.3, RXJ-: a link without LCP is none.
             protocol::LCP => {
-                let _is_closed_below = self.lcp.rejected(&mut self.context(&settings, now, out));
+                let _is_closed_below = self.lcp.rejected(&mut self.context(now, out));
             }
             protocol::IPCP | protocol::IP | protocol::PAP | protocol::CHAP => {}
             // RXJ+: something we don't send anyway.
@@ -113,8 +111,7 @@ impl Link {
         self.saw_traffic(now);
         let mut body = own_magic.to_be_bytes().to_vec();
         body.extend_from_slice(text);
-        let settings = Arc::clone(&self.settings);
-        let mut ctx = self.context(&settings, now, out);
+        let mut ctx = self.context(now, out);
         body.truncate(usize::from(ctx.peer_mru) - PACKET_HEADER);
         let reply = Packet {
             code: code::ECHO_REPLY,
@@ -147,14 +144,12 @@ impl Link {
         let id = self.lcp.next_id();
         self.echo.asked(id, now);
         let magic = self.lcp.dialect.magic().to_be_bytes();
-        let settings = Arc::clone(&self.settings);
         let packet = Packet {
             code: code::ECHO_REQUEST,
             id,
             body: &magic,
         };
-        self.context(&settings, now, out)
-            .send(protocol::LCP, packet);
+        self.context(now, out).send(protocol::LCP, packet);
     }
 
     /// RFC 1661 §5.7: the protocol's number and its packet, cut to the peer's MRU. Each network
@@ -170,9 +165,8 @@ impl Link {
         if !self.rejects.spend(now) {
             return Err(Refusal::TooManyRejects(protocol));
         }
-        let settings = Arc::clone(&self.settings);
         let id = self.lcp.next_id();
-        let mut ctx = self.context(&settings, now, out);
+        let mut ctx = self.context(now, out);
         let mut body = protocol.to_be_bytes().to_vec();
         body.extend_from_slice(information);
         body.truncate(usize::from(ctx.peer_mru) - PACKET_HEADER);
