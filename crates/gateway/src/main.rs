@@ -1,2 +1,158 @@
-//! placeholder
-fn main() {}
+//! `adit`: an L2TP/IPsec concentrator in one process.
+//!
+//! What a start-up does, in order: read and check the configuration, open the control socket, take
+//! packet memory, open the ports, start the workers, start the slow path. Each step that fails says
+//! why and what to do, and leaves nothing behind.
+
+mod admin;
+mod clock;
+mod compute;
+mod config;
+mod doctor;
+mod host;
+mod key_log;
+mod log;
+mod netlink;
+mod port;
+mod routes;
+mod run;
+mod show;
+mod signals;
+mod slow_path;
+mod table;
+mod wake;
+mod workers;
+
+use std::io::{Write, stderr, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use config::{Config, DEFAULT_SOCKET};
+use show::{Conditions, Show, What};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Carrier-grade L2TP/IPsec concentrator
+#[derive(Parser)]
+#[command(name = "adit", version, propagate_version = true, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve subscribers until SIGTERM
+    Run {
+        /// Configuration, TOML
+        config: PathBuf,
+        /// Write the keys of every tunnel to FILE, for decoding captures
+        #[arg(long, value_name = "FILE")]
+        key_log: Option<PathBuf>,
+    },
+    /// Check a configuration: every fault at once, with file, line and key
+    Check {
+        /// Configuration, TOML
+        config: PathBuf,
+    },
+    /// Check this machine: what is wrong, and the command that mends it
+    Doctor {
+        /// Look at the interfaces of this configuration
+        config: Option<PathBuf>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the running gateway does
+    Show {
+        #[command(subcommand)]
+        what: Show,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// End sessions, tunnels or peers of the running gateway, with a proper goodbye
+    Clear {
+        /// What to end
+        what: What,
+        #[command(flatten)]
+        conditions: Conditions,
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Print completions for a shell: adit completions bash > /etc/bash_completion.d/adit
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How to ask the running gateway.
+#[derive(clap::Args)]
+struct Asking {
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+    /// Unix socket of the gateway (`gateway.control` in its configuration)
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match carry_out(Arguments::parse().command) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let _ = writeln!(stderr(), "adit: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit status: 0 good, 1 something is wrong, 2 the configuration is.
+fn carry_out(command: Command) -> Result<u8> {
+    match command {
+        Command::Run { config, key_log } => match load(&config) {
+            Some(config) => {
+                log::start(&config.log);
+                run::run(config, key_log.as_deref()).map(|()| 0)
+            }
+            None => Ok(2),
+        },
+        Command::Check { config } => match load(&config) {
+            Some(checked) => {
+                writeln!(stdout(), "{}: good. {}", config.display(), checked.summary())?;
+                Ok(0)
+            }
+            None => Ok(2),
+        },
+        Command::Doctor { config, json } => doctor::examine(config.as_deref(), json),
+        Command::Show { what, asking } => show::show(&asking.socket, what, asking.json),
+        Command::Clear { what, conditions, asking } => {
+            show::clear(&asking.socket, what, conditions, asking.json)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "adit", &mut stdout());
+            Ok(0)
+        }
+    }
+}
+
+/// The configuration, or its faults on standard error.
+fn load(file: &Path) -> Option<Config> {
+    match Config::load(file) {
+        Ok(config) => Some(config),
+        Err(faults) => {
+            let mut out = stderr().lock();
+            for fault in &faults {
+                let _ = writeln!(out, "{fault}");
+            }
+            let count = faults.len();
+            let noun = if count == 1 { "fault" } else { "faults" };
+            let _ = writeln!(out, "adit: {count} {noun} in {}; nothing was started", file.display());
+            None
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! A configuration file that is read to its end: every fault is noted, none stops the reading.
+//!
+//! A [`Section`] is one TOML table. Its methods take a key's value as a type, note a [`Fault`] when
+//! it is missing or wrong, and remember that the key was asked for; [`Section::finish`] notes every
+//! key that nobody asked for.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crypto::Secret;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One thing that is wrong in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) file: PathBuf,
+    /// Counted from 1.
+    pub(crate) line: usize,
+    /// As an operator would say it: `listener[0].psk`.
+    pub(crate) key: String,
+    pub(crate) what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line, key, what } = self;
+        let colon = if key.is_empty() { "" } else { ": " };
+        write!(f, "{}:{line}: {key}{colon}{what}", file.display())
+    }
+}
+
+/// The text of a file, and what was found wrong in it so far.
+pub(crate) struct Document {
+    file: PathBuf,
+    text: String,
+    faults: RefCell<Vec<Fault>>,
+}
+
+impl Document {
+    pub(crate) fn new(file: &Path, text: String) -> Self {
+        Self { file: file.to_owned(), text, faults: RefCell::default() }
+    }
+
+    /// Parses the text and lets `read` take what it needs from the root table.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let (root, errors) = DeTable::parse_recoverable(&self.text);
+        for error in errors {
+            let at = error.span().map_or(0, |span| span.start);
+            self.fault(at, "", error.message());
+        }
+        let mut section = Section::new(self, String::new(), 0, root.get_ref());
+        let value = read(&mut section);
+        section.finish();
+        value
+    }
+
+    /// What was found wrong, in the order of the file.
+    pub(crate) fn into_faults(self) -> Vec<Fault> {
+        let mut faults = self.faults.into_inner();
+        faults.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));
+        faults
+    }
+
+    fn fault(&self, at: usize, key: &str, what: impl Into<String>) {
+        let line = self.text[..at.min(self.text.len())].matches('\n').count() + 1;
+        let (file, key, what) = (self.file.clone(), key.to_owned(), what.into());
+        self.faults.borrow_mut().push(Fault { file, line, key, what });
+    }
+}
+
+/// A value and where it stands.
+type Value<'d> = &'d Spanned<DeValue<'d>>;
+
+/// One table of a [`Document`].
+pub(crate) struct Section<'d> {
+    document: &'d Document,
+    path: String,
+    at: usize,
+    table: &'d DeTable<'d>,
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl<'d> Section<'d> {
+    fn new(document: &'d Document, path: String, at: usize, table: &'d DeTable<'d>) -> Self {
+        Self { document, path, at, table, asked: RefCell::default() }
+    }
+
+    /// Notes that the value of `key`, or the section if it has none, is wrong.
+    pub(crate) fn fault(&self, key: &str, what: impl Into<String>) {
+        let at = self.table.get(key).map_or(self.at, |value| value.span().start);
+        self.document.fault(at, &self.full(key), what);
+    }
+
+    /// Whether `key` is there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some()
+    }
+
+    /// A text.
+    pub(crate) fn text(&self, key: &str) -> Option<String> {
+        match self.value(key)?.get_ref() {
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            other => self.wrong_type(key, "a text", other),
+        }
+    }
+
+    /// A text that has to be there.
+    pub(crate) fn required_text(&self, key: &str) -> Option<String> {
+        self.present(key)?;
+        self.text(key)
+    }
+
+    /// A text that reads as a `T`: an address, a prefix ….
+    pub(crate) fn parsed<T: FromStr>(&self, key: &str, what: &str) -> Option<T> {
+        let text = self.text(key)?;
+        self.parse(key, &text, what)
+    }
+
+    /// A list of texts that read as `T`s; a single text is a list of one.
+    pub(crate) fn list<T: FromStr>(&self, key: &str, what: &str) -> Vec<T> {
+        self.texts(key).iter().filter_map(|text| self.parse(key, text, what)).collect()
+    }
+
+    /// A list of texts; a single text is a list of one.
+    pub(crate) fn texts(&self, key: &str) -> Vec<String> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        match value.get_ref() {
+            DeValue::String(text) => vec![text.clone().into_owned()],
+            DeValue::Array(array) => array.iter().filter_map(|v| self.item(key, v)).collect(),
+            other => self.wrong_type(key, "a list of texts", other).unwrap_or_default(),
+        }
+    }
+
+    /// An integer within `range`, `default` if it is not there.
+    pub(crate) fn number<T>(&self, key: &str, range: RangeInclusive<T>, default: T) -> T
+    where
+        T: Copy + PartialOrd + FromStr + fmt::Display,
+    {
+        let Some(value) = self.value(key) else { return default };
+        let DeValue::Integer(integer) = value.get_ref() else {
+            return self.wrong_type(key, "a number", value.get_ref()).unwrap_or(default);
+        };
+        match integer.as_str().replace('_', "").parse::<T>() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (low, high) = (range.start(), range.end());
+                self.fault(key, format!("{} is not between {low} and {high}", integer.as_str()));
+                default
+            }
+        }
+    }
+
+    /// `true` or `false`, `default` if it is not there.
+    pub(crate) fn flag(&self, key: &str, default: bool) -> bool {
+        let Some(value) = self.value(key) else { return default };
+        match value.get_ref() {
+            DeValue::Boolean(flag) => *flag,
+            other => self.wrong_type(key, "true or false", other).unwrap_or(default),
+        }
+    }
+
+    /// A time such as `"30s"`, `"8h"`, `"250ms"` within `range`, `default` if it is not there.
+    pub(crate) fn duration(
+        &self,
+        key: &str,
+        range: RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
+        let Some(text) = self.text(key) else { return default };
+        match humantime::parse_duration(&text) {
+            Ok(duration) if range.contains(&duration) => duration,
+            Ok(_) => {
+                let [low, high] = [range.start(), range.end()].map(|d| humantime::format_duration(*d));
+                self.fault(key, format!("{text} is not between {low} and {high}"));
+                default
+            }
+            Err(_) => {
+                self.fault(key, format!("\"{text}\" is not a time; write for example \"30s\", \"8h\""));
+                default
+            }
+        }
+    }
+
+    /// One of the named choices, `default` if it is not there.
+    pub(crate) fn choice<T: Clone>(&self, key: &str, choices: &[(&str, T)], default: T) -> T {
+        let Some(text) = self.text(key) else { return default };
+        self.choose(key, &text, choices).unwrap_or(default)
+    }
+
+    /// A list of named choices; `None` if the key is not there.
+    pub(crate) fn choices<T: Clone>(&self, key: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
+        self.value(key)?;
+        let chosen = self.texts(key);
+        Some(chosen.iter().filter_map(|text| self.choose(key, text, choices)).collect())
+    }
+
+    /// A secret: a text in clear, or `{ file = "…" }` whose content, less the last line end, it is.
+    /// A relative file is looked for beside the configuration.
+    pub(crate) fn secret(&self, key: &str) -> Option<Secret> {
+        let value = self.value(key)?;
+        let DeValue::Table(table) = value.get_ref() else {
+            return self.text(key).map(|text| Secret::new(text.into_bytes()));
+        };
+        let section = Self::new(self.document, self.full(key), value.span().start, table);
+        let file = section.required_text("file");
+        let secret = file.and_then(|file| section.read_secret(&file));
+        section.finish();
+        secret
+    }
+
+    fn read_secret(&self, file: &str) -> Option<Secret> {
+        let folder = self.document.file.parent().unwrap_or(Path::new(""));
+        let file = folder.join(file);
+        match std::fs::read(&file) {
+            Ok(mut bytes) => {
+                while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+                    bytes.pop();
+                }
+                Some(Secret::new(bytes))
+            }
+            Err(error) => {
+                self.fault("file", format!("{} cannot be read: {error}", file.display()));
+                None
+            }
+        }
+    }
+
+    /// The table `key`; an empty one, whose every default holds, if it is not there.
+    pub(crate) fn section<T>(&self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
+        let empty = DeTable::new();
+        let (at, table) = match self.value(key).map(|value| (value.span().start, value.get_ref())) {
+            Some((at, DeValue::Table(table))) => (at, table),
+            Some((at, other)) => {
+                self.wrong_type::<()>(key, "a table", other);
+                (at, &empty)
+            }
+            None => (self.at, &empty),
+        };
+        let mut section = Section::new(self.document, self.full(key), at, table);
+        let value = read(&mut section);
+        section.finish();
+        value
+    }
+
+    /// The tables of the list `key`.
+    pub(crate) fn sections<T>(
+        &self,
+        key: &str,
+        mut read: impl FnMut(&mut Section<'_>) -> T,
+    ) -> Vec<T> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let DeValue::Array(array) = value.get_ref() else {
+            self.wrong_type::<()>(key, "a list of tables", value.get_ref());
+            return Vec::new();
+        };
+        let mut values = Vec::new();
+        for (index, item) in array.iter().enumerate() {
+            let path = format!("{}[{index}]", self.full(key));
+            let DeValue::Table(table) = item.get_ref() else {
+                self.document.fault(item.span().start, &path, "this has to be a table");
+                continue;
+            };
+            let mut section = Section::new(self.document, path, item.span().start, table);
+            values.push(read(&mut section));
+            section.finish();
+        }
+        values
+    }
+
+    /// Notes every key that nobody asked for, with the nearest one that exists.
+    fn finish(&self) {
+        let asked = self.asked.borrow();
+        for (key, value) in self.table {
+            if asked.contains(key.get_ref().as_ref()) {
+                continue;
+            }
+            let nearest = asked.iter().min_by_key(|known| distance(known, key.get_ref()));
+            let hint = match nearest {
+                Some(known) if distance(known, key.get_ref()) <= 2 => {
+                    format!("there is no such key; did you mean `{known}`?")
+                }
+                _ => "there is no such key here".to_owned(),
+            };
+            self.document.fault(value.span().start, &self.full(key.get_ref()), hint);
+        }
+    }
+
+    fn value(&self, key: &str) -> Option<Value<'d>> {
+        self.asked.borrow_mut().insert(key.to_owned());
+        self.table.get(key)
+    }
+
+    fn present(&self, key: &str) -> Option<()> {
+        if self.value(key).is_none() {
+            self.fault(key, "this key has to be there");
+            return None;
+        }
+        Some(())
+    }
+
+    fn item(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(text.clone().into_owned()),
+            other => self.wrong_type(key, "a list of texts", other),
+        }
+    }
+
+    fn parse<T: FromStr>(&self, key: &str, text: &str, what: &str) -> Option<T> {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.fault(key, format!("\"{text}\" is not {what}"));
+        }
+        parsed
+    }
+
+    fn choose<T: Clone>(&self, key: &str, text: &str, choices: &[(&str, T)]) -> Option<T> {
+        let chosen = choices.iter().find(|(name, _)| *name == text);
+        if chosen.is_none() {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            self.fault(key, format!("\"{text}\" is none of: {}", names.join(", ")));
+        }
+        chosen.map(|(_, value)| value.clone())
+    }
+
+    fn wrong_type<T>(&self, key: &str, wanted: &str, found: &DeValue<'_>) -> Option<T> {
+        self.fault(key, format!("this has to be {wanted}, and is {}", found.type_str()));
+        None
+    }
+
+    fn full(&self, key: &str) -> String {
+        match (self.path.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, key) => format!("{path}.{key}"),
+        }
+    }
+}
+
+/// Edits that turn one word into the other (Levenshtein), for "did you mean".
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let edit = if x == *y { corner } else { 1 + corner.min(row[j]).min(row[j + 1]) };
+            corner = std::mem::replace(&mut row[j + 1], edit);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_found_with_its_line_and_key() {
+        let text = "[workers]\ncount = 0\nidel = \"park\"\n\n[[listener]]\naddress = \"10.9.0\"\n";
+        let document = Document::new(Path::new("a.toml"), text.into());
+        document.read(|root| {
+            root.section("workers", |workers| {
+                workers.number("count", 1..=64, 1u8);
+                workers.choice("idle", &[("park", ())], ());
+            });
+            root.sections("listener", |listener| {
+                listener.required_text("name");
+                listener.parsed::<std::net::IpAddr>("address", "an IP address");
+            });
+        });
+        let lines: Vec<String> = document.into_faults().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "a.toml:2: workers.count: 0 is not between 1 and 64",
+                "a.toml:3: workers.idel: there is no such key; did you mean `idle`?",
+                "a.toml:5: listener[0].name: this key has to be there",
+                "a.toml:6: listener[0].address: \"10.9.0\" is not an IP address",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_says_where() {
+        let document = Document::new(Path::new("a.toml"), "a = 1\nb = = 2\n".into());
+        document.read(|root| root.number("a", 0..=9, 0u8));
+        let faults = document.into_faults();
+        assert_eq!(faults[0].line, 2, "{faults:?}");
+    }
+}

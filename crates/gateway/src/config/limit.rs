@@ -1,0 +1,47 @@
+//! `[limits]` and `[rekey]`.
+
+use std::time::Duration;
+
+use control::settings::{Limits, Rekey};
+
+use super::document::Section;
+use super::{HOUR, SECOND};
+
+pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
+    const MANY: usize = 1 << 24;
+    let number = |key: &str, now: usize| section.number(key, 1..=MANY, now);
+    *limits = Limits {
+        peers: number("peers", limits.peers),
+        tunnels: number("tunnels", limits.tunnels),
+        tunnels_per_peer: number("tunnels_per_peer", limits.tunnels_per_peer),
+        sessions: number("sessions", limits.sessions),
+        half_open_ike: number("half_open_ike", limits.half_open_ike),
+        half_open_ike_per_source: number("half_open_ike_per_source", limits.half_open_ike_per_source),
+        half_open_l2tp: number("half_open_l2tp", limits.half_open_l2tp),
+        half_open_l2tp_per_source: number(
+            "half_open_l2tp_per_source",
+            limits.half_open_l2tp_per_source,
+        ),
+        unknown_tunnel_answers: section.number(
+            "unknown_tunnel_answers",
+            0..=1_000_000,
+            limits.unknown_tunnel_answers,
+        ),
+        computations: number("computations", limits.computations),
+        backlog: number("backlog", limits.backlog),
+        backlog_age: section.duration("backlog_age", SECOND..=HOUR, limits.backlog_age),
+        ..limits.clone()
+    };
+}
+
+pub(super) fn rekey(section: &mut Section<'_>, rekey: &mut Rekey) {
+    *rekey = Rekey {
+        soft_percent: section.number("soft_percent", 10..=100, rekey.soft_percent),
+        linger: section.duration("linger", Duration::ZERO..=HOUR, rekey.linger),
+        soft_packets: section.number("soft_packets", 1..=u64::MAX, rekey.soft_packets),
+        hard_packets: section.number("hard_packets", 1..=0xffff_fff0, rekey.hard_packets),
+    };
+    if rekey.soft_packets > rekey.hard_packets {
+        section.fault("soft_packets", "a soft limit above the hard one is never reached");
+    }
+}

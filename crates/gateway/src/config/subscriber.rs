@@ -1,0 +1,173 @@
+//! `[[pool]]`, `[[profile]]` and `[[user]]`.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use control::Settings;
+use control::settings::{Beyond, Pool, Profile, Range, SessionLimit, User};
+use crypto::mschap::NtHash;
+use ipnet::IpNet;
+use ppp::UserSecret;
+
+use super::document::Section;
+use super::{DAY, SECOND};
+
+/// Longest quarantine and session: what an operator may mean, not a typing error.
+const LONG: Duration = Duration::from_secs(366 * 24 * 3600);
+
+pub(super) fn pool(section: &mut Section<'_>) -> Pool {
+    let ranges: Vec<WrittenRange> = section.list(
+        "addresses",
+        "a prefix such as \"10.77.0.0/24\" or a range such as \"10.77.0.10-10.77.0.99\"",
+    );
+    if ranges.is_empty() && !section.has("addresses") {
+        section.fault("addresses", "a pool needs addresses, for example [\"10.77.0.0/24\"]");
+    }
+    let gateway = section.parsed("gateway", "an IP address");
+    if gateway.is_none() && !section.has("gateway") {
+        section.fault("gateway", "a pool needs the gateway's own address inside the tunnels");
+    }
+    let default = Duration::from_secs(60);
+    Pool {
+        name: section.required_text("name").unwrap_or_default(),
+        vrf: 0,
+        ranges: ranges.into_iter().map(|range| range.0).collect(),
+        gateway: gateway.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        dns: section.list("dns", "an IP address"),
+        wins: section.list("wins", "an IP address"),
+        quarantine: section.duration("quarantine", Duration::ZERO..=LONG, default),
+    }
+}
+
+pub(super) fn profile(section: &mut Section<'_>) -> Profile {
+    let name = section.required_text("name").unwrap_or_default();
+    Profile {
+        pools: section.texts("pools"),
+        dns: section.list("dns", "an IP address"),
+        wins: section.list("wins", "an IP address"),
+        sessions: sessions(section).unwrap_or_default(),
+        clamp_mss: section.flag("clamp_mss", true),
+        isolate: section.flag("isolate", false),
+        session_timeout: timeout(section, "session_timeout"),
+        idle_timeout: timeout(section, "idle_timeout"),
+        ..Profile::new(&name, "")
+    }
+}
+
+pub(super) fn user(section: &mut Section<'_>) -> User {
+    let name = section.required_text("name").unwrap_or_default();
+    let secret = match (section.secret("password"), section.secret("nt_hash")) {
+        (Some(password), None) => UserSecret::Password(password),
+        (None, Some(hash)) => nt_hash(section, hash.expose()),
+        (None, None) => {
+            if !section.has("password") && !section.has("nt_hash") {
+                section.fault("password", "a user needs a password, or an nt_hash (MS-CHAPv2 only)");
+            }
+            UserSecret::Password(crypto::Secret::new(Vec::new()))
+        }
+        (Some(_), Some(_)) => {
+            section.fault("nt_hash", "a user has either a password or an nt_hash");
+            UserSecret::Password(crypto::Secret::new(Vec::new()))
+        }
+    };
+    User {
+        address: section.parsed("address", "an IP address"),
+        prefixes: section.list::<IpNet>("routes", "a prefix such as \"192.0.2.0/28\""),
+        profile: section.text("profile"),
+        pool: section.text("pool"),
+        sessions: sessions(section),
+        ..User::new(&name, secret)
+    }
+}
+
+fn nt_hash(section: &Section<'_>, text: &[u8]) -> UserSecret {
+    let hash = std::str::from_utf8(text).ok().and_then(NtHash::from_hex);
+    if hash.is_none() {
+        section.fault("nt_hash", "an NT hash has 32 hexadecimal digits");
+    }
+    UserSecret::NtHash(hash.unwrap_or_else(|| NtHash::new([0; 16])))
+}
+
+fn sessions(section: &Section<'_>) -> Option<SessionLimit> {
+    if !section.has("sessions") && !section.has("beyond_sessions") {
+        return None;
+    }
+    let max = section.number("sessions", 0..=u32::MAX, 1);
+    let choices = [("replace", Beyond::Replace), ("deny", Beyond::Deny)];
+    Some(SessionLimit { max, beyond: section.choice("beyond_sessions", &choices, Beyond::Replace) })
+}
+
+fn timeout(section: &Section<'_>, key: &str) -> Option<Duration> {
+    section.has(key).then(|| section.duration(key, SECOND..=LONG, DAY))
+}
+
+/// A prefix, or two addresses with a hyphen.
+struct WrittenRange(Range);
+
+impl FromStr for WrittenRange {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if let Ok(prefix) = text.parse::<IpNet>() {
+            return Ok(Self(prefix.into()));
+        }
+        let (first, last) = text.split_once('-').ok_or(())?;
+        let range = Range {
+            first: first.trim().parse().map_err(drop)?,
+            last: last.trim().parse().map_err(drop)?,
+        };
+        let ordered = range.first.is_ipv4() == range.last.is_ipv4() && range.first <= range.last;
+        ordered.then_some(Self(range)).ok_or(())
+    }
+}
+
+/// What no table can see alone: names that lead nowhere, names given twice, pools that overlap.
+pub(super) fn check(root: &Section<'_>, settings: &Settings) {
+    let pools = unique(root, "pool", settings.pools.iter().map(|pool| pool.name.as_str()));
+    let profiles = unique(root, "profile", settings.profiles.iter().map(|p| p.name.as_str()));
+    unique(root, "user", settings.users.iter().map(|user| user.name.as_str()));
+    for profile in &settings.profiles {
+        for pool in profile.pools.iter().filter(|pool| !pools.contains(pool.as_str())) {
+            root.fault("profile", format!("there is no pool \"{pool}\" ({})", profile.name));
+        }
+    }
+    for user in &settings.users {
+        if let Some(pool) = user.pool.as_ref().filter(|pool| !pools.contains(pool.as_str())) {
+            root.fault("user", format!("there is no pool \"{pool}\" (user {})", user.name));
+        }
+        if let Some(name) = user.profile.as_ref().filter(|p| !profiles.contains(p.as_str())) {
+            root.fault("user", format!("there is no profile \"{name}\" (user {})", user.name));
+        }
+    }
+    check_overlaps(root, &settings.pools);
+}
+
+fn unique<'a>(
+    root: &Section<'_>,
+    table: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            root.fault(table, format!("the name \"{name}\" is given twice"));
+        }
+    }
+    seen
+}
+
+fn check_overlaps(root: &Section<'_>, pools: &[Pool]) {
+    let mut ranges: Vec<(Range, &str)> = pools
+        .iter()
+        .flat_map(|pool| pool.ranges.iter().map(|range| (*range, pool.name.as_str())))
+        .collect();
+    ranges.sort_by_key(|(range, _)| range.first);
+    for pair in ranges.windows(2) {
+        let [(low, a), (high, b)] = pair else { continue };
+        if high.first <= low.last {
+            root.fault("pool", format!("{} is in pool \"{a}\" and in pool \"{b}\"", high.first));
+        }
+    }
+}

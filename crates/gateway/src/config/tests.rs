@@ -1,0 +1,84 @@
+use std::path::Path;
+
+use control::settings::Beyond;
+
+use super::*;
+
+const SMALL: &str = r#"
+[[listener]]
+name = "remote-access"
+address = "10.9.0.2"
+psk = [{ secret = "lab-psk" }]
+auth = ["mschapv2", "chap", "pap"]
+pool = "main"
+[[pool]]
+name = "main"
+addresses = "10.77.0.0/24"
+gateway = "10.77.0.1"
+dns = "192.0.2.53"
+[[user]]
+name = "alice"
+password = "wonder-land"
+"#;
+
+#[test]
+fn a_small_configuration_is_enough() {
+    let config = read(SMALL).unwrap();
+    let listener = &config.control.listeners[0];
+    assert!(listener.ipsec_required, "IPsec is required unless it is said otherwise");
+    assert_eq!(listener.ike.as_ref().unwrap().psks.len(), 1);
+    assert_eq!(config.control.users[0].name, "alice");
+    assert_eq!(config.io, Io::Auto);
+    assert_eq!(config.workers.idle, Idle::Park);
+}
+
+#[test]
+fn what_only_the_whole_file_shows_is_found_too() {
+    let text = SMALL.replace("pool = \"main\"", "pool = \"mian\"") + "sessions = 2\nroom = 5\n";
+    let faults = read(&text).unwrap_err();
+    let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert!(texts.iter().any(|t| t.contains("there is no pool \"mian\"")), "{texts:?}");
+    assert!(texts.iter().any(|t| t.contains("user[0].room")), "{texts:?}");
+}
+
+#[test]
+fn ipsec_without_a_key_is_refused() {
+    let faults = read(&SMALL.replace("psk = [{ secret = \"lab-psk\" }]\n", "")).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].key, "listener[0].psk");
+}
+
+#[test]
+fn pools_that_overlap_are_refused() {
+    let second = "[[pool]]\nname = \"more\"\naddresses = \"10.77.0.9-10.77.0.20\"\n\
+                  gateway = \"10.78.0.1\"\n";
+    let faults = read(&(SMALL.to_owned() + second)).unwrap_err();
+    assert!(faults[0].what.contains("10.77.0.9 is in pool"), "{faults:?}");
+}
+
+#[test]
+fn a_user_may_be_connected_as_often_as_it_says() {
+    let text = SMALL.to_owned() + "sessions = 3\nbeyond_sessions = \"deny\"\n";
+    let config = read(&text).unwrap();
+    let limit = config.control.users[0].sessions.unwrap();
+    assert_eq!((limit.max, limit.beyond), (3, Beyond::Deny));
+}
+
+#[test]
+fn every_shipped_configuration_is_good() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let config = Config::load(&path);
+            assert!(config.is_ok(), "{}: {:?}", path.display(), config.unwrap_err());
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count} configurations");
+}
+
+fn read(text: &str) -> Result<Config, Vec<Fault>> {
+    Config::read(Path::new("test.toml"), text.to_owned())
+}

@@ -1,0 +1,85 @@
+//! The ports of the gateway: where frames come in and leave.
+//!
+//! | port | carries | in mode |
+//! |---|---|---|
+//! | [`Sockets`] | the tunnel side; with XDP only what the kernel reassembled | all |
+//! | [`Tun`] | `adit0`: with `sockets` the network side, with XDP the host's own traffic | all |
+//! | [`Xdp`] | both sides, on interfaces of their own or on one | `xdp` |
+
+mod sockets;
+mod tun;
+mod xdp;
+
+use std::os::fd::BorrowedFd;
+
+use af_xdp::Chunk;
+use dataplane::port::{Packet, Pool, Port, SendError};
+
+pub(crate) use sockets::{Share, Sockets, is_taken};
+pub(crate) use tun::Tun;
+pub(crate) use xdp::Xdp;
+
+/// Octets in front of a received frame, for the headers that it may get: as AF_XDP leaves them.
+const HEADROOM: usize = 256;
+/// Frames that a port may have under way.
+const QUEUE: usize = 512;
+
+/// Index of the port of sockets, and of `adit0`; interfaces come after them.
+pub(crate) const SOCKETS: u8 = 0;
+pub(crate) const TUN: u8 = 1;
+pub(crate) const FIRST_INTERFACE: u8 = 2;
+
+/// One of a worker's ports.
+pub(crate) enum AnyPort {
+    Sockets(Sockets<Chunk>),
+    Tun(Tun<Chunk>),
+    Xdp(Box<Xdp>),
+}
+
+impl AnyPort {
+    /// What a parked worker waits for.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Sockets(sockets) => sockets.descriptors().collect(),
+            Self::Tun(tun) => vec![tun.descriptor()],
+            Self::Xdp(xdp) => vec![xdp.descriptor()],
+        }
+    }
+
+    fn port(&mut self) -> &mut dyn Port<Chunk = Chunk> {
+        match self {
+            Self::Sockets(sockets) => sockets,
+            Self::Tun(tun) => tun,
+            Self::Xdp(xdp) => &mut **xdp,
+        }
+    }
+}
+
+impl Port for AnyPort {
+    type Chunk = Chunk;
+
+    fn receive(
+        &mut self,
+        pool: &mut dyn Pool<Chunk>,
+        burst: &mut Vec<Packet<Chunk>>,
+        max: usize,
+    ) -> usize {
+        self.port().receive(pool, burst, max)
+    }
+
+    fn send(&mut self, packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
+        self.port().send(packet)
+    }
+
+    fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {
+        self.port().flush(pool);
+    }
+
+    fn in_flight(&self) -> usize {
+        match self {
+            Self::Sockets(sockets) => sockets.in_flight(),
+            Self::Tun(tun) => tun.in_flight(),
+            Self::Xdp(xdp) => xdp.in_flight(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! One AF_XDP queue of an interface.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use af_xdp::{Chunk, Socket};
+use dataplane::Shared;
+use dataplane::port::{Packet, Pool, Port, SendError};
+use dataplane::wire::{self, Interface};
+use packet::Frame;
+
+/// The port.
+pub(crate) struct Xdp {
+    socket: Socket,
+    interface: Interface,
+    shared: Arc<Shared>,
+    /// Chunks of frames that were not for the line, until the pool is at hand.
+    refused: Vec<Chunk>,
+}
+
+impl Xdp {
+    pub(crate) fn new(socket: Socket, interface: Interface, shared: Arc<Shared>) -> Self {
+        Self { socket, interface, shared, refused: Vec::new() }
+    }
+
+    /// What a parked worker waits for.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.fd()
+    }
+
+    /// The MAC addresses of the next hop and of the interface.
+    fn rewrite(&self, packet: &Packet<Chunk>) -> Option<[[u8; 6]; 2]> {
+        let next_hop = packet.meta.next_hop?;
+        self.shared.adjacency(next_hop).and_then(|adjacency| adjacency.rewrite)
+    }
+}
+
+impl Port for Xdp {
+    type Chunk = Chunk;
+
+    fn receive(
+        &mut self,
+        pool: &mut dyn Pool<Chunk>,
+        burst: &mut Vec<Packet<Chunk>>,
+        max: usize,
+    ) -> usize {
+        let before = burst.len();
+        let Self { socket, interface, shared, refused } = self;
+        socket.receive(max, |chunk, offset, len| match Frame::new(chunk, offset, len) {
+            Some(frame) => match wire::read(frame, interface, shared) {
+                Ok(packet) => burst.push(packet),
+                Err((frame, _)) => refused.push(frame.into_chunk()),
+            },
+            None => debug_assert!(false, "the socket checks its descriptors"),
+        });
+        refused.drain(..).for_each(|chunk| pool.put(chunk));
+        socket.fill(|| pool.take());
+        burst.len() - before
+    }
+
+    fn send(&mut self, mut packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
+        let Some(rewrite) = self.rewrite(&packet) else {
+            return Err((packet, SendError::Unresolved));
+        };
+        if let Err(why) = wire::write(&mut packet, &self.interface, rewrite) {
+            return Err((packet, why));
+        }
+        let Packet { frame, meta } = packet;
+        let (offset, len) = (frame.headroom(), frame.len());
+        self.socket.transmit(frame.into_chunk(), offset, len).map_err(|chunk| {
+            let frame = Frame::new(chunk, offset, len).expect("the window it had before");
+            (Packet { frame, meta }, SendError::Full)
+        })
+    }
+
+    fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {
+        // An error of the kick is an interface that went down: frames stay queued, and a full
+        // queue is a named discard.
+        let _ = self.socket.kick();
+        self.socket.complete(|chunk| pool.put(chunk));
+    }
+
+    fn in_flight(&self) -> usize {
+        self.socket.in_transmit()
+    }
+}

@@ -1,0 +1,182 @@
+//! `adit run`: from a checked configuration to a gateway that serves, step by step; whatever fails
+//! leaves nothing half-started.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use af_xdp::{Area, AreaSettings, Chunk, HugePages};
+use anyhow::{Context, Result, bail};
+use control::Control;
+use crypto::cpu;
+use crypto::esp::Backend;
+use dataplane::mesh::{Sizes, mesh};
+use dataplane::{Settings as WorkerSettings, Shared, Worker};
+
+use crate::admin::{self, Status};
+use crate::clock;
+use crate::compute::Compute;
+use crate::config::{Config, Io};
+use crate::host::Host;
+use crate::key_log::KeyLogFile;
+use crate::port::{AnyPort, SOCKETS, Share, Sockets, TUN, Tun, is_taken};
+use crate::routes;
+use crate::signals::Signals;
+use crate::slow_path::{SlowPath, Stamps, Waiting};
+use crate::wake::Alarm;
+use crate::workers::{Crew, Recruit};
+
+/// Runs until a signal ends it.
+pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
+    let (started, started_cycles) = (clock::now(), cpu::cycles());
+    let signals = Signals::catch()?;
+    let alarm = Alarm::new()?;
+    let (socket, questions) = admin::serve(&config.socket, alarm.waker())?;
+    let key_log = open_key_log(key_log)?;
+
+    let shared = Shared::new(shared_limits(&config), started);
+    let (ends, rings) = mesh::<Chunk>(config.workers.count, Sizes::default());
+    rings.bell.set_wake(Arc::clone(&alarm) as _);
+    let memory = packet_memory(&config)?;
+    let (chosen, ports) = open_inside(&config, &shared)?;
+    let mut recruits = Vec::new();
+    for ((end, ports), chunks) in ends.into_iter().zip(ports).zip(memory) {
+        let alarm = Alarm::new()?;
+        end.bell.set_wake(Arc::clone(&alarm) as _);
+        let settings = worker_settings(chunks.len());
+        let worker = Worker::new(Arc::clone(&shared), ports, chunks, end, settings);
+        recruits.push(Recruit { worker, alarm });
+    }
+
+    let control = start_control(&config, key_log.is_some(), &shared)?;
+    let crew = Crew::start(recruits, &config.workers)?;
+    if let Some(core) = crew.free_cores().first() {
+        // The compute pool's threads are started below and inherit this.
+        core_affinity::set_for_current(*core);
+    }
+    let jobs = config.control.limits.computations;
+    let compute = Compute::start(config.compute_threads, jobs, alarm.waker())?;
+    let status = status(&chosen);
+    tracing::info!(io = %status.io, crypto = %status.crypto, workers = config.workers.count, "serving");
+    let mut slow_path = SlowPath {
+        control,
+        shared,
+        rings,
+        compute,
+        questions,
+        signals,
+        key_log,
+        alarm,
+        posts: crew.posts.clone(),
+        status,
+        started,
+        started_cycles,
+        waiting: Waiting::new(usize::from(config.workers.count)),
+    };
+    let outcome = slow_path.run();
+    drop(socket);
+    crew.stop();
+    outcome
+}
+
+fn open_key_log(path: Option<&Path>) -> Result<Option<KeyLogFile>> {
+    let Some(path) = path else { return Ok(None) };
+    tracing::warn!(
+        file = %path.display(),
+        "the keys of every tunnel are written to a file: whoever has it reads the traffic"
+    );
+    KeyLogFile::create(path).map(Some)
+}
+
+/// The way packets come in that really runs, and why not the ways before it.
+struct Chosen {
+    io: Io,
+    because: String,
+}
+
+/// A worker's ports.
+type Ports = Vec<AnyPort>;
+
+/// What `[gateway] io` asked for. `auto` takes XDP where interfaces are named for it and it works.
+fn open_inside(config: &Config, shared: &Arc<Shared>) -> Result<(Chosen, Vec<Ports>)> {
+    let host = Host::set_up(&config.tun, config.workers.count, tun_mtu(config), &config.control.pools)?;
+    let mut ports: Vec<Ports> = Vec::new();
+    let addresses: Vec<_> = config.control.listeners.iter().map(|l| l.address).collect();
+    for (worker, queue) in (0..).zip(host.queues) {
+        let share = Share { worker, workers: config.workers.count };
+        let sockets = Sockets::open(SOCKETS, &addresses, share).map_err(holder)?;
+        let tun = Tun::new(TUN, queue, usize::from(tun_mtu(config)));
+        ports.push(vec![AnyPort::Sockets(sockets), AnyPort::Tun(tun)]);
+    }
+    routes::leave_by_the_host(shared, tun_mtu(config));
+    let because = match config.io {
+        Io::Sockets => "as configured".to_owned(),
+        Io::Auto => "no [[port]] names an interface for XDP".to_owned(),
+        Io::Xdp | Io::XdpSkb => bail!("io = \"{}\" is not there yet", config.io.name()),
+    };
+    Ok((Chosen { io: Io::Sockets, because }, ports))
+}
+
+/// Who holds a port that we need.
+fn holder(error: anyhow::Error) -> anyhow::Error {
+    if !is_taken(&error) {
+        return error;
+    }
+    error.context(
+        "another program has a port that Adit needs: `ss -lunp 'sport = :500 or sport = :4500 or \
+         sport = :1701'` names it; stop it (strongswan, libreswan, xl2tpd, another adit)",
+    )
+}
+
+/// `adit0` carries what a subscriber may send: never less than the host expects of a link.
+fn tun_mtu(config: &Config) -> u16 {
+    config.control.path_mtu
+}
+
+/// The chunks of each worker.
+fn packet_memory(config: &Config) -> Result<Vec<Vec<Chunk>>> {
+    let count = usize::from(config.workers.count);
+    let settings = AreaSettings {
+        chunks: u32::try_from(config.memory.chunks * count).context("memory.chunks is too large")?,
+        chunk_size: u32::try_from(config.memory.chunk_size)?,
+        huge: HugePages::Prefer,
+    };
+    let (_, mut chunks) = Area::new(settings).context("no memory for packets (memory.chunks)")?;
+    Ok((0..count).map(|_| chunks.split_off(chunks.len() - config.memory.chunks)).collect())
+}
+
+fn shared_limits(config: &Config) -> dataplane::Limits {
+    dataplane::Limits {
+        workers: config.workers.count,
+        slots_per_shard: config.control.limits.slots_per_shard,
+        ..dataplane::Limits::default()
+    }
+}
+
+fn worker_settings(chunks: usize) -> WorkerSettings {
+    WorkerSettings {
+        backend: Backend::auto(),
+        tunnel_port: SOCKETS,
+        icmp_per_second: 1000,
+        strangers_per_second: 10_000,
+        stranger_per_second: 100,
+        chunks,
+    }
+}
+
+fn start_control(config: &Config, key_log: bool, shared: &Arc<Shared>) -> Result<Control> {
+    let mut seed = [0; 32];
+    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
+        .context("the kernel gives no random bytes")?;
+    let settings = control::Settings { key_log, ..config.control.clone() };
+    Ok(Control::new(settings, seed, clock::now(), Box::new(Stamps(Arc::clone(shared)))))
+}
+
+fn status(chosen: &Chosen) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        uptime_seconds: 0,
+        io: format!("{} ({})", chosen.io.name(), chosen.because),
+        crypto: Backend::auto().to_string(),
+    }
+}

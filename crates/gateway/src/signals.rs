@@ -1,0 +1,40 @@
+//! SIGTERM and SIGINT: the first says goodbye to everybody, the second ends at once.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+
+/// The signals that have come and have not been looked at.
+pub(crate) struct Signals {
+    pipe: UnixStream,
+    seen: usize,
+}
+
+impl Signals {
+    pub(crate) fn catch() -> io::Result<Self> {
+        let (reader, writer) = UnixStream::pair()?;
+        reader.set_nonblocking(true)?;
+        pipe::register(SIGTERM, writer.try_clone()?)?;
+        pipe::register(SIGINT, writer)?;
+        Ok(Self { pipe: reader, seen: 0 })
+    }
+
+    /// Whether a shutdown is newly wanted, and if so whether it is to hurry.
+    pub(crate) fn shutdown_wanted(&mut self) -> Option<bool> {
+        let count = self.pipe.read(&mut [0; 16]).unwrap_or(0);
+        if count == 0 {
+            return None;
+        }
+        self.seen += count;
+        Some(self.seen > 1)
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}

@@ -1,0 +1,166 @@
+//! Worker threads: pinned, polling, parked when there is nothing to do.
+
+use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use core_affinity::CoreId;
+use dataplane::Worker;
+use hdrhistogram::Histogram;
+
+use crate::clock;
+use crate::config::{Idle, Workers};
+use crate::port::AnyPort;
+use crate::wake::{Alarm, until};
+
+/// Turns without work before a worker parks: looking again costs less than waking up.
+const IDLE_TURNS: u32 = 200;
+/// Between two copies of the burst times.
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// The worker threads.
+pub(crate) struct Crew {
+    threads: Vec<JoinHandle<Worker<AnyPort>>>,
+    stop: Arc<AtomicBool>,
+    alarms: Vec<Arc<Alarm>>,
+    /// What `adit show workers` tells beside the counters of the line.
+    pub(crate) posts: Vec<Arc<Post>>,
+}
+
+/// Where a worker stands.
+pub(crate) struct Post {
+    pub(crate) core: Option<usize>,
+    pub(crate) parks: AtomicU64,
+    /// How long turns with something to do took; a copy, renewed every second.
+    pub(crate) burst_cycles: Mutex<Histogram<u64>>,
+}
+
+impl Post {
+    fn new(core: Option<CoreId>) -> Self {
+        let burst_cycles = Histogram::new(2).expect("two significant digits are allowed");
+        Self {
+            core: core.map(|core| core.id),
+            parks: AtomicU64::new(0),
+            burst_cycles: Mutex::new(burst_cycles),
+        }
+    }
+
+    /// Leaves a copy for whoever asks; somebody who is just reading gets the next one.
+    fn publish(&self, worker: &Worker<AnyPort>) {
+        if let Ok(mut copy) = self.burst_cycles.try_lock() {
+            copy.clone_from(worker.burst_cycles());
+        }
+    }
+}
+
+/// A worker that has not started yet.
+pub(crate) struct Recruit {
+    pub(crate) worker: Worker<AnyPort>,
+    pub(crate) alarm: Arc<Alarm>,
+}
+
+impl Crew {
+    /// Starts a thread for each worker, pinned to its core.
+    pub(crate) fn start(recruits: Vec<Recruit>, settings: &Workers) -> Result<Self> {
+        let cores = choose_cores(settings)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut crew = Self { threads: Vec::new(), stop, alarms: Vec::new(), posts: Vec::new() };
+        for (index, recruit) in recruits.into_iter().enumerate() {
+            let core = cores.get(index).copied();
+            let post = Arc::new(Post::new(core));
+            crew.alarms.push(Arc::clone(&recruit.alarm));
+            crew.posts.push(Arc::clone(&post));
+            let (stop, idle) = (Arc::clone(&crew.stop), settings.idle);
+            let thread = thread::Builder::new().name(format!("worker-{index}"));
+            crew.threads.push(thread.spawn(move || {
+                if let Some(core) = core {
+                    core_affinity::set_for_current(core);
+                }
+                serve(recruit, &post, idle, &stop)
+            })?);
+        }
+        Ok(crew)
+    }
+
+    /// Cores that no worker is pinned to; empty if there is none.
+    pub(crate) fn free_cores(&self) -> Vec<CoreId> {
+        let all = core_affinity::get_core_ids().unwrap_or_default();
+        let taken = |core: &CoreId| self.posts.iter().any(|post| post.core == Some(core.id));
+        all.into_iter().filter(|core| !taken(core)).collect()
+    }
+
+    /// Ends the threads, in order.
+    pub(crate) fn stop(self) -> Vec<Worker<AnyPort>> {
+        self.stop.store(true, Ordering::Release);
+        self.alarms.iter().for_each(|alarm| dataplane::ring::Wake::wake(&**alarm));
+        self.threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    }
+}
+
+/// The configured cores; otherwise the last ones, since the first serves most interrupts. With
+/// fewer cores than workers nothing is pinned.
+fn choose_cores(settings: &Workers) -> Result<Vec<CoreId>> {
+    let all = core_affinity::get_core_ids().unwrap_or_default();
+    let count = usize::from(settings.count);
+    if settings.cores.is_empty() {
+        let skip = all.len().saturating_sub(count);
+        return Ok(if count > all.len() { Vec::new() } else { all[skip..].to_vec() });
+    }
+    for core in &settings.cores {
+        if !all.iter().any(|id| id.id == *core) {
+            bail!("workers.cores: this machine (or this process) has no core {core}");
+        }
+    }
+    Ok(settings.cores.iter().map(|id| CoreId { id: *id }).collect())
+}
+
+/// A worker's life. It is the only loop of the fast path.
+fn serve(recruit: Recruit, post: &Post, idle: Idle, stop: &AtomicBool) -> Worker<AnyPort> {
+    let Recruit { mut worker, alarm } = recruit;
+    let mut idle_turns = 0;
+    let mut publish_at = clock::now();
+    while !stop.load(Ordering::Acquire) {
+        let now = clock::now();
+        let turn = match catch_unwind(AssertUnwindSafe(|| worker.turn(now))) {
+            Ok(turn) => turn,
+            Err(_) => end_with_the_frame_at_hand(&worker),
+        };
+        if now >= publish_at {
+            post.publish(&worker);
+            publish_at = now + PUBLISH;
+        }
+        if turn.work > 0 || idle == Idle::Spin {
+            idle_turns = 0;
+            continue;
+        }
+        idle_turns += 1;
+        if idle_turns > IDLE_TURNS && worker.may_park() {
+            post.parks.store(post.parks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let ports = worker.ports_mut();
+            let descriptors: Vec<BorrowedFd<'_>> =
+                ports.iter().flat_map(AnyPort::descriptors).collect();
+            let wait = until(clock::now(), turn.next).unwrap_or(PUBLISH).min(PUBLISH);
+            alarm.wait(&descriptors, Some(wait));
+            worker.unpark();
+            idle_turns = 0;
+        }
+    }
+    worker
+}
+
+/// A worker that panicked cannot be trusted with keys and windows, and a gateway that serves half
+/// of its subscribers is worse than one that restarts: the process ends here.
+fn end_with_the_frame_at_hand(worker: &Worker<AnyPort>) -> ! {
+    let file = std::env::temp_dir().join(format!("adit-panic-{}.frames", std::process::id()));
+    let saved = std::fs::write(&file, worker.frames_at_hand().concat());
+    let place = match saved {
+        Ok(()) => format!("the frames at hand are in {}", file.display()),
+        Err(error) => format!("the frames at hand could not be saved: {error}"),
+    };
+    tracing::error!("worker {} panicked; {place}; ending", worker.id().0);
+    std::process::exit(70)
+}
