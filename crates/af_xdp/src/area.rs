@@ -1,7 +1,7 @@
 //! [`Area`]: packet memory, and [`Chunk`]: the right to use a piece of it.
 //!
 //! The bytes of a chunk have one owner at a time: whoever holds the `Chunk` value, or the kernel.
-//! The area's table of holders says which. A [`Holder`] turns a `Chunk` into an address for the
+//! The area's table of holders says which. A `Holder` turns a `Chunk` into an address for the
 //! kernel and enters itself in the table; an address that comes back becomes a `Chunk` only if the
 //! table has that same holder for it. So not even an address that the kernel invents, or gives
 //! back twice, makes two owners.
@@ -315,15 +315,6 @@ impl Holder {
         let memory = area.bytes_of(index);
         let offset = address as usize & (area.chunk_size() - 1);
         Some((Chunk { memory, area }, offset))
-    }
-
-    /// Whether this holder has the chunk that `address` points into.
-    #[inline]
-    pub(crate) fn holds(&self, address: u64) -> bool {
-        usize::try_from(address >> self.area.shift)
-            .ok()
-            .and_then(|index| self.area.holders.get(index))
-            .is_some_and(|entry| entry.load(Ordering::Relaxed) == self.name)
     }
 
     /// Chunks it has.

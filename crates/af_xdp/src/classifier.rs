@@ -110,7 +110,7 @@ impl fmt::Display for ClassifierError {
             Self::Description(error) => error.fmt(f),
             Self::Load(error) => error.fmt(f),
             Self::Map(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                f.write_str("making eBPF maps needs CAP_BPF")
+                f.write_str("making eBPF maps needs CAP_BPF and CAP_NET_ADMIN")
             }
             Self::Map(error) => write!(f, "making or changing an eBPF map: {error}"),
         }
@@ -208,9 +208,13 @@ impl Classifier {
         Ok(())
     }
 
-    /// Gives the frames that arrive on the queue of `socket` to it.
-    pub fn serve(&self, socket: &Socket) -> io::Result<()> {
-        self.sockets.set(socket.bound_to().1, socket.fd())
+    /// Gives the frames that arrive on `queue` to `socket`, which must be bound to it: the kernel
+    /// drops what a socket of another queue is given.
+    pub fn serve(&self, queue: u32, socket: &Socket) -> io::Result<()> {
+        if socket.bound_to().1 != queue {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.sockets.set(queue, socket.fd())
     }
 
     /// Takes `queue` away from its socket. Closing the socket does the same.

@@ -1,6 +1,13 @@
-//! What an interface is and can do.
+//! What an interface is and can do, asked over netlink and ethtool in the network namespace of the
+//! calling thread. sysfs is not used: it shows the namespace in which it was mounted.
+
+mod netlink;
 
 use std::io;
+
+use crate::syscall::ethtool::{Ethtool, FLAG_LRO, Question};
+
+use netlink::{Attributes, Question as Which};
 
 /// An interface as it is at the moment of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +48,93 @@ pub struct Offloads {
 }
 
 impl Interface {
-    /// The interface called `name` in the network namespace of the calling thread.
-    pub fn by_name(_name: &str) -> io::Result<Self> {
-        todo!()
+    /// The interface called `name`.
+    pub fn by_name(name: &str) -> io::Result<Self> {
+        Self::ask(Which::Name(name))
+    }
+
+    /// The interface with this index.
+    pub fn by_index(index: u32) -> io::Result<Self> {
+        Self::ask(Which::Index(index))
+    }
+
+    fn ask(which: Which<'_>) -> io::Result<Self> {
+        let answer = netlink::ask(which)?;
+        let link = netlink::Link::parse(&answer)?;
+        let attributes = link.attributes;
+        let name = attributes
+            .text(netlink::IFLA_IFNAME)
+            .ok_or(io::ErrorKind::InvalidData)?;
+        let ethtool = Ethtool::new(&name)?;
+        let channels = ethtool.channels().ok();
+        let queues = |of: Option<u32>, attribute| {
+            of.filter(|count| *count > 0)
+                .or_else(|| attributes.number(attribute))
+                .unwrap_or(1)
+        };
+        Ok(Self {
+            index: link.index,
+            mac: attributes
+                .find(netlink::IFLA_ADDRESS)
+                .and_then(|mac| mac.try_into().ok())
+                .unwrap_or_default(),
+            mtu: attributes.number(netlink::IFLA_MTU).unwrap_or(0),
+            is_up: link.flags & libc::IFF_UP as u32 != 0,
+            has_carrier: attributes.find(netlink::IFLA_CARRIER) == Some(&[1]),
+            driver: ethtool.driver().ok().filter(|driver| !driver.is_empty()),
+            receive_queues: queues(
+                channels.map(|c| c.receive.saturating_add(c.combined)),
+                netlink::IFLA_NUM_RX_QUEUES,
+            ),
+            transmit_queues: queues(
+                channels.map(|c| c.transmit.saturating_add(c.combined)),
+                netlink::IFLA_NUM_TX_QUEUES,
+            ),
+            xdp_program: xdp_program(attributes),
+            offloads: offloads(&ethtool),
+            name,
+        })
+    }
+}
+
+/// The first program that `IFLA_XDP` names: the one of its only mode, else native, generic, NIC.
+fn xdp_program(attributes: Attributes<'_>) -> Option<u32> {
+    let xdp = Attributes(attributes.find(netlink::IFLA_XDP)?);
+    netlink::IFLA_XDP_PROGRAM_IDS
+        .into_iter()
+        .filter_map(|kind| xdp.number(kind))
+        .find(|id| *id != 0)
+}
+
+fn offloads(ethtool: &Ethtool) -> Offloads {
+    let is_on = |question| ethtool.ask(question).ok().map(|value| value != 0);
+    Offloads {
+        gro: is_on(Question::Gro),
+        lro: ethtool
+            .ask(Question::Flags)
+            .ok()
+            .map(|flags| flags & FLAG_LRO != 0),
+        transmit_checksum: is_on(Question::TransmitChecksum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_is_known_by_name_and_index() {
+        let lo = Interface::by_name("lo").unwrap();
+        assert_eq!((lo.index, lo.mac, lo.xdp_program), (1, [0; 6], None));
+        assert!(lo.mtu > 1280 && lo.receive_queues >= 1 && lo.transmit_queues >= 1);
+        assert_eq!(Interface::by_index(1).unwrap(), lo);
+    }
+
+    #[test]
+    fn there_is_no_such_interface() {
+        let raw = |result: io::Result<Interface>| result.unwrap_err().raw_os_error();
+        assert_eq!(raw(Interface::by_name("adit-nobody")), Some(libc::ENODEV));
+        assert_eq!(raw(Interface::by_index(0x7fff_fff0)), Some(libc::ENODEV));
+        assert!(Interface::by_name("a-name-that-is-too-long").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! [`Socket`]: one queue of one interface, as the worker that serves it uses it.
 //!
-//! The rings carry addresses; the [`Holder`]s of the area turn chunks into addresses and back, and
+//! The rings carry addresses; the `Holder`s of the area turn chunks into addresses and back, and
 //! refuse what the kernel never had. Nothing here is `unsafe`.
 
 use std::fmt;
