@@ -21,6 +21,8 @@ mod quick_mode;
 mod replies;
 mod resend;
 mod sa;
+#[cfg(test)]
+mod tests;
 
 pub use children::LiveChildren;
 pub use sa::Sa;
