@@ -249,3 +249,8 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
         .map(|pair| pair[0] << 4 | pair[1])
         .collect()
 }
+
+/// As many octets as the type says.
+pub(crate) fn octets<const N: usize>(text: &str) -> [u8; N] {
+    hex(text).try_into().expect("as many digits as announced")
+}
