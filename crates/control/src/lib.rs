@@ -24,15 +24,53 @@
 //! shard: it cannot leave before they are applied.
 
 pub mod admin;
+mod backlog;
+mod counters;
+mod exchange;
+mod half_open;
+mod ids;
+mod log;
+pub mod mtu;
+mod outbox;
+mod peer;
+mod pool;
 pub mod settings;
+mod show;
+mod shutdown;
+mod slots;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod tunnel;
+mod users;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dataplane::change::{Event, Punt, SessionTraffic, SharedChange, ToWorker, Traffic};
+use crypto::Random;
+use dataplane::change::{Event, Origin, Punt, SessionTraffic, SharedChange, ToWorker, Traffic};
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, WorkerId};
 
+use backlog::Backlog;
+use counters::{Counter, Counters};
+use exchange::Exchanges;
+use half_open::Bucket;
+use log::Log;
+use outbox::Outbox;
+use peer::Peers;
+pub use pool::POOL_SIZE_MAX;
+use pool::Pools;
 pub use settings::Settings;
+use show::Requests;
+use shutdown::Shutdown;
+use slots::Slots;
+use subscriber::Subscriber;
+use timers::{Timer, Timers};
+use tunnel::{Carrier, Tunnels};
+use users::Users;
 
 /// Something that has happened.
 #[derive(Debug)]
@@ -164,10 +202,37 @@ impl Activity for NoActivity {
 
 /// The slow path.
 pub struct Control {
-    settings: Settings,
+    settings: Arc<Settings>,
     activity: Box<dyn Activity>,
-    outputs: std::collections::VecDeque<Output>,
+    random: Random,
+    log: Log,
+    counters: Counters,
+    outbox: Outbox,
+    timers: Timers,
+    backlog: Backlog,
+    requests: Requests,
+    shutdown: Option<Shutdown>,
+    /// Lines about strangers, so many a second.
+    lines: Bucket,
+    users: Users,
+    pools: Pools,
+    ppp: PppSettings,
+    ike: Exchanges,
+    peers: Peers,
+    /// Our SPIs, and whose they are.
+    inbound: Slots<Option<PathId>>,
+    tunnels: Tunnels,
+    subscribers: Slots<Subscriber>,
+    sessions_up: usize,
+    /// The time of the last call.
+    now: Instant,
 }
+
+/// Log lines about people whom nobody knows, a second.
+const STRANGER_LINES_PER_SECOND: u32 = 20;
+
+/// Deadlines that one turn looks after.
+const TIMERS_PER_TURN: usize = 4096;
 
 impl Control {
     /// A slow path that serves nobody yet. The first outputs are the listeners, our own inner
@@ -178,37 +243,218 @@ impl Control {
         now: Instant,
         activity: Box<dyn Activity>,
     ) -> Self {
-        let _ = (seed, now);
-        Self {
-            settings,
+        let mut random = Random::from_seed(seed);
+        let limits = &settings.limits;
+        let mut control = Self {
+            log: Log {
+                redact: settings.redact,
+            },
+            counters: Counters::new(),
+            outbox: Outbox::new(settings.owners),
+            timers: Timers::default(),
+            backlog: Backlog::new(limits.backlog, limits.backlog_age),
+            requests: Requests::new(),
+            shutdown: None,
+            lines: Bucket::new(STRANGER_LINES_PER_SECOND),
+            users: Users::new(&settings),
+            pools: Pools::new(&settings.pools, &settings.users),
+            ppp: PppSettings::default(),
+            ike: Exchanges::new(limits, &mut random),
+            peers: Peers::new(limits.slots_per_shard),
+            inbound: Slots::new(limits.slots_per_shard),
+            tunnels: Tunnels::new(limits),
+            subscribers: Slots::new(limits.slots_per_shard),
+            sessions_up: 0,
+            now,
+            random,
             activity,
-            outputs: std::collections::VecDeque::new(),
+            settings: Arc::new(settings),
+        };
+        control.announce();
+        control
+    }
+
+    /// What all workers have to know before the first frame.
+    fn announce(&mut self) {
+        let settings = Arc::clone(&self.settings);
+        for listener in &settings.listeners {
+            self.outbox
+                .shared(SharedChange::SetListener(dataplane::change::Listener {
+                    index: listener.index,
+                    address: listener.address,
+                    ipsec_required: listener.ipsec_required,
+                    data_checksum: listener.data_checksum,
+                    vrf: listener.vrf,
+                }));
+        }
+        for pool in &settings.pools {
+            let (vrf, address) = (pool.vrf, pool.gateway);
+            self.outbox.shared(SharedChange::AddLocal { vrf, address });
+            for prefix in pool.ranges.iter().flat_map(|range| range.prefixes()) {
+                self.outbox.shared(SharedChange::AddPool { vrf, prefix });
+            }
         }
     }
 
-    /// Takes what has happened.
+    /// Takes what has happened. Frames and questions wait for their turn in
+    /// [`Control::handle_timeout`], which [`Control::poll_timeout`] then asks for at once.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        let _ = (now, input, &self.settings, &self.activity);
+        self.now = self.now.max(now);
+        match input {
+            Input::Punt(punt) => {
+                if let Err(full) = self.backlog.push(now, punt) {
+                    self.counters.add(full);
+                }
+            }
+            Input::Event(event) => self.on_event(now, event),
+            Input::Computed { token, outcome } => self.on_computed(now, token, outcome),
+            Input::Admin { request, query } => self.ask(request, query),
+            Input::GiveShard { shard, to } => self.outbox.give(shard, to),
+            Input::Shutdown { hurry } => self.shut_down(now, hurry),
+        }
     }
 
-    /// Does what is due.
+    fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::SessionRetired(slot, traffic) => self.session_retired(slot, &traffic),
+            Event::ShardArrived(shard, worker) => self.outbox.arrived(shard, worker),
+            Event::PathMoved { .. }
+            | Event::FirstInbound(_)
+            | Event::SoftLimit(_)
+            | Event::HardLimit(_)
+            | Event::InboundRetired(..)
+            | Event::PathRetired(_) => self.on_path_event(now, event),
+        }
+    }
+
+    /// One turn: what is due, then frames of the established, of those in progress, of strangers,
+    /// then a page for an operator. Call it again while [`Control::poll_timeout`] is not in the
+    /// future.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
+        self.now = self.now.max(now);
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(timer) = self.timers.pop_due(now) else {
+                break;
+            };
+            self.on_timer(now, timer);
+        }
+        let (turn, stale) = self.backlog.take(now);
+        (0..stale).for_each(|_| self.counters.add(Counter::StaleStranger));
+        for punt in turn {
+            self.on_punt(now, punt);
+        }
+        self.answer(now);
+    }
+
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Ike(id) => self.ike_timeout(now, id),
+            Timer::Grace(path) => self.grace_over(now, path),
+            Timer::Tunnel(key) => self.tunnel_timeout(now, key),
+            Timer::Link(slot) => self.link_timeout(now, slot),
+            Timer::Session(slot) => self.session_timeout(now, slot),
+            Timer::Shutdown => self.next_goodbye(now),
+        }
+    }
+
+    fn on_punt(&mut self, now: Instant, punt: Punt) {
+        match punt.origin {
+            Origin::Ike {
+                worker,
+                local,
+                remote,
+            } => self.on_ike(now, worker, (local, remote), &punt.bytes),
+            Origin::PlainL2tp {
+                worker,
+                listener,
+                local,
+                remote,
+            } => {
+                let carrier = Carrier::Plain {
+                    worker,
+                    listener,
+                    local,
+                    remote,
+                };
+                self.on_l2tp(now, carrier, &punt.bytes);
+            }
+            Origin::SecuredL2tp {
+                path,
+                local_port,
+                peer_port,
+            } => {
+                let carrier = Carrier::Secured {
+                    path,
+                    local_port,
+                    peer_port,
+                };
+                self.on_l2tp(now, carrier, &punt.bytes);
+            }
+            Origin::Ppp(slot) => self.on_ppp(now, slot, punt.bytes),
+            Origin::Host(_) => {}
+        }
     }
 
     /// The next thing to be done.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        self.outbox.pop()
     }
 
-    /// When [`Control::handle_timeout`] is next wanted; at once if a backlog is waiting.
+    /// When [`Control::handle_timeout`] is next wanted; at once while something waits.
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        if !self.backlog.is_empty() || !self.requests.is_empty() {
+            return Some(Deadline {
+                at: self.now,
+                why: "backlog",
+            });
+        }
+        let (at, why) = self.timers.next()?;
+        Some(Deadline { at, why })
     }
 
-    /// How often each named thing happened, names in order.
+    /// How often each named thing happened.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        std::iter::empty()
+        self.counters.iter()
+    }
+
+    /// The listener that serves an address of ours; an exact one comes before an unspecified one.
+    fn listener_at(&self, address: IpAddr) -> Option<usize> {
+        let position = |wanted: &dyn Fn(IpAddr) -> bool| {
+            let mut listeners = self.settings.listeners.iter();
+            listeners.position(|listener| wanted(listener.address))
+        };
+        position(&|at| at == address).or_else(|| position(&|at| at.is_unspecified()))
+    }
+
+    fn listener_index(&self, number: u16) -> Option<usize> {
+        let mut listeners = self.settings.listeners.iter();
+        listeners.position(|listener| listener.index == number)
+    }
+}
+
+/// PPP settings by listener and MRU: shared by all links that ask for the same.
+#[derive(Debug, Default)]
+struct PppSettings(BTreeMap<(usize, u16), Arc<ppp::Settings>>);
+
+impl PppSettings {
+    fn of(&mut self, settings: &Settings, listener: usize, mru: u16) -> Arc<ppp::Settings> {
+        let shared = self.0.entry((listener, mru)).or_insert_with(|| {
+            Arc::new(ppp::Settings {
+                mru,
+                ..settings.listeners[listener].ppp.clone()
+            })
+        });
+        Arc::clone(shared)
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("peers", &self.peers.slots.len())
+            .field("tunnels", &self.tunnels.by_key.len())
+            .field("sessions", &self.subscribers.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Settings {
     pub path_mtu: u16,
     /// Replay window of inbound SAs, frames; 0 switches the check off.
     pub replay_window: u32,
-    /// When SAs are renewed and how long replaced ones linger.
+    /// When IPsec SAs are renewed by use; by time, [`ike::Policy`] decides.
     pub rekey: Rekey,
     /// How long a peer's L2TP tunnels outlive its last SA and phase 1.
     pub peer_grace: Duration,
@@ -291,14 +291,11 @@ impl Default for Limits {
     }
 }
 
-/// When SAs are renewed and how long replaced ones linger.
+/// When IPsec SAs are renewed by use; by time, [`ike::Policy`] decides.
 #[derive(Clone, Debug)]
 pub struct Rekey {
-    /// Share of an IPsec SA's lifetime (seconds and octets) after which we start a quick mode, in
-    /// percent; the last part belongs to peers that rekey by themselves.
+    /// Share of an IPsec SA's octets after which we start a quick mode, in percent.
     pub soft_percent: u32,
-    /// How long a replaced pair still opens what was under way.
-    pub linger: Duration,
     /// Packets after which a pair is renewed, whatever its lifetime.
     pub soft_packets: u64,
     /// Packets after which a pair is unusable.
@@ -309,10 +306,24 @@ impl Default for Rekey {
     fn default() -> Self {
         Self {
             soft_percent: 80,
-            linger: Duration::from_secs(30),
             // Without ESN the sequence number has 32 bits (RFC 4303 §3.3.3).
             soft_packets: 0xd000_0000,
             hard_packets: 0xffff_fff0,
+        }
+    }
+}
+
+impl Range {
+    /// The prefixes that the range consists of, largest first where it can be.
+    pub fn prefixes(&self) -> Vec<IpNet> {
+        match (self.first, self.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => ipnet::Ipv4Subnets::new(first, last, 0)
+                .map(IpNet::V4)
+                .collect(),
+            (IpAddr::V6(first), IpAddr::V6(last)) => ipnet::Ipv6Subnets::new(first, last, 0)
+                .map(IpNet::V6)
+                .collect(),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Vec::new(),
         }
     }
 }

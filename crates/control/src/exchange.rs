@@ -1,0 +1,543 @@
+//! ISAKMP SAs: the half-open ones, which anybody can make us start, and those of peers.
+//!
+//! Our cookie names the slot: `MAC 32 · generation 8 · slot 18 · shard 6`. The MAC binds it to the
+//! peer's address, so that a guessed cookie is told from a known one; the other half is an index.
+//!
+//! ```text
+//!   MM1 ──limits──► half-open ──Established──► of a peer ──Down, no children left──► gone
+//!                       └───────Down, set-up limit──────────────────────────────────►
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crypto::Random;
+use crypto::dh::{Job, Outcome};
+use crypto::hash::Hash;
+use dataplane::change::{Entry, Kind};
+use dataplane::id::{PathId, ShardId, Slot, WorkerId};
+use ike::v1::Sa;
+use ike::{Cookie, Cookies, DownReason, Refusal, Spi};
+use packet::Endpoint;
+
+use crate::counters::Counter;
+use crate::half_open::{Full, HalfOpen};
+use crate::log::Correlation;
+use crate::settings::Limits;
+use crate::slots::Slots;
+use crate::timers::Timer;
+use crate::{Control, KeyLog, Output, log};
+
+/// Names an ISAKMP SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct IkeId(pub(crate) Slot);
+
+/// An ISAKMP SA and what it belongs to.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) sa: Sa,
+    /// Ours, in whichever half of the pair.
+    cookie: Cookie,
+    pub(crate) correlation: Correlation,
+    pub(crate) listener: usize,
+    /// Where the last message came to and from.
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
+    /// While it counts as half-open: under which source.
+    half_open: Option<IpAddr>,
+    /// The source and initiator cookie under which a repeated first message finds it.
+    first: Option<(IpAddr, Cookie)>,
+    /// Whose it is, once established.
+    pub(crate) peer: Option<PathId>,
+    /// The peer for whom we started it.
+    pub(crate) renews: Option<PathId>,
+    /// The peer has said INITIAL-CONTACT before it was known whose SA this is.
+    pub(crate) is_initial_contact: bool,
+    /// A quick mode is wanted as soon as it is established.
+    pub(crate) wants_child: bool,
+    /// SPIs drawn for quick modes that are under way.
+    pub(crate) reserved: BTreeSet<u32>,
+    /// What was negotiated, for people.
+    pub(crate) suite: String,
+    has_told_wrong_key: bool,
+}
+
+impl Exchange {
+    /// The shard in which its changes and messages are ordered.
+    fn shard(&self, id: IkeId) -> ShardId {
+        match self.peer.or(self.renews) {
+            Some(path) => path.0.shard,
+            None => id.0.shard,
+        }
+    }
+}
+
+/// Public-key work under way, and waiting for its turn.
+#[derive(Debug, Default)]
+struct Computations {
+    next: u64,
+    under_way: BTreeMap<u64, (IkeId, u64)>,
+    waiting: VecDeque<(IkeId, u64, Job)>,
+}
+
+/// Jobs waiting for each one that may be under way.
+const WAITING_PER_COMPUTATION: usize = 4;
+
+/// All ISAKMP SAs.
+#[derive(Debug)]
+pub(crate) struct Exchanges {
+    pub(crate) slots: Slots<Exchange>,
+    pub(crate) half_open: HalfOpen<IpAddr>,
+    firsts: BTreeMap<(IpAddr, Cookie), IkeId>,
+    computations: Computations,
+    secret: [u8; 32],
+}
+
+impl Exchanges {
+    pub(crate) fn new(limits: &Limits, random: &mut Random) -> Self {
+        Self {
+            slots: Slots::new(limits.slots_per_shard.saturating_mul(2)),
+            half_open: HalfOpen::new(limits.half_open_ike, limits.half_open_ike_per_source),
+            firsts: BTreeMap::new(),
+            computations: Computations::default(),
+            secret: random.array(),
+        }
+    }
+
+    fn find(&self, cookies: &Cookies) -> Option<IkeId> {
+        // Either end of the main mode that made the SA may have been the initiator.
+        [cookies.responder, cookies.initiator]
+            .into_iter()
+            .find_map(|cookie| {
+                let id = IkeId(slot_of(cookie));
+                (self.slots.get(id.0)?.cookie == cookie).then_some(id)
+            })
+    }
+}
+
+fn cookie(secret: &[u8; 32], slot: Slot, remote: IpAddr) -> Cookie {
+    let word = slot.word().to_be_bytes();
+    let address = Endpoint::new(remote, 0).to_string();
+    let mac = Hash::Sha256.hmac(secret, &[&word, address.as_bytes()]);
+    let mut cookie = [0; 8];
+    cookie[..4].copy_from_slice(&mac[..4]);
+    cookie[4..].copy_from_slice(&word);
+    Cookie(cookie)
+}
+
+fn slot_of(cookie: Cookie) -> Slot {
+    let [.., a, b, c, d] = cookie.0;
+    Slot::from_word(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// What an ISAKMP SA asks of its owner.
+struct Environment<'a> {
+    random: &'a mut Random,
+    spis: &'a mut Slots<Option<PathId>>,
+    reserved: &'a mut BTreeSet<u32>,
+    shard: ShardId,
+}
+
+impl ike::Environment for Environment<'_> {
+    fn random(&mut self, bytes: &mut [u8]) {
+        self.random.fill(bytes);
+    }
+
+    fn allocate_spi(&mut self) -> Option<Spi> {
+        let spi = self.spis.insert(self.shard, None)?.word();
+        self.reserved.insert(spi);
+        Some(Spi(spi))
+    }
+}
+
+impl Control {
+    /// An ISAKMP message has come.
+    pub(crate) fn on_ike(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        (local, remote): (Endpoint, Endpoint),
+        message: &[u8],
+    ) {
+        let Ok(header) = ike::peek(message) else {
+            return self.counters.add(Counter::IkeMalformed);
+        };
+        let is_repeat = (remote.address(), header.cookies.initiator);
+        let found = match header.is_first() {
+            true => self.ike.firsts.get(&is_repeat).copied(),
+            false => self.ike.find(&header.cookies),
+        };
+        let (id, is_new) = match found {
+            Some(id) => (id, false),
+            None if !header.is_first() => return self.counters.add(Counter::IkeUnknownCookie),
+            None if header.exchange != ike::message::Exchange::MainMode => {
+                return self.counters.add(Counter::IkeNotMainMode);
+            }
+            None => match self.answer_exchange(now, worker, (local, remote), is_repeat.1) {
+                Some(id) => (id, true),
+                None => return,
+            },
+        };
+        if let Some(exchange) = self.ike.slots.get_mut(id.0) {
+            (exchange.local, exchange.remote) = (local, remote);
+        }
+        let taken = self.with_sa(now, id, |sa, env, out| {
+            sa.handle_input(now, local.into(), remote.into(), message, env, out)
+        });
+        if let Some(Err(refusal)) = taken {
+            self.ike_refused(id, refusal);
+            if is_new {
+                self.remove_exchange(now, id);
+            }
+        }
+    }
+
+    /// A stranger starts a main mode.
+    fn answer_exchange(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        (local, remote): (Endpoint, Endpoint),
+        initiator: Cookie,
+    ) -> Option<IkeId> {
+        let settings = Arc::clone(&self.settings);
+        let listener = self.listener_at(local.address());
+        let policy = listener.and_then(|listener| settings.listeners[listener].ike.as_ref());
+        let (Some(listener), Some(policy), None) = (listener, policy, &self.shutdown) else {
+            self.counters.add(Counter::IkeNotServed);
+            return None;
+        };
+        let source = remote.address();
+        if let Err(full) = self.ike.half_open.enter(source) {
+            self.counters.add(match full {
+                Full::InAll => Counter::IkeHalfOpenLimit,
+                Full::Source => Counter::IkeHalfOpenSourceLimit,
+            });
+            return None;
+        }
+        let shard = self.outbox.choose_shard(worker);
+        let correlation = Correlation::new(&mut self.random);
+        let secret = self.ike.secret;
+        let slot = self.ike.slots.insert_with(shard, |slot| {
+            let cookie = cookie(&secret, slot, source);
+            let policy = Arc::clone(policy);
+            let sa = Sa::respond(policy, cookie, now, local.into(), remote.into());
+            Exchange {
+                half_open: Some(source),
+                first: Some((source, initiator)),
+                ..Exchange::new(sa, cookie, correlation, listener, (local, remote))
+            }
+        });
+        let Some(slot) = slot else {
+            self.ike.half_open.leave(&source);
+            self.counters.add(Counter::IkeNoSlot);
+            return None;
+        };
+        self.ike.firsts.insert((source, initiator), IkeId(slot));
+        Some(IkeId(slot))
+    }
+
+    /// Starts a main mode with a peer that we know, to take its SAs over.
+    pub(crate) fn start_exchange(&mut self, now: Instant, path: PathId, wants_child: bool) {
+        let settings = Arc::clone(&self.settings);
+        let Some((peer, ike)) = self.ike_peer(path) else {
+            return;
+        };
+        let (listener, local, remote) = (peer.listener, ike.local, ike.remote);
+        let correlation = peer.correlation;
+        if ike.renewal.is_some() || self.shutdown.is_some() {
+            return;
+        }
+        let Some(policy) = settings.listeners[listener].ike.as_ref() else {
+            return;
+        };
+        let secret = self.ike.secret;
+        let mut out = Vec::new();
+        let mut reserved = BTreeSet::new();
+        let slot = self.ike.slots.insert_with(path.0.shard, |slot| {
+            let cookie = cookie(&secret, slot, remote.address());
+            let mut env = Environment {
+                random: &mut self.random,
+                spis: &mut self.inbound,
+                reserved: &mut reserved,
+                shard: path.0.shard,
+            };
+            let (policy, ends) = (Arc::clone(policy), (local.into(), remote.into()));
+            let sa = Sa::initiate(policy, cookie, now, ends.0, ends.1, &mut env, &mut out);
+            Exchange {
+                renews: Some(path),
+                wants_child,
+                ..Exchange::new(sa, cookie, correlation, listener, (local, remote))
+            }
+        });
+        let Some(slot) = slot else {
+            return self.counters.add(Counter::IkeNoSlot);
+        };
+        if let Some((_, ike)) = self.ike_peer_mut(path) {
+            ike.renewal = Some(IkeId(slot));
+        }
+        self.take_ike_outputs(now, IkeId(slot), out);
+        self.touch_exchange(now, IkeId(slot));
+    }
+
+    /// Calls an ISAKMP SA and does what it asks for.
+    pub(crate) fn with_sa<R>(
+        &mut self,
+        now: Instant,
+        id: IkeId,
+        act: impl FnOnce(&mut Sa, &mut dyn ike::Environment, &mut Vec<ike::Output>) -> R,
+    ) -> Option<R> {
+        let exchange = self.ike.slots.get_mut(id.0)?;
+        let shard = exchange.shard(id);
+        let mut out = Vec::new();
+        let mut env = Environment {
+            random: &mut self.random,
+            spis: &mut self.inbound,
+            reserved: &mut exchange.reserved,
+            shard,
+        };
+        let result = act(&mut exchange.sa, &mut env, &mut out);
+        self.take_ike_outputs(now, id, out);
+        self.touch_exchange(now, id);
+        Some(result)
+    }
+
+    fn take_ike_outputs(&mut self, now: Instant, id: IkeId, out: Vec<ike::Output>) {
+        for output in out {
+            self.take_ike_output(now, id, output);
+        }
+    }
+
+    fn take_ike_output(&mut self, now: Instant, id: IkeId, output: ike::Output) {
+        match output {
+            ike::Output::Send {
+                local,
+                remote,
+                message,
+            } => self.send_ike(id, Kind::Ike, local.into(), remote.into(), message),
+            ike::Output::Keepalive { local, remote } => {
+                self.send_ike(id, Kind::Keepalive, local.into(), remote.into(), vec![0xff]);
+            }
+            ike::Output::Compute { token, job } => self.compute(id, token, job),
+            ike::Output::Established(established) => {
+                self.exchange_established(now, id, *established)
+            }
+            ike::Output::ChildUp(child) => self.child_up(now, id, *child),
+            ike::Output::ChildConfirmed { inbound } => self.child_confirmed(id, inbound),
+            ike::Output::ChildFailed { inbound, reason } => self.child_failed(id, inbound, reason),
+            ike::Output::ChildDown { inbound, reason } => self.child_down(now, id, inbound, reason),
+            ike::Output::RemoteMoved { local, remote } => {
+                self.remote_moved(id, local.into(), remote.into());
+            }
+            ike::Output::InitialContact => self.initial_contact(now, id),
+            ike::Output::ProposalRefused(refused) => {
+                self.counters.add(Counter::IkeProposalRefused);
+                if let Some(exchange) = self.ike.slots.get(id.0) {
+                    log::proposal_refused(&self.log, exchange, &refused);
+                }
+            }
+            ike::Output::RenewalDue => {
+                if let Some(path) = self.ike.slots.get(id.0).and_then(|exchange| exchange.peer) {
+                    self.start_exchange(now, path, false);
+                }
+            }
+            ike::Output::KeysForLog(keys) => {
+                if self.settings.key_log {
+                    self.outbox.push(Output::KeyLog(KeyLog::Ike(keys)));
+                }
+            }
+            ike::Output::Down { reason } => self.exchange_down(now, id, reason),
+        }
+    }
+
+    fn send_ike(
+        &mut self,
+        id: IkeId,
+        kind: Kind,
+        local: Endpoint,
+        remote: Endpoint,
+        bytes: Vec<u8>,
+    ) {
+        let Some(exchange) = self.ike.slots.get(id.0) else {
+            return;
+        };
+        let shard = exchange.shard(id);
+        let entry = Entry::Transmit {
+            shard,
+            kind,
+            local,
+            remote,
+        };
+        self.outbox.inject(shard, entry, bytes);
+    }
+
+    fn compute(&mut self, id: IkeId, token: u64, job: Job) {
+        let computations = &mut self.ike.computations;
+        let limit = self.settings.limits.computations;
+        if computations.under_way.len() < limit {
+            let name = computations.next;
+            computations.next += 1;
+            computations.under_way.insert(name, (id, token));
+            self.outbox.push(Output::Compute { token: name, job });
+            return;
+        }
+        self.counters.add(Counter::ComputeLimit);
+        if computations.waiting.len() < limit.saturating_mul(WAITING_PER_COMPUTATION) {
+            computations.waiting.push_back((id, token, job));
+        }
+    }
+
+    /// An answer to [`Output::Compute`]; one that nobody waits for is dropped.
+    pub(crate) fn on_computed(&mut self, now: Instant, token: u64, outcome: Outcome) {
+        let asked = self.ike.computations.under_way.remove(&token);
+        while let Some((id, token, job)) = self.ike.computations.waiting.pop_front() {
+            if self.ike.slots.get(id.0).is_some() {
+                self.compute(id, token, job);
+                break;
+            }
+        }
+        let taken = asked.and_then(|(id, token)| {
+            self.with_sa(now, id, |sa, env, out| {
+                sa.handle_computed(now, token, outcome, env, out);
+            })
+        });
+        if taken.is_none() {
+            self.counters.add(Counter::StaleComputed);
+        }
+    }
+
+    pub(crate) fn ike_timeout(&mut self, now: Instant, id: IkeId) {
+        let path = self.ike.slots.get(id.0).and_then(|exchange| exchange.peer);
+        let last_seen = path.and_then(|path| self.activity.path_last_seen(path));
+        self.with_sa(now, id, |sa, env, out| {
+            if let Some(at) = last_seen {
+                sa.saw_traffic(at);
+            }
+            sa.handle_timeout(now, env, out);
+        });
+    }
+
+    /// Its half-open time is over, for better or worse.
+    pub(crate) fn leave_half_open(&mut self, id: IkeId) {
+        let source = self
+            .ike
+            .slots
+            .get_mut(id.0)
+            .and_then(|exchange| exchange.half_open.take());
+        if let Some(source) = source {
+            self.ike.half_open.leave(&source);
+        }
+    }
+
+    fn exchange_down(&mut self, now: Instant, id: IkeId, reason: DownReason) {
+        self.leave_half_open(id);
+        let Some(exchange) = self.ike.slots.get(id.0) else {
+            return;
+        };
+        let path = exchange.peer;
+        if path.is_none() {
+            self.counters.add(Counter::IkeDown);
+        }
+        if path.is_some() || self.lines.take(now) {
+            log::exchange_down(&self.log, exchange, &reason);
+        } else {
+            self.counters.add(Counter::LinesHeldBack);
+        }
+        if let Some(path) = path.or(exchange.renews) {
+            self.peer_lost_exchange(now, path, id, reason);
+        }
+    }
+
+    /// Re-reads its deadline; an SA that has ended and holds no children goes.
+    fn touch_exchange(&mut self, now: Instant, id: IkeId) {
+        let Some(exchange) = self.ike.slots.get(id.0) else {
+            return;
+        };
+        let deadline = exchange.sa.poll_timeout();
+        let is_over = exchange.sa.is_down() && !self.has_children(id);
+        self.timers.set(Timer::Ike(id), deadline);
+        if is_over {
+            self.remove_exchange(now, id);
+        }
+    }
+
+    pub(crate) fn remove_exchange(&mut self, now: Instant, id: IkeId) {
+        self.leave_half_open(id);
+        self.timers.set(Timer::Ike(id), None);
+        let Some(exchange) = self.ike.slots.release(id.0) else {
+            return;
+        };
+        if let Some(first) = exchange.first {
+            self.ike.firsts.remove(&first);
+        }
+        for spi in exchange.reserved {
+            self.inbound.release(Slot::from_word(spi));
+        }
+        if let Some(path) = exchange.peer.or(exchange.renews) {
+            self.peer_without_exchange(now, path, id);
+        }
+    }
+
+    fn ike_refused(&mut self, id: IkeId, refusal: Refusal) {
+        self.counters.add(Counter::IkeRefused);
+        let Some(exchange) = self.ike.slots.get_mut(id.0) else {
+            return;
+        };
+        let is_wrong_key = matches!(
+            refusal,
+            Refusal::WrongPreSharedKey | Refusal::IdentityRefused | Refusal::NoPreSharedKey
+        );
+        // Once for each exchange: the peer repeats its message.
+        if is_wrong_key && !std::mem::replace(&mut exchange.has_told_wrong_key, true) {
+            self.counters.add(Counter::IkeWrongKey);
+            log::wrong_key(&self.log, exchange, refusal);
+        } else {
+            log::ike_refused(&self.log, exchange, refusal);
+        }
+    }
+}
+
+impl Exchange {
+    fn new(
+        sa: Sa,
+        cookie: Cookie,
+        correlation: Correlation,
+        listener: usize,
+        (local, remote): (Endpoint, Endpoint),
+    ) -> Self {
+        Self {
+            sa,
+            cookie,
+            correlation,
+            listener,
+            local,
+            remote,
+            half_open: None,
+            first: None,
+            peer: None,
+            renews: None,
+            is_initial_contact: false,
+            wants_child: false,
+            reserved: BTreeSet::new(),
+            suite: String::new(),
+            has_told_wrong_key: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_names_its_slot_and_is_bound_to_the_peers_address() {
+        let slot = Slot::from_word(0x0300_1234);
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
+        let ours = cookie(&[7; 32], slot, one);
+        assert_eq!(slot_of(ours), slot);
+        assert_ne!(ours, cookie(&[7; 32], slot, other));
+        assert_ne!(ours, cookie(&[8; 32], slot, one));
+    }
+}

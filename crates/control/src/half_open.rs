@@ -1,0 +1,129 @@
+//! How many set-ups are under way, from each source and in all: what a stranger can make us
+//! remember is bounded here.
+
+use std::collections::BTreeMap;
+
+/// Set-ups under way.
+#[derive(Debug)]
+pub(crate) struct HalfOpen<K> {
+    by_source: BTreeMap<K, usize>,
+    in_all: usize,
+    limit: usize,
+    limit_per_source: usize,
+}
+
+/// Which limit was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The source has enough of them.
+    Source,
+    /// There are enough in all.
+    InAll,
+}
+
+impl<K: Ord> HalfOpen<K> {
+    pub(crate) fn new(limit: usize, limit_per_source: usize) -> Self {
+        Self {
+            by_source: BTreeMap::new(),
+            in_all: 0,
+            limit,
+            limit_per_source,
+        }
+    }
+
+    /// One more of this source, if it may be.
+    pub(crate) fn enter(&mut self, source: K) -> Result<(), Full> {
+        if self.in_all >= self.limit {
+            return Err(Full::InAll);
+        }
+        let of_source = self.by_source.get(&source).copied().unwrap_or(0);
+        if of_source >= self.limit_per_source {
+            return Err(Full::Source);
+        }
+        self.by_source.insert(source, of_source + 1);
+        self.in_all += 1;
+        Ok(())
+    }
+
+    /// One of the source's is complete, or has failed.
+    pub(crate) fn leave(&mut self, source: &K) {
+        let Some(of_source) = self.by_source.get_mut(source) else {
+            debug_assert!(false, "left without having entered");
+            return;
+        };
+        *of_source -= 1;
+        if *of_source == 0 {
+            self.by_source.remove(source);
+        }
+        self.in_all -= 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.in_all
+    }
+}
+
+/// So many of something a second, with as much in one burst.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    per_second: u32,
+    left: u32,
+    since: Option<std::time::Instant>,
+}
+
+impl Bucket {
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self {
+            per_second,
+            left: per_second,
+            since: None,
+        }
+    }
+
+    /// Whether one more is allowed.
+    pub(crate) fn take(&mut self, now: std::time::Instant) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let earned =
+            now.saturating_duration_since(since).as_millis() * u128::from(self.per_second) / 1000;
+        if earned > 0 {
+            self.left = self
+                .per_second
+                .min(self.left.saturating_add(earned.min(u32::MAX.into()) as u32));
+            self.since = Some(now);
+        }
+        let is_allowed = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tests::start;
+
+    #[test]
+    fn both_limits_hold_and_leaving_makes_room() {
+        let mut half_open = HalfOpen::new(3, 2);
+        assert_eq!(half_open.enter('a'), Ok(()));
+        assert_eq!(half_open.enter('a'), Ok(()));
+        assert_eq!(half_open.enter('a'), Err(Full::Source));
+        assert_eq!(half_open.enter('b'), Ok(()));
+        assert_eq!(half_open.enter('c'), Err(Full::InAll));
+        half_open.leave(&'a');
+        assert_eq!(half_open.enter('c'), Ok(()));
+        assert_eq!(half_open.len(), 3);
+    }
+
+    #[test]
+    fn a_bucket_allows_its_rate_and_one_burst() {
+        let (now, mut bucket) = (start(), Bucket::new(5));
+        let burst = |bucket: &mut Bucket, now| (0..100).filter(|_| bucket.take(now)).count();
+        assert_eq!(burst(&mut bucket, now), 5);
+        assert_eq!(burst(&mut bucket, now + Duration::from_millis(199)), 0);
+        assert_eq!(burst(&mut bucket, now + Duration::from_millis(200)), 1);
+        assert_eq!(burst(&mut bucket, now + Duration::from_secs(3600)), 5);
+    }
+}

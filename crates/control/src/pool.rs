@@ -1,0 +1,424 @@
+//! Addresses for subscribers: who has which, which rest, and which are to be had.
+//!
+//! ```text
+//!   free ──lease──► leased ──release──► resting ──quarantine over──► free
+//!     ▲                ▲                   │
+//!     │                └── the same user ──┘
+//!   the longest unused first; an address remembers its last user, and a user his last address
+//! ```
+//!
+//! A [`Lease`] cannot be copied: whoever holds it gives it back with [`Pools::release`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::admin::PoolRow;
+use crate::settings;
+
+/// An address that a subscriber has.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a lease that is dropped leaks an address"]
+pub(crate) struct Lease {
+    address: IpAddr,
+    vrf: u16,
+    pool: Option<(usize, u32)>,
+}
+
+impl Lease {
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Index of the pool it is from; a fixed address may be from none.
+    pub(crate) fn pool(&self) -> Option<usize> {
+        self.pool.map(|(pool, _)| pool)
+    }
+}
+
+/// Why there is no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoLease {
+    /// All addresses of every pool that the subscriber may use are leased or rest.
+    Exhausted,
+    /// The fixed address is in use by another session.
+    InUse(IpAddr),
+    /// No pool is configured for the subscriber.
+    NoPool,
+}
+
+/// All pools.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    pools: Vec<Pool>,
+    /// Fixed addresses outside every pool that are in use, with their VRF.
+    outside: BTreeSet<(u16, IpAddr)>,
+}
+
+impl Pools {
+    /// The pools as configured. Own and fixed addresses are never leased to just anybody.
+    pub(crate) fn new(pools: &[settings::Pool], users: &[settings::User]) -> Self {
+        let fixed: BTreeSet<IpAddr> = users.iter().filter_map(|user| user.address).collect();
+        Self {
+            pools: pools.iter().map(|pool| Pool::new(pool, &fixed)).collect(),
+            outside: BTreeSet::new(),
+        }
+    }
+
+    /// An address of the first pool that has one: the user's last one if nobody else has it.
+    pub(crate) fn lease(
+        &mut self,
+        now: Instant,
+        user: &str,
+        pools: &[usize],
+    ) -> Result<Lease, NoLease> {
+        if pools.is_empty() {
+            return Err(NoLease::NoPool);
+        }
+        let remembered = pools
+            .iter()
+            .find_map(|&pool| Some((pool, self.pools[pool].lease_again(user)?)));
+        let found = remembered.or_else(|| {
+            pools
+                .iter()
+                .find_map(|&pool| Some((pool, self.pools[pool].lease(now, user)?)))
+        });
+        let Some((pool, index)) = found else {
+            pools
+                .iter()
+                .for_each(|&pool| self.pools[pool].exhausted += 1);
+            return Err(NoLease::Exhausted);
+        };
+        Ok(Lease {
+            address: self.pools[pool].address(index),
+            vrf: self.pools[pool].vrf,
+            pool: Some((pool, index)),
+        })
+    }
+
+    /// The user's own address.
+    pub(crate) fn lease_fixed(&mut self, vrf: u16, address: IpAddr) -> Result<Lease, NoLease> {
+        let pool = self.find(vrf, address);
+        let is_free = match pool {
+            Some((pool, index)) => self.pools[pool].lease_reserved(index),
+            None => self.outside.insert((vrf, address)),
+        };
+        let lease = Lease { address, vrf, pool };
+        is_free.then_some(lease).ok_or(NoLease::InUse(address))
+    }
+
+    /// The address rests, then is free.
+    pub(crate) fn release(&mut self, now: Instant, lease: Lease) {
+        match lease.pool {
+            Some((pool, index)) => self.pools[pool].release(now, index),
+            None => {
+                self.outside.remove(&(lease.vrf, lease.address));
+            }
+        }
+    }
+
+    fn find(&self, vrf: u16, address: IpAddr) -> Option<(usize, u32)> {
+        self.pools.iter().enumerate().find_map(|(pool, entry)| {
+            let index = (entry.vrf == vrf).then(|| entry.index_of(address))??;
+            Some((pool, index))
+        })
+    }
+
+    /// Whether the address is one of the pool's.
+    pub(crate) fn contains(&self, pool: usize, address: IpAddr) -> bool {
+        self.pools
+            .get(pool)
+            .is_some_and(|pool| pool.index_of(address).is_some())
+    }
+
+    /// What the tables say, a row for each pool.
+    pub(crate) fn rows(&mut self, now: Instant) -> Vec<PoolRow> {
+        self.pools.iter_mut().map(|pool| pool.row(now)).collect()
+    }
+
+    /// Holds the books against each other and against what the sessions have.
+    pub(crate) fn verify<'a>(&self, leases: impl Iterator<Item = &'a Lease>) -> Vec<String> {
+        let mut held = vec![BTreeSet::new(); self.pools.len()];
+        let mut outside = BTreeSet::new();
+        let mut faults = Vec::new();
+        for lease in leases {
+            let is_new = match lease.pool {
+                Some((pool, index)) => held[pool].insert(index),
+                None => outside.insert((lease.vrf, lease.address)),
+            };
+            if !is_new {
+                faults.push(format!("{} is held by two sessions", lease.address));
+            }
+        }
+        for (pool, held) in self.pools.iter().zip(&held) {
+            pool.verify(held, &mut faults);
+        }
+        let lost = self.outside.symmetric_difference(&outside);
+        faults.extend(lost.map(|(_, address)| format!("{address} (fixed): books disagree")));
+        faults
+    }
+}
+
+/// What an address is doing; one that is in no book has never been used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// To be had; released as the n-th.
+    Free(u64),
+    Leased,
+    /// Until then nobody else gets it.
+    Resting(Instant),
+    /// Own, or fixed for a user, and not in use.
+    Reserved,
+    /// Fixed for a user who is using it.
+    ReservedLeased,
+}
+
+#[derive(Debug)]
+struct Pool {
+    name: String,
+    vrf: u16,
+    quarantine: Duration,
+    ranges: Vec<Block>,
+    size: u32,
+    /// From here on no address has ever been used.
+    fresh: u32,
+    states: BTreeMap<u32, State>,
+    /// Used before and to be had again, the longest unused first.
+    free: BTreeSet<(u64, u32)>,
+    resting: BTreeSet<(Instant, u32)>,
+    /// How many addresses have become free again.
+    releases: u64,
+    /// Last user of each address, and last address of each user; at most one entry per address.
+    last_user: BTreeMap<u32, String>,
+    last_index: BTreeMap<String, u32>,
+    leased: u64,
+    exhausted: u64,
+}
+
+/// A range and the index of its first address.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    first: IpAddr,
+    base: u32,
+    count: u32,
+}
+
+/// Addresses that a pool can have: a /8 of IPv4. The configuration refuses more.
+pub const POOL_SIZE_MAX: u32 = 1 << 24;
+
+impl Pool {
+    fn new(settings: &settings::Pool, fixed: &BTreeSet<IpAddr>) -> Self {
+        let mut ranges = Vec::new();
+        let mut size = 0_u32;
+        for range in &settings.ranges {
+            let count = distance(range.first, range.last)
+                .map_or(0, |distance| distance.saturating_add(1))
+                .min(u128::from(POOL_SIZE_MAX - size)) as u32;
+            ranges.push(Block {
+                first: range.first,
+                base: size,
+                count,
+            });
+            size += count;
+        }
+        let mut pool = Self {
+            name: settings.name.clone(),
+            vrf: settings.vrf,
+            quarantine: settings.quarantine,
+            ranges,
+            size,
+            fresh: 0,
+            states: BTreeMap::new(),
+            free: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            releases: 0,
+            last_user: BTreeMap::new(),
+            last_index: BTreeMap::new(),
+            leased: 0,
+            exhausted: 0,
+        };
+        for &address in std::iter::once(&settings.gateway).chain(fixed) {
+            if let Some(index) = pool.index_of(address) {
+                pool.states.insert(index, State::Reserved);
+            }
+        }
+        pool
+    }
+
+    fn index_of(&self, address: IpAddr) -> Option<u32> {
+        self.ranges.iter().find_map(|block| {
+            let distance = distance(block.first, address)?;
+            (distance < u128::from(block.count)).then_some(block.base + distance as u32)
+        })
+    }
+
+    fn address(&self, index: u32) -> IpAddr {
+        let block = self
+            .ranges
+            .iter()
+            .rev()
+            .find(|block| block.base <= index && block.count > 0);
+        let block = block.expect("an index is below the sum of all counts");
+        match block.first {
+            IpAddr::V4(first) => IpAddr::V4((first.to_bits() + (index - block.base)).into()),
+            IpAddr::V6(first) => {
+                IpAddr::V6((first.to_bits() + u128::from(index - block.base)).into())
+            }
+        }
+    }
+
+    /// The address that the user had last, even out of quarantine.
+    fn lease_again(&mut self, user: &str) -> Option<u32> {
+        let index = *self.last_index.get(user)?;
+        match *self.states.get(&index)? {
+            State::Free(release) => self.free.remove(&(release, index)),
+            State::Resting(until) => self.resting.remove(&(until, index)),
+            State::Leased | State::Reserved | State::ReservedLeased => return None,
+        };
+        self.take(index);
+        Some(index)
+    }
+
+    /// The address that has been out of use for longest.
+    fn lease(&mut self, now: Instant, user: &str) -> Option<u32> {
+        self.wake(now);
+        let index = match self.next_fresh() {
+            Some(index) => index,
+            None => self.free.pop_first()?.1,
+        };
+        self.take(index);
+        if let Some(previous) = self.last_user.insert(index, user.to_owned())
+            && self.last_index.get(&previous) == Some(&index)
+        {
+            self.last_index.remove(&previous);
+        }
+        if let Some(previous) = self.last_index.insert(user.to_owned(), index)
+            && previous != index
+        {
+            self.last_user.remove(&previous);
+        }
+        Some(index)
+    }
+
+    fn next_fresh(&mut self) -> Option<u32> {
+        while self.fresh < self.size {
+            let index = self.fresh;
+            self.fresh += 1;
+            if !self.states.contains_key(&index) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, index: u32) {
+        self.states.insert(index, State::Leased);
+        self.leased += 1;
+    }
+
+    fn lease_reserved(&mut self, index: u32) -> bool {
+        let is_free = self.states.get(&index) == Some(&State::Reserved);
+        if is_free {
+            self.states.insert(index, State::ReservedLeased);
+            self.leased += 1;
+        }
+        is_free
+    }
+
+    fn release(&mut self, now: Instant, index: u32) {
+        let state = match self.states.get(&index) {
+            Some(State::Leased) => {
+                let until = now + self.quarantine;
+                self.resting.insert((until, index));
+                State::Resting(until)
+            }
+            Some(State::ReservedLeased) => State::Reserved,
+            Some(State::Free(_) | State::Resting(_) | State::Reserved) | None => {
+                debug_assert!(false, "a lease is released once");
+                return;
+            }
+        };
+        self.states.insert(index, state);
+        self.leased -= 1;
+    }
+
+    fn wake(&mut self, now: Instant) {
+        while let Some(&(until, index)) = self.resting.first()
+            && until <= now
+        {
+            self.resting.pop_first();
+            self.releases += 1;
+            self.free.insert((self.releases, index));
+            self.states.insert(index, State::Free(self.releases));
+        }
+    }
+
+    fn row(&mut self, now: Instant) -> PoolRow {
+        self.wake(now);
+        let is_idle = |state: &&State| **state == State::Reserved;
+        let reserved = self.states.values().filter(is_idle).count() as u64;
+        let quarantined = self.resting.len() as u64;
+        PoolRow {
+            name: self.name.clone(),
+            size: self.size.into(),
+            leased: self.leased,
+            quarantined,
+            free: u64::from(self.size) - reserved - quarantined - self.leased,
+            exhausted: self.exhausted,
+        }
+    }
+
+    fn verify(&self, held: &BTreeSet<u32>, faults: &mut Vec<String>) {
+        let mut fault = |index, text: &str| {
+            faults.push(format!(
+                "{} in pool {}: {text}",
+                self.address(index),
+                self.name
+            ));
+        };
+        let mut leased = 0;
+        for (&index, &state) in &self.states {
+            let is_leased = matches!(state, State::Leased | State::ReservedLeased);
+            leased += u64::from(is_leased);
+            match (is_leased, held.contains(&index)) {
+                (true, false) => fault(index, "leased, but no session has it"),
+                (false, true) => fault(index, "a session has it, but it is not leased"),
+                (true, true) | (false, false) => {}
+            }
+            let is_listed = match state {
+                State::Free(release) => self.free.contains(&(release, index)),
+                State::Resting(until) => self.resting.contains(&(until, index)),
+                State::Leased | State::Reserved | State::ReservedLeased => true,
+            };
+            if !is_listed {
+                fault(index, "neither leased nor to be had");
+            }
+        }
+        for &index in held.iter().filter(|index| !self.states.contains_key(index)) {
+            fault(index, "a session has it, but it has never been leased");
+        }
+        let listed = self.free.len() + self.resting.len();
+        let reserved = self
+            .states
+            .values()
+            .filter(|state| **state == State::Reserved)
+            .count();
+        if leased != self.leased || listed + reserved + leased as usize != self.states.len() {
+            faults.push(format!("pool {}: sums disagree", self.name));
+        }
+    }
+}
+
+/// How far `to` lies above `from`; `None` if below it, or of another family.
+fn distance(from: IpAddr, to: IpAddr) -> Option<u128> {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            to.to_bits().checked_sub(from.to_bits()).map(u128::from)
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => to.to_bits().checked_sub(from.to_bits()),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! Slots of the shards: an index that the fast path uses as it is, and what the slow path keeps
+//! under it.
+//!
+//! ```text
+//!   free ──insert──► held ──retire──► retiring ──release──► free, generation + 1
+//!                      └───────────release──────────────────►
+//! ```
+//!
+//! A slot that the fast path knows is *retired* first and *released* when its owner has said that
+//! nothing refers to it any more. Slots are taken up again in the order in which they became free,
+//! so that a stale id meets a wrong generation for as long as possible.
+
+use std::collections::VecDeque;
+
+use dataplane::id::{SHARDS, ShardId, Slot};
+
+#[derive(Debug)]
+enum State<T> {
+    Free,
+    Held(T),
+    Retiring(T),
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    generation: u8,
+    state: State<T>,
+}
+
+#[derive(Debug)]
+struct Shard<T> {
+    entries: Vec<Entry<T>>,
+    free: VecDeque<u32>,
+}
+
+/// The slots of one kind, of all shards.
+#[derive(Debug)]
+pub(crate) struct Slots<T> {
+    shards: Vec<Shard<T>>,
+    per_shard: u32,
+    held: usize,
+    retiring: usize,
+}
+
+impl<T> Slots<T> {
+    /// At most `per_shard` slots in each shard.
+    pub(crate) fn new(per_shard: u32) -> Self {
+        let shard = || Shard {
+            entries: Vec::new(),
+            free: VecDeque::new(),
+        };
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            per_shard: per_shard.min(Slot::LIMIT),
+            held: 0,
+            retiring: 0,
+        }
+    }
+
+    /// Takes a free slot of the shard; `None` if there is none.
+    pub(crate) fn insert(&mut self, shard: ShardId, value: T) -> Option<Slot> {
+        self.insert_with(shard, |_| value)
+    }
+
+    /// As [`Slots::insert`], for what has to know its own slot.
+    pub(crate) fn insert_with(
+        &mut self,
+        shard: ShardId,
+        value: impl FnOnce(Slot) -> T,
+    ) -> Option<Slot> {
+        let entries = &mut self.shards[shard.index()];
+        let index = match entries.free.pop_front() {
+            Some(index) => index,
+            None => {
+                let index = entries.entries.len() as u32;
+                if index >= self.per_shard {
+                    return None;
+                }
+                entries.entries.push(Entry {
+                    // Not 0: SPIs below 256 are reserved (RFC 4303 §2.1), and a cookie half is
+                    // never zero.
+                    generation: 1,
+                    state: State::Free,
+                });
+                index
+            }
+        };
+        let entry = &mut entries.entries[index as usize];
+        debug_assert!(matches!(entry.state, State::Free));
+        let slot = Slot {
+            shard,
+            index,
+            generation: entry.generation,
+        };
+        entry.state = State::Held(value(slot));
+        self.held += 1;
+        Some(slot)
+    }
+
+    fn entry(&self, slot: Slot) -> Option<&Entry<T>> {
+        let entry = self.shards[slot.shard.index()]
+            .entries
+            .get(slot.index as usize)?;
+        (entry.generation == slot.generation).then_some(entry)
+    }
+
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<T>> {
+        let entry = self.shards[slot.shard.index()]
+            .entries
+            .get_mut(slot.index as usize)?;
+        (entry.generation == slot.generation).then_some(entry)
+    }
+
+    /// What is held in the slot; `None` if it is free, retiring or somebody else's.
+    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+        match &self.entry(slot)?.state {
+            State::Held(value) => Some(value),
+            State::Free | State::Retiring(_) => None,
+        }
+    }
+
+    /// As [`Slots::get`].
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        match &mut self.entry_mut(slot)?.state {
+            State::Held(value) => Some(value),
+            State::Free | State::Retiring(_) => None,
+        }
+    }
+
+    /// The holder is gone, the fast path does not know yet. Returns whether it was held.
+    pub(crate) fn retire(&mut self, slot: Slot) -> bool {
+        let Some(entry) = self.entry_mut(slot) else {
+            return false;
+        };
+        match std::mem::replace(&mut entry.state, State::Free) {
+            State::Held(value) => {
+                entry.state = State::Retiring(value);
+                self.held -= 1;
+                self.retiring += 1;
+                true
+            }
+            other => {
+                entry.state = other;
+                false
+            }
+        }
+    }
+
+    /// The slot is free; what was in it.
+    pub(crate) fn release(&mut self, slot: Slot) -> Option<T> {
+        let entry = self.entry_mut(slot)?;
+        let (value, was_held) = match std::mem::replace(&mut entry.state, State::Free) {
+            State::Held(value) => (value, true),
+            State::Retiring(value) => (value, false),
+            State::Free => return None,
+        };
+        entry.generation = entry.generation.checked_add(1).unwrap_or(1);
+        self.shards[slot.shard.index()].free.push_back(slot.index);
+        if was_held {
+            self.held -= 1;
+        } else {
+            self.retiring -= 1;
+        }
+        Some(value)
+    }
+
+    /// How many are held.
+    pub(crate) fn len(&self) -> usize {
+        self.held
+    }
+
+    /// How many wait for the fast path to let go.
+    pub(crate) fn retiring(&self) -> usize {
+        self.retiring
+    }
+
+    /// What is held, in order of shard and index.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
+        ShardId::all().flat_map(|shard| self.from(shard, 0))
+    }
+
+    fn from(&self, shard: ShardId, first: u32) -> impl Iterator<Item = (Slot, &T)> {
+        let entries = self.shards[shard.index()].entries.iter().enumerate();
+        entries
+            .skip(first as usize)
+            .filter_map(move |(index, entry)| match &entry.state {
+                State::Held(value) => {
+                    let slot = Slot {
+                        shard,
+                        index: index as u32,
+                        generation: entry.generation,
+                    };
+                    Some((slot, value))
+                }
+                State::Free | State::Retiring(_) => None,
+            })
+    }
+
+    /// At most `visits` slots from the cursor on: those that are held, and where to go on.
+    pub(crate) fn page(&self, cursor: Cursor, visits: usize) -> (Vec<Slot>, Option<Cursor>) {
+        let Cursor(mut shard, mut index) = cursor;
+        let mut found = Vec::new();
+        let mut left = visits.max(1);
+        while shard < SHARDS as u8 {
+            let entries = &self.shards[usize::from(shard)].entries;
+            while (index as usize) < entries.len() {
+                if left == 0 {
+                    return (found, Some(Cursor(shard, index)));
+                }
+                let entry = &entries[index as usize];
+                if matches!(entry.state, State::Held(_)) {
+                    found.push(Slot {
+                        shard: ShardId::new(shard),
+                        index,
+                        generation: entry.generation,
+                    });
+                }
+                left -= 1;
+                index += 1;
+            }
+            (shard, index) = (shard + 1, 0);
+        }
+        (found, None)
+    }
+}
+
+/// Where a walk over the slots has come to: shard and index.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor(u8, u32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARD: ShardId = ShardId::new(9);
+
+    #[test]
+    fn a_slot_is_used_again_only_after_release_and_under_another_generation() {
+        let mut slots = Slots::new(1);
+        let first = slots.insert(SHARD, 'a').unwrap();
+        assert_eq!(slots.insert(SHARD, 'b'), None);
+        assert!(slots.retire(first));
+        assert!(!slots.retire(first));
+        assert_eq!(slots.get(first), None);
+        assert_eq!(slots.insert(SHARD, 'b'), None);
+        assert_eq!(slots.release(first), Some('a'));
+        let second = slots.insert(SHARD, 'b').unwrap();
+        assert_eq!(second.index, first.index);
+        assert_ne!(second.generation, first.generation);
+        assert_eq!(slots.get(first), None);
+        assert_eq!(slots.release(first), None);
+        assert_eq!((slots.len(), slots.retiring()), (1, 0));
+    }
+
+    #[test]
+    fn a_generation_is_never_zero() {
+        let mut slots = Slots::new(1);
+        for _ in 0..600 {
+            let slot = slots.insert(SHARD, ()).unwrap();
+            assert!(slot.word() >= 256);
+            slots.release(slot);
+        }
+    }
+
+    #[test]
+    fn pages_show_everything_once() {
+        let mut slots = Slots::new(100);
+        let mut expected: Vec<_> = (0..200_u8)
+            .map(|n| slots.insert(ShardId::new(n), n).unwrap())
+            .collect();
+        let gone = expected.remove(17);
+        slots.release(gone);
+        let (mut seen, mut cursor) = (Vec::new(), Some(Cursor::default()));
+        while let Some(at) = cursor {
+            let (page, next) = slots.page(at, 7);
+            assert!(page.len() <= 7);
+            seen.extend(page);
+            cursor = next;
+        }
+        expected.sort();
+        assert_eq!(seen, expected);
+        assert!(slots.iter().map(|(slot, _)| slot).eq(expected));
+    }
+}
