@@ -479,6 +479,3 @@ pub fn unknown_tunnel(bytes: &[u8]) -> Option<Vec<u8>> {
     message[10..12].copy_from_slice(&ns.wrapping_add(1).to_be_bytes());
     Some(message)
 }
-
-#[cfg(test)]
-mod tests;

@@ -630,3 +630,6 @@ impl Tunnel {
         self.calls.insert(session, call);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,6 @@ impl Tunnel {
         self.open_waiting_calls(out);
     }
 }
+
+#[cfg(test)]
+mod tests;
