@@ -32,8 +32,31 @@ pub struct Interface {
     pub transmit_queues: u32,
     /// Id of the XDP program that is attached.
     pub xdp_program: Option<u32>,
+    /// What its driver can do with XDP; `None` where the kernel does not say (before 6.3).
+    pub xdp: Option<XdpFeatures>,
     /// Offloads that matter to us.
     pub offloads: Offloads,
+}
+
+/// What a driver can do with XDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XdpFeatures {
+    /// Programs run in the driver and can redirect into sockets.
+    pub native: bool,
+    /// AF_XDP sockets without a copy.
+    pub zero_copy: bool,
+}
+
+impl From<u64> for XdpFeatures {
+    /// From the bits of `enum netdev_xdp_act` of `linux/netdev.h`.
+    fn from(bits: u64) -> Self {
+        const BASIC_AND_REDIRECT: u64 = 0b11;
+        const XSK_ZEROCOPY: u64 = 1 << 3;
+        Self {
+            native: bits & BASIC_AND_REDIRECT == BASIC_AND_REDIRECT,
+            zero_copy: bits & XSK_ZEROCOPY != 0,
+        }
+    }
 }
 
 /// Offloads; `None` where the driver does not say.
@@ -59,7 +82,7 @@ impl Interface {
     }
 
     fn ask(which: Which<'_>) -> io::Result<Self> {
-        let answer = netlink::ask(which)?;
+        let answer = netlink::ask_link(which)?;
         let link = netlink::Link::parse(&answer)?;
         let attributes = link.attributes;
         let name = attributes
@@ -91,6 +114,9 @@ impl Interface {
                 netlink::IFLA_NUM_TX_QUEUES,
             ),
             xdp_program: xdp_program(attributes),
+            xdp: netlink::xdp_features(link.index)
+                .ok()
+                .map(XdpFeatures::from),
             offloads: offloads(&ethtool),
             name,
         })

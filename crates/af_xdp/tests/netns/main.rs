@@ -145,6 +145,9 @@ fn an_interface_tells_what_it_is() {
         assert!(before.is_up && before.has_carrier);
         assert_ne!(before.mac, [0; 6]);
         assert_eq!(before.xdp_program, None);
+        let xdp = before.xdp.unwrap();
+        // IO §2: veth runs programs in the driver and has no zero-copy mode.
+        assert_eq!((xdp.native, xdp.zero_copy), (true, false));
         assert_eq!(
             before.offloads.transmit_checksum,
             Some(false),
