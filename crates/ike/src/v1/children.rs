@@ -95,8 +95,9 @@ impl Children {
             .map(|child| child.inbound)
     }
 
-    /// Adds a pair and says so. One that we asked for is confirmed at once.
-    pub(super) fn up(&mut self, child: Child, rekey: bool, turn: &mut Turn<'_>) {
+    /// Adds a pair and says so.
+    pub(super) fn up(&mut self, child: Child, turn: &mut Turn<'_>) {
+        let rekey = turn.core.policy.rekey;
         let lifetime = Duration::from_secs(child.lifetime.seconds.into());
         let is_confirmed = child.initiator;
         let inbound = child.inbound;
@@ -112,9 +113,21 @@ impl Children {
             lifetime,
         });
         turn.out.push(Output::ChildUp(Box::new(child)));
-        if is_confirmed {
-            let retire_at = turn.now + turn.core.policy.overlap;
-            self.supersede(inbound, Some(retire_at));
+    }
+
+    /// A pair that we asked for is up, and takes over from those that lived when we asked. One that
+    /// the peer has asked for meanwhile stays: it has a peer that believes in it.
+    pub(super) fn succeed(&mut self, inbound: Spi, predecessors: &[Spi], turn: &mut Turn<'_>) {
+        self.supersede(inbound);
+        let retire_at = turn.now + turn.core.policy.overlap;
+        for child in self
+            .live
+            .iter_mut()
+            .filter(|child| predecessors.contains(&child.inbound))
+        {
+            if retire_at < child.end.0 {
+                child.end = (retire_at, ChildEnd::Superseded);
+            }
         }
     }
 
@@ -126,17 +139,14 @@ impl Children {
         };
         child.is_confirmed = true;
         out.push(Output::ChildConfirmed { inbound });
-        self.supersede(inbound, None);
+        self.supersede(inbound);
         true
     }
 
-    fn supersede(&mut self, by: Spi, retire_at: Option<Instant>) {
-        for child in self.live.iter_mut().take_while(|child| child.inbound != by) {
-            child.is_superseded = true;
-            if let Some(at) = retire_at.filter(|at| *at < child.end.0) {
-                child.end = (at, ChildEnd::Superseded);
-            }
-        }
+    /// Older pairs are not renewed any more.
+    fn supersede(&mut self, by: Spi) {
+        let older = self.live.iter_mut().take_while(|child| child.inbound != by);
+        older.for_each(|child| child.is_superseded = true);
     }
 
     /// Removes a pair and says so.

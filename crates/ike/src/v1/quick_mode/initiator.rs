@@ -23,6 +23,8 @@ pub(in crate::v1) struct Start {
     pub(super) inbound: Spi,
     local: Identification,
     remote: Identification,
+    /// The pairs that live already.
+    predecessors: Vec<Spi>,
 }
 
 /// Starts a quick mode.
@@ -45,11 +47,13 @@ pub(in crate::v1) fn start(
         || first_selectors(turn.core),
         |child| (child.local.clone(), child.remote.clone()),
     );
+    let predecessors = children.inbound();
     let start = Start {
         message_id,
         inbound,
         local,
         remote,
+        predecessors,
     };
     let state = match turn.core.policy.pfs {
         Some(group) => {
@@ -322,7 +326,8 @@ fn finish(
         initiator: true,
     };
     let child = agreement.child(isakmp, children);
-    children.up(child, turn.core.policy.rekey, turn);
+    children.up(child, turn);
+    children.succeed(start.inbound, &start.predecessors, turn);
     let hash = isakmp.keys.hash_3(start.message_id, nonce_i, &nonce_r);
     let payloads = Payloads::new().with(kind::HASH, &hash);
     let message = envelope(turn.core.cookies, start.message_id).seal(

@@ -212,7 +212,7 @@ fn answer(
         initiator: false,
     };
     let child = agreement.child(isakmp, children);
-    children.up(child, turn.core.policy.rekey, turn);
+    children.up(child, turn);
     let public_r = exchanged.as_ref().map(|(public, _)| &public[..]);
     let rest = answer_payloads(&request, inbound, &nonce_r, public_r, isakmp);
     let hash = isakmp

@@ -412,6 +412,7 @@ fn a_successor_takes_the_children_over() {
     new.establish();
     new.now = new.now.max(old.now);
     for end in 0..2 {
+        new.ends[end].env.next_spi += 100;
         let children = old.ends[end].sa.take_children();
         assert_eq!(children.inbound().count(), 1);
         new.ends[end].sa.adopt_children(children);

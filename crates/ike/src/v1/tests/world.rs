@@ -121,6 +121,11 @@ pub(super) fn psk(key: &[u8]) -> Psk {
 
 impl World {
     pub(super) fn new(seed: u64, client: Policy, gateway: Policy) -> Self {
+        Self::behind(None, seed, client, gateway)
+    }
+
+    /// A world whose initiator is behind a NAT.
+    pub(super) fn behind(nat: Option<Nat>, seed: u64, client: Policy, gateway: Policy) -> Self {
         // The clock is only read for a starting point, and all that follows is relative to it.
         #[expect(clippy::disallowed_methods)]
         let now = Instant::now();
@@ -159,7 +164,7 @@ impl World {
             now,
             ends: [end(sa_i, env_i), end(sa_r, env_r)],
             faults: Faults::default(),
-            nat: None,
+            nat,
             random,
             wire: BTreeMap::new(),
             count: 0,
@@ -248,6 +253,36 @@ impl World {
                 (from, SocketAddr::new(address(CLIENT).ip(), port))
             }
         }
+    }
+
+    /// Changes message 1 on the wire.
+    pub(super) fn edit_first(&mut self, edit: impl FnOnce(&mut Vec<u8>)) {
+        let Some(Arrival::Message { bytes, .. }) = self.wire.values_mut().next() else {
+            panic!("message 1 is on the wire")
+        };
+        edit(bytes);
+    }
+
+    /// Starts over with both ends on port 4500.
+    pub(super) fn on_4500(&mut self) {
+        self.wire.clear();
+        let policy = Arc::new(toy_policy());
+        let [local, remote] = [CLIENT, GATEWAY].map(|end| {
+            let mut end = address(end);
+            end.set_port(4500);
+            end
+        });
+        let cookie = Cookie(self.random.array());
+        let mut out = Vec::new();
+        let env = &mut self.ends[0].env;
+        self.ends[0].sa = Sa::initiate(policy, cookie, self.now, local, remote, env, &mut out);
+        self.carry_out(0, out);
+    }
+
+    /// Whatever is on the wire is lost.
+    pub(super) fn lose_everything(&mut self) {
+        self.wire
+            .retain(|_, arrival| matches!(arrival, Arrival::Computed { .. }));
     }
 
     /// Lets an end do something, and carries out what comes of it.
