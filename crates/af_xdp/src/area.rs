@@ -98,7 +98,8 @@ impl Area {
             lost: AtomicU64::new(0),
         });
         let chunks = (0..settings.chunks as usize).map(|index| Chunk {
-            memory: area.bytes_of(index),
+            // SAFETY: the index is below `chunks`.
+            memory: unsafe { area.bytes_of(index) },
             area: area.clone(),
         });
         let chunks = chunks.collect();
@@ -140,10 +141,14 @@ impl Area {
         syscall::register_memory(socket, &self.memory, self.start, len, 1 << self.shift)
     }
 
-    /// The bytes of the chunk `index`, which is below `chunks`.
-    fn bytes_of(&self, index: usize) -> NonNull<[u8]> {
+    /// The bytes of the chunk `index`.
+    ///
+    /// # Safety
+    /// `index` is below `chunks`.
+    unsafe fn bytes_of(&self, index: usize) -> NonNull<[u8]> {
         debug_assert!(index < self.chunks as usize);
-        // SAFETY: `map` gave at least `chunks << shift` octets from `start` on.
+        // SAFETY: `map` gave at least `chunks << shift` octets from `start` on, and the caller
+        // keeps `index` below `chunks`.
         let first = unsafe { self.memory.base().add(self.start + (index << self.shift)) };
         NonNull::slice_from_raw_parts(first, self.chunk_size())
     }
@@ -312,7 +317,8 @@ impl Holder {
         // SAFETY: `surrender` forgot a chunk, and with it one count on this same area, when it
         // wrote our name; the name is gone now, so the count is taken over once.
         let area = unsafe { Arc::from_raw(Arc::as_ptr(&self.area)) };
-        let memory = area.bytes_of(index);
+        // SAFETY: `holders` has an entry for `index`, and it has as many as there are chunks.
+        let memory = unsafe { area.bytes_of(index) };
         let offset = address as usize & (area.chunk_size() - 1);
         Some((Chunk { memory, area }, offset))
     }

@@ -18,13 +18,6 @@ fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     Ok(result)
 }
 
-/// Takes a descriptor that the kernel has just made.
-fn owned(fd: RawFd) -> OwnedFd {
-    // SAFETY: callers pass what a system call that makes a descriptor has just returned, once, so
-    // it is open and nobody else closes it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
 /// A range of mapped memory, unmapped when dropped. It makes no claim about the content: whoever
 /// turns [`Mapping::base`] into references must say why that is sound.
 #[derive(Debug)]
@@ -140,7 +133,8 @@ pub(crate) fn socket(
 ) -> io::Result<OwnedFd> {
     // SAFETY: integers only.
     let fd = checked(unsafe { libc::socket(domain, kind | libc::SOCK_CLOEXEC, protocol) })?;
-    Ok(owned(fd))
+    // SAFETY: socket has just made the descriptor, so it is open and nobody else closes it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// getsockopt(2); what the kernel does not fill in is zero.

@@ -131,22 +131,28 @@ impl Emitter {
             .jump_if_number(R1, Condition::AnyBit, FLAG_POOL as i32, self.labels.pool);
     }
 
-    /// R0 is the rule of an endpoint, R1 its flags.
+    /// R0 is the rule of an endpoint, R1 its flags, R4 becomes the IHL.
     fn endpoint(&mut self) {
+        let pass = self.labels.pass;
         let esp = self.code.label();
         self.class(Class::Fragment);
         self.code.load(Width::Half, R3, R7, frame::FRAGMENT);
         self.code
-            .jump_if_number(R3, Condition::AnyBit, network(0x3fff), self.labels.pass);
+            .jump_if_number(R3, Condition::AnyBit, network(0x3fff), pass);
         self.class(Class::Host);
         self.code.load(Width::Byte, R4, R7, frame::IP);
         self.code.alu_number(Alu::And, R4, 0x0f);
-        self.code
-            .jump_if_number(R4, Condition::Less, 5, self.labels.pass);
+        self.code.jump_if_number(R4, Condition::Less, 5, pass);
         self.code.load(Width::Byte, R3, R7, frame::PROTOCOL);
         self.code.jump_if_number(R3, Condition::Equal, 50, esp);
-        self.code
-            .jump_if_number(R3, Condition::NotEqual, 17, self.labels.pass);
+        self.code.jump_if_number(R3, Condition::NotEqual, 17, pass);
+        self.udp();
+        self.code.bind(esp);
+        self.esp();
+    }
+
+    /// To a worker if the rule has the port.
+    fn udp(&mut self) {
         self.udp_port();
         self.code
             .jump_if_number(R3, Condition::Equal, 0, self.labels.pass);
@@ -159,8 +165,10 @@ impl Emitter {
         }
         self.class(Class::Host);
         self.code.jump(self.labels.pass);
+    }
 
-        self.code.bind(esp);
+    /// To a worker if the rule says so.
+    fn esp(&mut self) {
         let taken = self.code.label();
         self.code
             .jump_if_number(R1, Condition::AnyBit, FLAG_ESP as i32, taken);

@@ -1,9 +1,7 @@
 //! bpf(2). Layouts from `union bpf_attr` of `linux/bpf.h`; pointers are `__aligned_u64` there.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-
-use super::owned;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -131,6 +129,17 @@ unsafe fn bpf<T>(command: libc::c_long, attributes: &mut T) -> io::Result<RawFd>
     Ok(result as RawFd)
 }
 
+/// Calls bpf(2) with a command that makes a descriptor.
+///
+/// # Safety
+/// As for [`bpf`], and `command` returns a new descriptor.
+unsafe fn make<T>(command: libc::c_long, attributes: &mut T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise.
+    let fd = unsafe { bpf(command, attributes) }?;
+    // SAFETY: the command has just made the descriptor, so it is open and nobody else closes it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// A map that knows how large its keys and values are, so that no call can run past a slice.
 #[derive(Debug)]
 pub(crate) struct Map {
@@ -166,7 +175,7 @@ impl Map {
             ..MapCreate::default()
         };
         // SAFETY: `MapCreate` is the member for this command and holds no address.
-        let fd = owned(unsafe { bpf(MAP_CREATE, &mut attributes) }?);
+        let fd = unsafe { make(MAP_CREATE, &mut attributes) }?;
         let value_size = match kind {
             // Per-CPU values stand 8 octets apart at least.
             MapKind::PerCpuArray => (value_size as usize).next_multiple_of(8) * copies,
@@ -255,7 +264,7 @@ pub(crate) fn load_xdp(
     }
     // SAFETY: instructions and licence are read up to their lengths, the log is written up to its
     // length; all three outlive the call.
-    Ok(owned(unsafe { bpf(PROG_LOAD, &mut attributes) }?))
+    unsafe { make(PROG_LOAD, &mut attributes) }
 }
 
 /// What a test run gave.
@@ -304,7 +313,7 @@ pub(crate) fn create_link(
         flags,
     };
     // SAFETY: `LinkCreate` is the member for this command and holds no address.
-    Ok(owned(unsafe { bpf(LINK_CREATE, &mut attributes) }?))
+    unsafe { make(LINK_CREATE, &mut attributes) }
 }
 
 /// Puts another program in the place of the one that `link` attaches.

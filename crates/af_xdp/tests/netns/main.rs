@@ -131,8 +131,43 @@ fn a_queue_can_be_bound_again_at_once() {
             chunks.extend(socket.into_chunks());
             assert_eq!(chunks.len(), CHUNKS as usize);
         }
+        assert_eq!(area.lost(), 0);
+        let few = SocketSettings {
+            fill_size: 4,
+            ..SocketSettings::new(far_index(), 0)
+        };
+        for round in 1..=20 {
+            drop(Socket::bind(&area, &few, &mut chunks).unwrap());
+            assert_eq!(area.lost(), 4 * round);
+        }
     });
-    assert_eq!(area.lost(), 0);
+}
+
+#[test]
+fn a_link_taken_down_and_up_goes_on() {
+    let Some(lab) = Lab::new() else { return };
+    let (area, mut chunks) = area();
+    lab.far(|| {
+        let (classifier, link) = classifier(far_index());
+        let settings = SocketSettings {
+            fill_size: 64,
+            ..SocketSettings::new(far_index(), 0)
+        };
+        let mut socket = Socket::bind(&area, &settings, &mut chunks).unwrap();
+        classifier.serve(0, &socket).unwrap();
+        lab::run(&["ip", "link", "set", FAR_LINK, "down"]);
+        let send = |socket: &mut Socket, chunk: Chunk| {
+            socket.transmit(chunk, 0, 60).unwrap();
+            socket.kick()
+        };
+        let error = send(&mut socket, chunks.pop().unwrap()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENETDOWN));
+        lab::run(&["ip", "link", "set", FAR_LINK, "up"]);
+        assert_eq!(send(&mut socket, chunks.pop().unwrap()).unwrap(), 0);
+        link.detach().unwrap();
+        chunks.extend(socket.into_chunks());
+    });
+    assert_eq!((chunks.len(), area.lost()), (CHUNKS as usize, 0));
 }
 
 #[test]

@@ -16,11 +16,11 @@ fn the_host_answers_through_a_device_of_two_queues() {
     lab.far(|| {
         let tun = Tun::open("adit%d", 2).unwrap();
         assert_eq!(tun.name, "adit0");
-        lab::run(&["ip", "address", "add", "10.77.0.1/24", "dev", "adit0"]);
-        lab::run(&["ip", "link", "set", "adit0", "up"]);
         let mut queues: Vec<File> = tun.queues.into_iter().map(File::from).collect();
         let empty = queues[1].read(&mut [0; 64]).unwrap_err();
         assert_eq!(empty.kind(), ErrorKind::WouldBlock);
+        lab::run(&["ip", "address", "add", "10.77.0.1/24", "dev", "adit0"]);
+        lab::run(&["ip", "link", "set", "adit0", "up"]);
         queues[1].write_all(&echo_request()).unwrap();
         let deadline = Instant::now() + PATIENCE;
         let reply = loop {
