@@ -22,3 +22,4 @@ class Peer:
 
     def stop(self):
         run(LAB / "peer-stop", self.name, check=False)
+        shutil.rmtree(CACHE / "run" / self.name, ignore_errors=True)

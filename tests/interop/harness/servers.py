@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from . import reference_keys
-from .network import ENDPOINT, GATEWAY_OUTSIDE, LAB, Failed, eventually, run
+from .network import ENDPOINT, GATEWAY_OUTSIDE, INTERNET, LAB, Failed, eventually, run
 from .peer import Peer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,14 +58,21 @@ def config(variant, io):
     ])
 
 
+def binary(name):
+    """One of our programs: beside the one that $ADIT names, or of the release build."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    path = Path(os.environ.get("ADIT", target / "release/adit")).with_name(name)
+    if not path.exists():
+        raise Failed(f"{path} does not exist: cargo build --release, or set ADIT")
+    return path
+
+
 class Adit:
     """`adit run` in the gateway's namespace, one process per variant."""
 
     def __init__(self, network, io):
         self.network, self.io, self.process = network, io, None
-        self.binary = Path(os.environ.get("ADIT", ROOT / "target/release/adit"))
-        if not self.binary.exists():
-            raise SystemExit(f"{self.binary} does not exist: cargo build --release, or set ADIT")
+        self.binary = binary("adit")
 
     def start(self, variant, directory):
         file, self.socket = directory / "config.toml", directory / "adit.sock"
@@ -130,6 +137,8 @@ class Reference:
         nics = [(f"gw{os.getpid() % 10**6}a", "brsub", f"{ENDPOINT}/24"),
                 (f"gw{os.getpid() % 10**6}b", "brnet", f"{GATEWAY_OUTSIDE}/24")]
         self.peer = Peer(f"{network.tag}-gateway", network.gateway, nics)
+        # Its first packet to the host outside is now and then lost on the way to ARP.
+        self.peer.do(f"ping -c 3 -i 0.3 -W 2 {INTERNET}")
 
     def start(self, variant, directory):
         options = variant.reference or variant.options

@@ -12,7 +12,8 @@ ECHO_RATE = 60  # packets a second each way; at least 50 are asked for
 class Variant:
     name: str
     options: str  # of the client, beyond the addresses
-    client: str = "machine"  # machine: a peer with l2tp-peer | probe: probe-l2tp-ipsec
+    client: str = "machine"  # machine: a peer with l2tp-peer | probe: probe-l2tp-ipsec | adit-lab
+    against: str = ""  # the server, where it is not the one that --against names
     image: str = "strongswan"  # of the machine
     ipsec: bool = True
     policy: str = "modern"
@@ -35,6 +36,10 @@ def esp(name, ike, esp_proposal, **more):
 
 def probe(name, options, reference, **more):
     return Variant(name, options, client="probe", reference=reference, **more)
+
+
+def own_client(name, against, options, reference=""):
+    return Variant(name, options, client="adit-lab", against=against, reference=reference)
 
 
 VARIANTS = [
@@ -84,4 +89,8 @@ VARIANTS = [
         "--ike-prop 3des-sha1-modp1024 --esp-prop 3des-sha1 --auth pap",
         policy="compat", auth="pap",
     ),
+    # Our own client dials servers that others wrote.
+    own_client("own-client-reference", "reference", "--encapsulation esp --suite aes128gcm16",
+               "--ike-prop aes256-sha256-modp2048 --esp-prop aes128gcm16"),
+    own_client("own-client-softether", "softether", "--encapsulation natt --suite aes128-sha1"),
 ]
