@@ -87,7 +87,7 @@ discards! {
     Isolated          = "subscriber to subscriber, refused by isolation",
     NotAddressed      = "broadcast or multicast, not forwarded",
     TooBig            = "larger than the MTU",
-    IcmpLimited       = "ICMP answer held back by the rate limit",
+    IcmpLimited       = "ping of our own address held back by the rate limit",
     NoChunk           = "packet memory exhausted",
     // send
     NoHeadroom        = "no room for the outer headers",

@@ -1,18 +1,51 @@
-//! The fast path.
+//! The fast path: two straight lines of rooms over a batch of frames.
+//!
+//! ```text
+//!             ┌────────┐  ┌────────┐  ┌────────────┐  ┌───────────┐  ┌────────────┐  ┌────────┐
+//!  upstream   │ rx     │─►│ link   │─►│ esp::open  │─►│ l2tp::    │─►│ ppp::strip │─►│ ip::   │─► tx
+//!             │ batch  │  │ sort   │  │            │  │   decap   │  │            │  │forward │
+//!             └────────┘  └───┬────┘  └─────┬──────┘  └─────┬─────┘  └─────┬──────┘  └───┬────┘
+//!                             ▼ punt IKE    ▼ Replayed      ▼ punt control ▼ punt LCP…    ▼ TtlExpired
+//!  downstream  tx ◄─ link::address ◄─ esp::seal ◄─ l2tp::encap ◄─ ppp::frame ◄─ ip::route ◄─ link ◄─ rx
+//! ```
+//!
+//! A frame leaves a line in one of three ways: it is *discarded* and counted by name, *punted*
+//! (copied) to the slow path, or *moved* to another stop: another room, line or worker. No room
+//! allocates, locks, logs, calls the system or reads the clock.
+//!
+//! **The two lines**: this file. A [batch] walks through the rooms [link], [esp], [l2tp], [ppp] and
+//! [ip], which look things up in [tables].
+//!
+//! **State**: [`change`] is the whole vocabulary between the planes; a [shard] is what a worker
+//! owns, [`Shared`] what all of them read; [`id`] says how an id carries its place.
+//!
+//! **The worker**: [`Worker::turn`] is one step; [`mesh`] makes the [rings](ring) between workers
+//! and slow path; [`counters`] and [`discard`] say what happened.
+//!
+//! **The outside**: [`port`] is what a worker sends and receives by, [`memory`] such a port in
+//! memory, [`wire`] what surrounds the canonical frame on Ethernet.
 
 mod batch;
+mod bucket;
 pub mod change;
 pub mod cookie;
 pub mod counters;
 mod depot;
 pub mod discard;
+mod esp;
 pub mod id;
+mod ip;
+mod l2tp;
+mod link;
 pub mod memory;
 pub mod mesh;
 pub mod port;
+mod ppp;
+mod replay;
 pub mod ring;
 mod shard;
 mod shared;
+mod tables;
 pub mod wire;
 mod worker;
 
@@ -20,3 +53,32 @@ pub use counters::WorkerCounters;
 pub use discard::Discard;
 pub use shared::{Limits, PathView, SaView, SessionView, Shared, Snapshot, Target};
 pub use worker::{Settings, Turn, Worker};
+
+use batch::{Batch, Lobbies, Room};
+use packet::Chunk;
+use tables::Tables;
+
+/// Subscriber to network.
+fn upstream<C: Chunk>(batch: &mut Batch<C>, lobbies: &mut Lobbies<C>, tables: &mut Tables) {
+    batch.board(lobbies.at(Room::Open));
+    esp::open(batch, tables);
+    batch.board(lobbies.at(Room::Decap));
+    batch.walk(|frame| l2tp::decap(frame, tables));
+    batch.board(lobbies.at(Room::Strip));
+    batch.walk(|frame| ppp::strip(frame, tables));
+    batch.board(lobbies.at(Room::Forward));
+    batch.walk(|frame| ip::forward(frame, tables));
+}
+
+/// Network to subscriber.
+fn downstream<C: Chunk>(batch: &mut Batch<C>, lobbies: &mut Lobbies<C>, tables: &mut Tables) {
+    batch.board(lobbies.at(Room::Route));
+    batch.walk(|frame| ip::route(frame, tables));
+    batch.board(lobbies.at(Room::Frame));
+    batch.walk(|frame| ppp::frame(frame, tables));
+    batch.board(lobbies.at(Room::Encap));
+    batch.walk(|frame| l2tp::encap(frame, tables));
+    batch.board(lobbies.at(Room::Seal));
+    esp::seal(batch, tables);
+    batch.walk(|frame| link::address(frame, tables));
+}

@@ -14,7 +14,7 @@ use packet::Chunk;
 use crate::batch::Traveller;
 use crate::change::{Class, Event, Punt, ToWorker};
 use crate::depot::Depot;
-use crate::id::WorkerId;
+use crate::id::{SHARDS, WorkerId};
 use crate::ring::{Bell, Receiver, Sender, ring};
 use crate::shard::Shard;
 
@@ -123,6 +123,74 @@ impl WorkerLink {
 
 /// Makes the rings of a gateway of `workers` workers.
 pub fn mesh<C: Chunk>(workers: u8, sizes: Sizes) -> (Vec<WorkerEnd<C>>, SlowEnd) {
-    let _ = (workers, sizes);
-    todo!()
+    let slow = Arc::new(Bell::default());
+    let bells: Vec<_> = (0..workers).map(|_| Arc::new(Bell::default())).collect();
+    let depot = Depot::new(sizes.depot);
+    let mut neighbours = neighbourhood(&bells, sizes.parcels);
+    let (mut ends, mut links) = (Vec::new(), Vec::new());
+    for (id, bell) in bells.iter().enumerate() {
+        let (changes_out, changes) = ring(sizes.changes, bell);
+        let (events, events_in) = ring(sizes.events, &slow);
+        let [first, second, third] = sizes.punts.map(|size| ring(size, &slow));
+        let (shards_in, neighbours) = std::mem::take(&mut neighbours[id]);
+        ends.push(WorkerEnd {
+            id: WorkerId(id as u8),
+            bell: Arc::clone(bell),
+            changes,
+            events,
+            punts: [first.0, second.0, third.0],
+            neighbours,
+            shards: shards_in.expect("made for each worker"),
+            depot: depot.clone(),
+        });
+        links.push(WorkerLink {
+            changes: changes_out,
+            sent: 0,
+            events: events_in,
+            punts: [first.1, second.1, third.1],
+        });
+    }
+    let slow = SlowEnd {
+        bell: slow,
+        workers: links,
+    };
+    (ends, slow)
+}
+
+/// For each worker the ring by which shards come to it, and its neighbours.
+type Home<C> = (Option<Receiver<Box<Shard>>>, Vec<Neighbour<C>>);
+
+/// The rings between each worker and every other; those to itself stay unused.
+fn neighbourhood<C: Chunk>(bells: &[Arc<Bell>], parcels: usize) -> Vec<Home<C>> {
+    // The ring of parcels from one to another, and that of empty ones back.
+    let rings = |from: &Arc<Bell>, to: &Arc<Bell>| (ring(parcels, to), ring(parcels, from));
+    let mut ends: Vec<Vec<_>> = bells
+        .iter()
+        .map(|from| bells.iter().map(|to| Some(rings(from, to))).collect())
+        .collect();
+    // At most all shards are on their way to one worker, so these rings are never full.
+    let shards: Vec<_> = bells.iter().map(|bell| ring(SHARDS, bell)).collect();
+    let (senders, receivers): (Vec<_>, Vec<_>) = shards.into_iter().unzip();
+    let mut outgoing: Vec<Vec<_>> = bells.iter().map(|_| Vec::new()).collect();
+    let mut incoming: Vec<Vec<_>> = bells.iter().map(|_| Vec::new()).collect();
+    for (from, ends) in ends.iter_mut().enumerate() {
+        for (to, end) in ends.iter_mut().enumerate() {
+            let (full, empty) = end.take().expect("taken once");
+            outgoing[from].push((full.0, empty.1));
+            incoming[to].push((full.1, empty.0));
+        }
+    }
+    let neighbours = outgoing.into_iter().zip(incoming).map(|(out, back)| {
+        let others = out.into_iter().zip(back).zip(&senders);
+        others
+            .map(|(((parcels_out, empties_in), (parcels_in, empties_out)), shards)| Neighbour {
+                parcels_out,
+                parcels_in,
+                empties_out,
+                empties_in,
+                shards: shards.clone(),
+            })
+            .collect()
+    });
+    receivers.into_iter().map(Some).zip(neighbours).collect()
 }

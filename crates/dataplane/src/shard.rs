@@ -1,5 +1,322 @@
 //! Everything about the subscribers of one shard, as a value.
+//!
+//! A shard is owned by one worker and moves whole between workers, so that no counter, window or
+//! nonce can ever have two writers. Its state is the fold of the [`Change`]s it was given.
+//!
+//! ```text
+//!   SPI ───────────► inbound SA ──┐                 ┌─ directory ─► session ─► network
+//!   (listener, tunnel id) ────────┴──► path ────────┤
+//!                                                   └─ outbound SA, those that wait
+//! ```
+
+pub(crate) mod directory;
+pub(crate) mod inbound;
+pub(crate) mod news;
+pub(crate) mod path;
+pub(crate) mod session;
+pub(crate) mod slots;
+
+use crypto::esp::{Backend, Direction, KeySlot, Keys};
+
+use crate::change::{
+    self, Activation, Change, Event, InstallInbound, InstallOutbound,
+};
+use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
+use crate::shared::Shared;
+use inbound::Inbound;
+use news::{Item, Subject, Untold};
+use path::{Outbound, Path, WAITING_SAS};
+use session::{Network, Session};
+use slots::Slots;
+
+/// Listeners that can have plain tunnels.
+const LISTENERS_MAX: u16 = 256;
 
 /// One of the 64 shards.
 #[derive(Debug)]
-pub struct Shard;
+pub struct Shard {
+    id: ShardId,
+    pub(crate) paths: Slots<Path>,
+    pub(crate) inbound: Slots<Inbound>,
+    pub(crate) sessions: Slots<Session>,
+    /// By [`tunnel_slot`] index.
+    tunnels: Vec<Option<PathId>>,
+    pub(crate) opening: Keys,
+    pub(crate) sealing: Keys,
+    pub(crate) untold: Untold,
+}
+
+/// Where a plain tunnel is looked up: (listener, our tunnel id) as a slot.
+#[inline]
+pub(crate) fn tunnel_slot(listener: u16, tunnel: u16) -> Option<Slot> {
+    (listener < LISTENERS_MAX).then(|| Slot {
+        shard: ShardId::of(u32::from(tunnel)),
+        index: u32::from(listener) << 10 | u32::from(tunnel) >> 6,
+        generation: 0,
+    })
+}
+
+impl Shard {
+    pub(crate) fn new(id: ShardId, backend: Backend) -> Self {
+        Self {
+            id,
+            paths: Slots::default(),
+            inbound: Slots::default(),
+            sessions: Slots::default(),
+            tunnels: Vec::new(),
+            opening: Keys::new(backend),
+            sealing: Keys::new(backend),
+            untold: Untold::default(),
+        }
+    }
+
+    /// Which one.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The path of a plain tunnel.
+    #[inline]
+    pub(crate) fn tunnel(&mut self, slot: Slot) -> Option<&mut Path> {
+        let path = (*self.tunnels.get(slot.index as usize)?)?;
+        self.paths.at_mut(path.0)
+    }
+
+    /// Applies a change. One that names what is gone changes nothing.
+    ///
+    /// # Panics
+    /// If the slow path broke its word: a slot used again before it was reported free, an id of
+    /// another shard, more than fits.
+    pub(crate) fn apply(&mut self, change: Change, shared: &Shared) {
+        match change {
+            Change::OpenPath(path) => self.open_path(&path, shared),
+            Change::MovePath {
+                path,
+                remote,
+                encapsulation,
+            } => {
+                if let Some(path) = self.paths.at_mut(path.0) {
+                    (path.remote, path.encapsulation) = (remote, encapsulation);
+                }
+            }
+            Change::ClosePath(path) => self.close_path(path),
+            Change::InstallInbound(install) => self.install_inbound(&install, shared),
+            Change::RetireInbound(sa) => self.retire_inbound(sa),
+            Change::InstallOutbound(install) => self.install_outbound(install),
+            Change::ActivateOutbound { path, spi } => {
+                self.activate(path, |waiting| waiting.spi == spi);
+            }
+            Change::RetireOutbound { path, spi } => self.retire_outbound(path, spi),
+            Change::OpenTunnel {
+                listener,
+                tunnel,
+                path,
+            } => self.set_tunnel(listener, tunnel, Some(path)),
+            Change::CloseTunnel { listener, tunnel } => self.set_tunnel(listener, tunnel, None),
+            Change::OpenSession(session) => self.open_session(&session, shared),
+            Change::OpenNetwork(network) => {
+                if let Some(session) = self.sessions.at_mut(network.session.0) {
+                    session.network = Some(Network::new(&network));
+                }
+            }
+            Change::CloseSession(session) => self.close_session(session),
+            Change::GiveShard { .. } => unreachable!("the worker keeps this one to itself"),
+        }
+    }
+
+    fn open_path(&mut self, path: &change::Path, shared: &Shared) {
+        let slot = path.id.0;
+        assert_eq!(slot.shard, self.id, "a path in its own shard");
+        let tally = shared.paths.open(slot).expect("the slow path keeps to the limit of slots");
+        self.paths.hold(slot, Path::new(path, tally));
+    }
+
+    fn close_path(&mut self, id: PathId) {
+        let Some(path) = self.paths.at_mut(id.0) else {
+            return;
+        };
+        let inbound = std::mem::take(&mut path.inbound);
+        let sessions: Vec<_> = path.directory.sessions().collect();
+        inbound.into_iter().for_each(|sa| self.retire_inbound(sa));
+        for session in sessions {
+            self.close_session(session);
+        }
+        self.sealing.remove(KeySlot(id.0.index));
+        if let Some(path) = self.paths.retire(id.0) {
+            path.waiting.clear();
+            path.news.note(Item::Retired, Subject::Path(id), &mut self.untold);
+        }
+    }
+
+    fn install_inbound(&mut self, install: &InstallInbound, shared: &Shared) {
+        let slot = install.sa.0;
+        assert_eq!(slot.shard, self.id, "an SA in its own shard");
+        let Some(path) = self.paths.at_mut(install.path.0) else {
+            return;
+        };
+        path.inbound.push(install.sa);
+        let tally = shared.inbound.open(slot).expect("the slow path keeps to the limit of slots");
+        self.inbound.hold(slot, Inbound::new(install, tally));
+        let (key, no_iv) = (KeySlot(slot.index), [0; 16]);
+        self.opening
+            .install(key, install.suite, Direction::Open, &install.keys, &no_iv);
+    }
+
+    fn retire_inbound(&mut self, id: InboundSa) {
+        let Some(sa) = self.inbound.retire(id.0) else {
+            return;
+        };
+        sa.news.note(Item::Retired, Subject::Inbound(id), &mut self.untold);
+        self.opening.remove(KeySlot(id.0.index));
+        if let Some(path) = self.paths.at_mut(sa.path.0) {
+            path.inbound.retain(|other| *other != id);
+        }
+    }
+
+    fn install_outbound(&mut self, install: InstallOutbound) {
+        let Some(path) = self.paths.at_mut(install.path.0) else {
+            return;
+        };
+        let has_one = path.outbound.as_ref().is_some_and(Outbound::is_usable);
+        let (id, spi, activation) = (install.path, install.spi, install.activation);
+        assert!(path.waiting.len() < WAITING_SAS, "outbound SAs wait without end");
+        path.waiting.push(install);
+        if activation == Activation::Now || !has_one {
+            self.activate(id, |waiting| waiting.spi == spi);
+        }
+    }
+
+    /// Puts the newest waiting SA that is meant in the place of the current one.
+    pub(crate) fn activate(&mut self, id: PathId, is_meant: impl Fn(&InstallOutbound) -> bool) {
+        let Some(path) = self.paths.at_mut(id.0) else {
+            return;
+        };
+        let Some(newest) = path.waiting.iter().rposition(is_meant) else {
+            return;
+        };
+        let install = path.waiting.remove(newest);
+        let key = KeySlot(id.0.index);
+        let (suite, keys) = (install.suite, &install.keys);
+        self.sealing
+            .install(key, suite, Direction::Seal, keys, &install.iv_key);
+        path.outbound = Some(Outbound::new(&install));
+        // What was installed before it has been overtaken.
+        path.waiting.drain(..newest);
+    }
+
+    fn retire_outbound(&mut self, id: PathId, spi: u32) {
+        let Some(path) = self.paths.at_mut(id.0) else {
+            return;
+        };
+        path.waiting.retain(|waiting| waiting.spi != spi);
+        if path.outbound.as_ref().is_some_and(|sa| sa.spi == spi) {
+            path.outbound = None;
+            self.sealing.remove(KeySlot(id.0.index));
+            self.activate(id, |_| true);
+        }
+    }
+
+    fn set_tunnel(&mut self, listener: u16, tunnel: u16, path: Option<PathId>) {
+        let slot = tunnel_slot(listener, tunnel).expect("the slow path keeps to 256 listeners");
+        assert_eq!(slot.shard, self.id, "a tunnel in its own shard");
+        let index = slot.index as usize;
+        if self.tunnels.len() <= index {
+            self.tunnels.resize(index + 1, None);
+        }
+        self.tunnels[index] = path;
+    }
+
+    /// A session lives in one shard and stands in the directory of its path, perhaps in another:
+    /// each shard takes its part.
+    fn open_session(&mut self, session: &change::Session, shared: &Shared) {
+        let (slot, path) = (session.id.0, session.path.0);
+        if path.shard == self.id {
+            if let Some(path) = self.paths.at_mut(path) {
+                path.directory
+                    .insert(session.tunnel, session.session, session.id);
+            }
+        }
+        if slot.shard == self.id && self.sessions.at(slot).is_none() {
+            let tally = shared.sessions.open(slot).expect("the slow path keeps to the limit");
+            self.sessions.hold(slot, Session::new(session, tally));
+        }
+    }
+
+    fn close_session(&mut self, id: SessionSlot) {
+        let Some(session) = self.sessions.retire(id.0) else {
+            return;
+        };
+        session.news.note(Item::Retired, Subject::Session(id), &mut self.untold);
+        if let Some(path) = self.paths.at_mut(session.path.0) {
+            path.directory.remove(session.tunnel, session.session, id);
+        }
+    }
+
+    /// Tells what there is to tell, until `send` gives an event back.
+    pub(crate) fn tell(&mut self, mut send: impl FnMut(Event) -> Result<(), Event>) {
+        while let Some(subject) = self.untold.front().copied() {
+            match self.news_of(subject) {
+                Some((item, event)) => {
+                    if send(event).is_err() {
+                        return;
+                    }
+                    self.told(subject, item);
+                }
+                None => {
+                    self.untold.pop_front();
+                }
+            }
+        }
+    }
+
+    fn news_of(&mut self, subject: Subject) -> Option<(Item, Event)> {
+        match subject {
+            Subject::Path(id) => {
+                let path = self.paths.told_of(id.0)?;
+                let item = path.news.next()?;
+                let event = match item {
+                    Item::First | Item::Moved => Event::PathMoved {
+                        path: id,
+                        remote: path.remote,
+                    },
+                    Item::Soft => Event::SoftLimit(id),
+                    Item::Hard => Event::HardLimit(id),
+                    Item::Retired => Event::PathRetired(id),
+                };
+                Some((item, event))
+            }
+            Subject::Inbound(id) => {
+                let sa = self.inbound.told_of(id.0)?;
+                let item = sa.news.next()?;
+                let event = match item {
+                    Item::Retired => Event::InboundRetired(id, sa.tally.received.value()),
+                    Item::First | Item::Moved | Item::Soft | Item::Hard => Event::FirstInbound(id),
+                };
+                Some((item, event))
+            }
+            Subject::Session(id) => {
+                let session = self.sessions.told_of(id.0)?;
+                let event = Event::SessionRetired(id, session.tally.traffic());
+                Some((session.news.next()?, event))
+            }
+        }
+    }
+
+    fn told(&mut self, subject: Subject, item: Item) {
+        let news = match subject {
+            Subject::Path(id) => self.paths.told_of(id.0).map(|path| &mut path.news),
+            Subject::Inbound(id) => self.inbound.told_of(id.0).map(|sa| &mut sa.news),
+            Subject::Session(id) => self.sessions.told_of(id.0).map(|session| &mut session.news),
+        };
+        if let Some(news) = news {
+            news.told(item);
+        }
+        if item == Item::Retired {
+            match subject {
+                Subject::Path(id) => self.paths.vacate(id.0),
+                Subject::Inbound(id) => self.inbound.vacate(id.0),
+                Subject::Session(id) => self.sessions.vacate(id.0),
+            }
+        }
+    }
+}

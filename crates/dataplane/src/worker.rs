@@ -1,15 +1,50 @@
-//! One worker: a turn of the line.
+//! One worker: a turn of the line, from the rings and ports back to the ports and rings.
+//!
+//! ```text
+//!   shards, changes, injects ─┐                       ┌─► ports
+//!   parcels ──────────────────┼─► lobbies ─► lines ───┼─► parcels
+//!   ports ─► link::sort ──────┘      ▲          │     ├─► punts
+//!                                    └── moves ─┘     └─► the free chunks
+//! ```
 
+mod hold;
+mod leave;
+
+use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering::Release;
+use std::time::{Duration, Instant};
 
+use crypto::cpu;
 use crypto::esp::Backend;
 use hdrhistogram::Histogram;
+use packet::{Endpoint, Frame};
 
-use crate::id::WorkerId;
-use crate::mesh::WorkerEnd;
-use crate::port::Port;
+use crate::batch::{Batch, Lobbies, Room, Source, Stop, Traveller};
+use crate::change::{Change, Entry, Event, Inject, Kind, ToWorker};
+use crate::counters::WorkerCounters;
+use crate::depot::FreeChunks;
+use crate::discard::Discard;
+use crate::id::{SHARDS, ShardId, WorkerId};
+use crate::mesh::{PARCEL_FRAMES, Parcel, WorkerEnd};
+use crate::port::{Meta, Packet, Pool, Port};
 use crate::shared::Shared;
+use crate::tables::Tables;
+use crate::{downstream, ip, link, upstream};
+use hold::Held;
+
+/// Frames taken from each port in a turn.
+const RECEIVE_FRAMES: usize = 64;
+/// Changes and injects taken in a turn.
+const CHANGES: usize = 64;
+/// Parcels taken from each neighbour in a turn.
+const PARCELS: usize = 4;
+/// Frames that wait for a shard that is on its way here.
+const LIMBO_FRAMES: usize = 1024;
+/// Where an injected frame starts in its chunk.
+const HEADROOM: usize = 256;
+/// How soon to try again to tell what the slow path had no room for.
+const TELL_AGAIN: Duration = Duration::from_millis(1);
 
 /// What an operator sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +63,19 @@ pub struct Settings {
     pub chunks: usize,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            backend: Backend::auto(),
+            tunnel_port: 0,
+            icmp_per_second: 1000,
+            strangers_per_second: 1000,
+            stranger_per_second: 20,
+            chunks: 4096,
+        }
+    }
+}
+
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -38,9 +86,27 @@ pub struct Turn {
 }
 
 /// A worker.
-#[derive(Debug)]
 pub struct Worker<P: Port> {
+    tables: Tables,
     ports: Vec<P>,
+    free: FreeChunks<P::Chunk>,
+    end: WorkerEnd<P::Chunk>,
+    burst: Vec<Packet<P::Chunk>>,
+    batch: Batch<P::Chunk>,
+    lobbies: Lobbies<P::Chunk>,
+    /// What is being handed over to each neighbour.
+    parcels: Vec<Parcel<P::Chunk>>,
+    /// Frames of shards that have been given to us and are not here yet.
+    limbo: Vec<Traveller<P::Chunk>>,
+    held: Held<P::Chunk>,
+    /// Shards that arrived, and nobody has been told.
+    arrived: Vec<ShardId>,
+    /// Shards with something left to tell, a bit each.
+    untold: u64,
+    applied: u64,
+    now: Option<Instant>,
+    first_cycle: u64,
+    burst_cycles: Histogram<u64>,
 }
 
 impl<P: Port> Worker<P> {
@@ -53,30 +119,389 @@ impl<P: Port> Worker<P> {
         end: WorkerEnd<P::Chunk>,
         settings: Settings,
     ) -> Self {
-        let _ = (shared, chunks, end, settings);
-        Self { ports }
+        Self {
+            tables: Tables::new(end.id, shared, &settings),
+            ports,
+            free: FreeChunks::new(chunks, end.depot.clone(), settings.chunks),
+            burst: Vec::with_capacity(RECEIVE_FRAMES),
+            batch: Batch::new(),
+            lobbies: Lobbies::new(),
+            parcels: end.neighbours.iter().map(|_| Parcel::new()).collect(),
+            limbo: Vec::new(),
+            held: Held::new(),
+            arrived: Vec::with_capacity(SHARDS),
+            untold: 0,
+            applied: 0,
+            now: None,
+            first_cycle: cpu::cycles(),
+            burst_cycles: Histogram::new(3).expect("three digits are allowed"),
+            end,
+        }
     }
 
     /// Which worker.
     pub fn id(&self) -> WorkerId {
-        todo!()
+        self.end.id
     }
 
-    /// One step: changes and injects, hand-overs, receive, walk, send.
+    /// One step: shards, changes and injects, hand-overs, receive, walk, send, tell.
     pub fn turn(&mut self, now: Instant) -> Turn {
-        let _ = now;
-        todo!()
+        let start = cpu::cycles();
+        self.begin(now);
+        let mut work = self.adopt_shards();
+        work += self.drain_changes();
+        work += self.accept_parcels();
+        work += self.release_held(now);
+        work += self.receive();
+        self.walk();
+        self.hand_over();
+        self.flush();
+        self.tell();
+        self.free.balance();
+        self.finish(work, start);
+        Turn {
+            work,
+            next: self.next(now),
+        }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.now = Some(now);
+        self.tables.shared.turns.begin(usize::from(self.end.id.0));
+        let now_ms = self.tables.shared.ms(now);
+        self.tables.refresh(now_ms);
+    }
+
+    /// Shards that were given to us are at home here, and who waited for them goes on.
+    fn adopt_shards(&mut self) -> usize {
+        let mut adopted = 0;
+        while let Some(shard) = self.end.shards.receive() {
+            self.arrived.push(shard.id());
+            self.tables.shards.put(shard);
+            adopted += 1;
+        }
+        if adopted > 0 {
+            for traveller in std::mem::take(&mut self.limbo) {
+                let stop = traveller.room.stop(traveller.slot);
+                self.place(traveller, stop);
+            }
+        }
+        adopted
+    }
+
+    fn drain_changes(&mut self) -> usize {
+        let mut count = 0;
+        while count < CHANGES {
+            let Some(message) = self.end.changes.receive() else {
+                break;
+            };
+            match message {
+                ToWorker::Change(Change::GiveShard { shard, to }) => self.give(shard, to),
+                ToWorker::Change(change) => self.tables.apply(change),
+                ToWorker::Inject(inject) => self.inject(&inject),
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.applied += count as u64;
+            self.counters().applied.store(self.applied, Release);
+        }
+        count
+    }
+
+    /// The shard is in the other's ring before anybody is told that it lives there, so a frame that
+    /// follows the news finds it.
+    fn give(&mut self, shard: ShardId, to: WorkerId) {
+        if to == self.end.id {
+            self.arrived.push(shard);
+            return;
+        }
+        let given = self.tables.shards.take(shard).expect("only its owner is told to give a shard");
+        let neighbour = &self.end.neighbours[usize::from(to.0)];
+        let sent = neighbour.shards.send(given);
+        assert!(sent.is_ok(), "the ring holds all shards there are");
+        self.tables.shared.set_owner(shard, to);
+    }
+
+    fn inject(&mut self, inject: &Inject) {
+        self.counters().injected.add(1);
+        let Some(frame) = self.frame_of(&inject.bytes) else {
+            return;
+        };
+        let meta = self.meta_of(inject.entry);
+        let mut t = Traveller::new(Packet { frame, meta }, Source::Own);
+        match inject.entry {
+            Entry::Transmit { remote, .. } => {
+                t.meta.next_hop = self.tables.shared.next_hop(remote);
+                self.place(t, Room::Transmit.anywhere());
+            }
+            Entry::Tunnel {
+                path,
+                local_port,
+                peer_port,
+            } => {
+                t.ports = [local_port, peer_port];
+                self.place(t, Room::Seal.stop(path.0));
+            }
+            Entry::Session(session) => self.place(t, Room::Encap.stop(session.0)),
+            Entry::Link { .. } => {
+                t.source = Source::Network;
+                self.sort(t);
+            }
+            Entry::Route { .. } => self.place(t, Room::Route.anywhere()),
+        }
+    }
+
+    /// Copies what the slow path sends into a chunk.
+    fn frame_of(&mut self, bytes: &[u8]) -> Option<Frame<P::Chunk>> {
+        let Some(chunk) = self.free.take() else {
+            self.counters().discard(Discard::NoChunk);
+            return None;
+        };
+        let mut frame = Frame::new(chunk, 0, 0).expect("an empty window fits any chunk");
+        if frame.fill(HEADROOM, bytes).is_none() {
+            self.counters().discard(Discard::SendTooLong);
+            self.free.put(frame.into_chunk());
+            return None;
+        }
+        Some(frame)
+    }
+
+    fn meta_of(&self, entry: Entry) -> Meta {
+        let (kind, local, remote, vrf) = match entry {
+            Entry::Transmit {
+                kind,
+                local,
+                remote,
+                ..
+            }
+            | Entry::Link {
+                kind,
+                local,
+                remote,
+            } => (kind, local, remote, 0),
+            Entry::Tunnel { .. } => (Kind::Esp, Endpoint::default(), Endpoint::default(), 0),
+            Entry::Session(_) => (Kind::Ip, Endpoint::default(), Endpoint::default(), 0),
+            Entry::Route { vrf } => (Kind::Ip, Endpoint::default(), Endpoint::default(), vrf),
+        };
+        Meta {
+            kind,
+            local,
+            remote,
+            port: self.tables.tunnel_port,
+            vrf,
+            next_hop: None,
+            dscp_ecn: 0,
+            bad_checksum: false,
+            moves: 0,
+        }
+    }
+
+    fn accept_parcels(&mut self) -> usize {
+        let mut count = 0;
+        for from in 0..self.end.neighbours.len() {
+            for _ in 0..PARCELS {
+                let Some(mut parcel) = self.end.neighbours[from].parcels_in.receive() else {
+                    break;
+                };
+                count += parcel.len();
+                for traveller in parcel.drain(..) {
+                    let stop = traveller.room.stop(traveller.slot);
+                    self.place(traveller, stop);
+                }
+                // A parcel that finds no room on its way back is simply freed.
+                let _ = self.end.neighbours[from].empties_out.send(parcel);
+            }
+        }
+        self.counters().handed_in.add(count as u64);
+        count
+    }
+
+    fn receive(&mut self) -> usize {
+        let mut burst = std::mem::take(&mut self.burst);
+        for port in &mut self.ports {
+            port.receive(&mut self.free, &mut burst, RECEIVE_FRAMES);
+        }
+        let count = burst.len();
+        for packet in burst.drain(..) {
+            self.counters().received.add(packet.frame.len());
+            self.sort(Traveller::new(packet, Source::Network));
+        }
+        self.burst = burst;
+        count
+    }
+
+    fn sort(&mut self, mut traveller: Traveller<P::Chunk>) {
+        match link::sort(&mut traveller, &self.tables) {
+            Ok(stop) => self.place(traveller, stop),
+            Err(exit) => self.leave(traveller, exit),
+        }
+    }
+
+    /// Puts a frame into the lobby of its stop, here or at the worker that owns its shard.
+    fn place(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
+        (traveller.room, traveller.slot) = (stop.room, stop.slot);
+        let shard = stop.slot.shard;
+        if !stop.room.is_sharded() || self.tables.shards.peek(shard).is_some() {
+            self.lobbies.at(stop.room).push_back(traveller);
+            return;
+        }
+        let owner = self.tables.shared.owner(shard);
+        if owner != self.end.id {
+            self.hand_to(usize::from(owner.0), traveller);
+        } else if self.limbo.len() < LIMBO_FRAMES {
+            self.limbo.push(traveller);
+        } else {
+            self.discard(traveller, Discard::ShardInTransit);
+        }
+    }
+
+    fn hand_to(&mut self, owner: usize, traveller: Traveller<P::Chunk>) {
+        let parcel = &mut self.parcels[owner];
+        if parcel.capacity() == 0 {
+            let empty = self.end.neighbours[owner].empties_in.receive();
+            *parcel = empty.unwrap_or_else(|| Parcel::with_capacity(PARCEL_FRAMES));
+        }
+        parcel.push(traveller);
+        if parcel.len() == PARCEL_FRAMES {
+            self.send_parcel(owner);
+        }
+    }
+
+    /// What is left in the parcels goes out once a turn.
+    fn hand_over(&mut self) {
+        for owner in 0..self.parcels.len() {
+            if !self.parcels[owner].is_empty() {
+                self.send_parcel(owner);
+            }
+        }
+    }
+
+    fn send_parcel(&mut self, owner: usize) {
+        let parcel = std::mem::take(&mut self.parcels[owner]);
+        let count = parcel.len() as u64;
+        match self.end.neighbours[owner].parcels_out.send(parcel) {
+            Ok(()) => self.counters().handed_out.add(count),
+            Err(mut parcel) => {
+                for traveller in parcel.drain(..) {
+                    self.discard(traveller, Discard::ParcelFull);
+                }
+                self.parcels[owner] = parcel;
+            }
+        }
+    }
+
+    /// Both lines, until nobody waits any more: a frame moves at most four times, so this ends.
+    fn walk(&mut self) {
+        while self.lobbies.len() > 0 {
+            upstream(&mut self.batch, &mut self.lobbies, &mut self.tables);
+            self.settle();
+            downstream(&mut self.batch, &mut self.lobbies, &mut self.tables);
+            self.settle();
+            self.fragment();
+            while let Some(traveller) = self.lobbies.at(Room::Transmit).pop_front() {
+                self.transmit(traveller);
+            }
+        }
+    }
+
+    /// Those who came to the end of the line are sent, the others take their exits.
+    fn settle(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        for (traveller, exit) in batch.drain() {
+            match exit {
+                None => self.transmit(traveller),
+                Some(exit) => self.leave(traveller, exit),
+            }
+        }
+        self.batch = batch;
+    }
+
+    fn fragment(&mut self) {
+        while let Some(mut t) = self.lobbies.at(Room::Fragment).pop_front() {
+            let Some(pieces) = ip::fragment(&mut t, &mut self.free) else {
+                self.discard(t, Discard::NoChunk);
+                continue;
+            };
+            let (room, _) = t.then;
+            let (meta, source, slot) = (t.meta, t.source, t.slot);
+            self.place(t, room.stop(slot));
+            for frame in pieces {
+                let piece = Traveller::new(Packet { frame, meta }, source);
+                self.place(piece, room.stop(slot));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        for port in &mut self.ports {
+            port.flush(&mut self.free);
+        }
+    }
+
+    /// What has to be told is told, as far as the slow path has room.
+    fn tell(&mut self) {
+        let (events, id) = (&self.end.events, self.end.id);
+        while let Some(shard) = self.arrived.first() {
+            if events.send(Event::ShardArrived(*shard, id)).is_err() {
+                return;
+            }
+            self.arrived.remove(0);
+        }
+        let candidates = self.untold | std::mem::take(&mut self.tables.shards.touched);
+        self.untold = 0;
+        for shard in ShardId::all().filter(|shard| candidates >> shard.index() & 1 == 1) {
+            let Some(owned) = self.tables.shards.owned(shard) else {
+                continue;
+            };
+            owned.tell(|event| events.send(event));
+            self.untold |= u64::from(!owned.untold.is_empty()) << shard.index();
+        }
+        self.tables.shards.touched = 0;
+    }
+
+    fn finish(&mut self, work: usize, start: u64) {
+        let end = cpu::cycles();
+        let counters = self.counters();
+        counters.turns.add(1);
+        counters.cycles.set(end.wrapping_sub(self.first_cycle));
+        counters.chunks.set(self.chunks() as u64);
+        if work > 0 {
+            let cycles = end.wrapping_sub(start);
+            counters.busy_turns.add(1);
+            counters.busy_cycles.add(cycles);
+            self.burst_cycles.saturating_record(cycles);
+        }
+        self.tables.shared.turns.end(usize::from(self.end.id.0));
+    }
+
+    fn next(&self, now: Instant) -> Option<Instant> {
+        let tell = (self.untold != 0 || !self.arrived.is_empty()).then(|| now + TELL_AGAIN);
+        let held = self.held.next();
+        tell.into_iter().chain(held).min()
+    }
+
+    fn counters(&self) -> &WorkerCounters {
+        self.tables.counters()
     }
 
     /// Before sleeping: arms the bell and looks at every ring once more. `false`: there is work, do
     /// not sleep. The caller looks at the ports' descriptors itself, in poll(2).
     pub fn may_park(&mut self) -> bool {
-        todo!()
+        self.end.bell.arm();
+        let parcels = |n: &crate::mesh::Neighbour<P::Chunk>| n.parcels_in.is_empty();
+        let is_idle = self.end.changes.is_empty()
+            && self.end.shards.is_empty()
+            && self.end.neighbours.iter().all(parcels);
+        if !is_idle {
+            self.end.bell.disarm();
+        }
+        is_idle
     }
 
     /// Awake again.
     pub fn unpark(&mut self) {
-        todo!()
+        self.end.bell.disarm();
     }
 
     /// The ports.
@@ -86,16 +511,42 @@ impl<P: Port> Worker<P> {
 
     /// Chunks this worker holds: free, waiting or held back, but not those in its ports.
     pub fn chunks(&self) -> usize {
-        todo!()
+        let parcels: usize = self.parcels.iter().map(Vec::len).sum();
+        self.free.len() + self.lobbies.len() + self.limbo.len() + self.held.len() + parcels
     }
 
     /// How long turns with something to do took, in cycles.
     pub fn burst_cycles(&self) -> &Histogram<u64> {
-        todo!()
+        &self.burst_cycles
     }
 
-    /// Gives everything back that holds packet memory, for an orderly end.
-    pub fn dismantle(self) -> (Vec<P>, Vec<P::Chunk>) {
-        todo!()
+    /// Gives everything back that holds packet memory, for an orderly end: the ports, and the
+    /// chunks of this worker, of parcels on their way to it, and of the depot.
+    pub fn dismantle(mut self) -> (Vec<P>, Vec<P::Chunk>) {
+        for neighbour in &self.end.neighbours {
+            while let Some(parcel) = neighbour.parcels_in.receive() {
+                self.limbo.extend(parcel);
+            }
+        }
+        let held = self.held.drain().chain(self.lobbies.drain());
+        let waiting = held.chain(self.limbo.drain(..));
+        let parcels = self.parcels.iter_mut().flat_map(|parcel| parcel.drain(..));
+        for traveller in waiting.chain(parcels) {
+            self.free.put(traveller.frame.into_chunk());
+        }
+        for port in &mut self.ports {
+            port.flush(&mut self.free);
+        }
+        (self.ports, self.free.into_all())
+    }
+}
+
+impl<P: Port> fmt::Debug for Worker<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("id", &self.end.id)
+            .field("ports", &self.ports.len())
+            .field("chunks", &self.chunks())
+            .finish_non_exhaustive()
     }
 }

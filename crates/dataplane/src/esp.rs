@@ -1,0 +1,249 @@
+//! ESP (RFC 4303) in transport mode around UDP, with both doors: [`open`] and [`seal`].
+//!
+//! ```text
+//!   ┌─────┬─────┬────┬──────────────────────┬─────────────────────────┬─────┐
+//!   │ SPI │ SEQ │ IV │ UDP  L2TP  PPP  IP   │ padding  len  next hdr  │ ICV │
+//!   └─────┴─────┴────┴──────────────────────┴─────────────────────────┴─────┘
+//! ```
+//!
+//! Both are batch rooms in three steps: one walk that looks up and refuses what is cheap to refuse,
+//! one call of the cipher for each suite, one walk that takes the verdicts in order of arrival.
+
+mod cipher;
+
+use crypto::esp::{KeySlot, Verdict};
+use packet::header::{Esp, Ipv4, Udp};
+use packet::{Chunk, Frame};
+
+use crate::batch::{Batch, Exit, Room, Traveller, Work};
+use crate::change::{Activation, Encapsulation, Kind};
+use crate::discard::Discard;
+use crate::shard::Shard;
+use crate::shard::news::{Item, Subject};
+use crate::tables::Tables;
+
+/// RFC 4303 §2.6: the next header of a dummy packet.
+const DUMMY: u8 = 59;
+
+/// The default padding of RFC 4303 §2.4: 1, 2, 3 ….
+const PADDING: [u8; 255] = {
+    let mut padding = [0; 255];
+    let mut i = 0;
+    while i < padding.len() {
+        padding[i] = i as u8 + 1;
+        i += 1;
+    }
+    padding
+};
+
+/// Pad length and next header.
+const TRAILER: usize = 2;
+
+/// Opens ESP in place.
+pub(crate) fn open<C: Chunk>(batch: &mut Batch<C>, tables: &mut Tables) {
+    batch.walk(|t| admit(t, tables));
+    cipher::run(batch, &tables.shards, cipher::open);
+    batch.walk(|t| accept(t, tables));
+}
+
+/// RFC 4303 §3.4.2–3: the SA, then the window, before any cryptography.
+fn admit<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let shard = tables.shards.at(Room::Open, t.slot)?;
+    let sa = shard.inbound.at(t.slot).ok_or(Discard::UnknownSpi)?;
+    let esp = t.frame.peek::<Esp>().ok_or(Discard::Truncated)?;
+    if !sa.suite.is_packet_len(t.frame.len()) {
+        return Err(Discard::BadEspLength.into());
+    }
+    let Some(sequence) = sa.window.check(esp.sequence.get()) else {
+        sa.tally.replayed.add(1);
+        return Err(Discard::Replayed.into());
+    };
+    let key = KeySlot(t.slot.index);
+    shard.opening.prefetch(key);
+    t.work = Some(Work {
+        suite: sa.suite,
+        shard: t.slot.shard,
+        key,
+        sequence,
+        esn: sa.esn,
+        verdict: Verdict::Pending,
+    });
+    Ok(())
+}
+
+/// What follows from the verdict, in order of arrival.
+fn accept<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let shard = tables.shards.at(Room::Open, t.slot)?;
+    let work = t.work.take().ok_or(Discard::UnknownSpi)?;
+    let is_newest = authenticate(t, &work, shard)?;
+    follow(t, is_newest, shard, tables.now_ms)?;
+    let suite = work.suite;
+    t.frame.skip(size_of::<Esp>() + suite.iv_len()).ok_or(Discard::Truncated)?;
+    t.frame.trim(suite.icv_len()).ok_or(Discard::Truncated)?;
+    trim_padding(&mut t.frame)
+}
+
+/// Lets a frame count as its SA's; says whether it is the newest.
+fn authenticate<C: Chunk>(
+    t: &mut Traveller<C>,
+    work: &Work,
+    shard: &mut Shard,
+) -> Result<bool, Discard> {
+    let sa = shard.inbound.at_mut(t.slot).ok_or(Discard::UnknownSpi)?;
+    match work.verdict {
+        Verdict::Ok => {}
+        Verdict::BadLength => return Err(Discard::BadEspLength),
+        // RFC 4303 §3.4.4.1: nothing of a frame whose ICV is wrong goes on.
+        Verdict::BadIcv | Verdict::Pending => {
+            sa.tally.forged.add(1);
+            return Err(Discard::NotAuthentic);
+        }
+    }
+    // RFC 4303 §3.4.3: the window moves only once the ICV has been verified. The second check
+    // catches the second of two copies in one burst.
+    if !sa.window.advance(work.sequence) {
+        sa.tally.replayed.add(1);
+        return Err(Discard::Replayed);
+    }
+    let is_first = !std::mem::replace(&mut sa.is_used, true);
+    let (id, path) = (sa.id, sa.path);
+    t.slot = path.0;
+    if !sa.usage.take(t.frame.len()) {
+        let is_news = sa.usage.hard_news();
+        note_if(is_news, shard, t, Item::Hard);
+        return Err(Discard::SaExhausted);
+    }
+    sa.tally.received.add(t.frame.len());
+    sa.tally.sequence.set(sa.window.top());
+    let is_newest = sa.window.top() == work.sequence;
+    if is_first {
+        sa.news.note(Item::First, Subject::Inbound(id), &mut shard.untold);
+    }
+    let is_news = sa.usage.soft_news();
+    note_if(is_news, shard, t, Item::Soft);
+    if is_first {
+        shard.activate(path, |waiting| waiting.activation == Activation::AfterFirst(id));
+    }
+    Ok(is_newest)
+}
+
+fn note_if<C>(is_news: bool, shard: &mut Shard, t: &Traveller<C>, item: Item) {
+    if let Some(path) = shard.paths.at_mut(t.slot).filter(|_| is_news) {
+        path.news.note(item, Subject::Path(path.id), &mut shard.untold);
+    }
+}
+
+/// The peer is where its newest authentic frame came from, if it is behind a NAT; otherwise a
+/// frame from elsewhere is not its own.
+fn follow<C: Chunk>(
+    t: &mut Traveller<C>,
+    is_newest: bool,
+    shard: &mut Shard,
+    now_ms: u64,
+) -> Result<(), Discard> {
+    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
+    let in_udp = [path.encapsulation == Encapsulation::EspInUdp, t.meta.kind == Kind::EspInUdp];
+    if in_udp == [true; 2] {
+        if is_newest && path.follow(t.meta.local, t.meta.remote, now_ms) {
+            path.news.note(Item::Moved, Subject::Path(path.id), &mut shard.untold);
+        }
+    } else if path.remote.address() != t.meta.remote.address() {
+        return Err(Discard::WrongEndpoint);
+    }
+    path.tally.last_authentic.set(now_ms);
+    path.port = Some(t.meta.port);
+    t.meta.vrf = path.vrf;
+    Ok(())
+}
+
+/// RFC 4303 §2.4: padding, pad length and next header come off, checked.
+fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
+    let [payload @ .., pad_len, next_header] = frame.bytes() else {
+        return Err(Discard::Truncated.into());
+    };
+    let pad_len = usize::from(*pad_len);
+    let payload_len = payload.len().checked_sub(pad_len).ok_or(Discard::BadPadding)?;
+    if payload[payload_len..] != PADDING[..pad_len] {
+        return Err(Discard::BadPadding.into());
+    }
+    match *next_header {
+        Ipv4::UDP => {}
+        DUMMY => return Err(Discard::Dummy.into()),
+        _ => return Err(Discard::NotUdp.into()),
+    }
+    frame.truncate(payload_len).ok_or(Discard::Truncated.into())
+}
+
+/// Seals frames for peers that have SAs, in place; those of plain tunnels pass.
+pub(crate) fn seal<C: Chunk>(batch: &mut Batch<C>, tables: &mut Tables) {
+    batch.walk(|t| prepare(t, tables));
+    cipher::run(batch, &tables.shards, cipher::seal);
+    batch.walk(sealed);
+}
+
+/// Takes a sequence number and lays the packet out.
+fn prepare<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let shard = tables.shards.at(Room::Seal, t.slot)?;
+    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
+    path.tally.sent.add(t.frame.len());
+    if !path.is_secured() {
+        return Ok(());
+    }
+    // RFC 3193 §4.2.2: without an SA nothing is sent, least of all in the clear.
+    let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
+    let key = KeySlot(t.slot.index);
+    shard.sealing.prefetch(key);
+    let (suite, esn, spi) = (sa.suite, sa.esn, sa.spi);
+    let sequence = match sa.take(t.frame.len()) {
+        Ok(sequence) => sequence,
+        Err(reason) => {
+            let is_news = sa.usage.hard_news();
+            note_if(is_news, shard, t, Item::Hard);
+            return Err(reason.into());
+        }
+    };
+    let is_news = sa.usage.soft_news();
+    path.tally.sequence.set(sequence);
+    note_if(is_news, shard, t, Item::Soft);
+    t.work = Some(Work {
+        suite,
+        shard: t.slot.shard,
+        key,
+        sequence,
+        esn,
+        verdict: Verdict::Pending,
+    });
+    wrap(t, spi, sequence).ok_or(Discard::NoHeadroom.into())
+}
+
+/// UDP, trailer, room for IV and ICV, ESP header.
+fn wrap<C: Chunk>(t: &mut Traveller<C>, spi: u32, sequence: u64) -> Option<()> {
+    let suite = t.work?.suite;
+    let [local, remote] = t.ports;
+    // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
+    t.frame.prepend(&Udp {
+        source: local.into(),
+        destination: remote.into(),
+        length: u16::try_from(t.frame.len() + Udp::LEN).ok()?.into(),
+        checksum: 0.into(),
+    })?;
+    let payload = t.frame.len();
+    let pad_len = (payload + TRAILER).next_multiple_of(suite.block_len()) - payload - TRAILER;
+    t.frame.grow_back(pad_len + TRAILER + suite.icv_len())?;
+    let trailer = &mut t.frame.bytes_mut()[payload..];
+    trailer[..pad_len].copy_from_slice(&PADDING[..pad_len]);
+    trailer[pad_len..][..TRAILER].copy_from_slice(&[pad_len as u8, Ipv4::UDP]);
+    t.frame.grow_front(suite.iv_len())?;
+    t.frame.prepend(&Esp {
+        spi: spi.into(),
+        sequence: (sequence as u32).into(),
+    })
+}
+
+fn sealed<C: Chunk>(t: &mut Traveller<C>) -> Result<(), Exit> {
+    match t.work.take().map(|work| work.verdict) {
+        None | Some(Verdict::Ok) => Ok(()),
+        Some(Verdict::Pending | Verdict::BadIcv) => Err(Discard::NoOutboundSa.into()),
+        Some(Verdict::BadLength) => Err(Discard::BadEspLength.into()),
+    }
+}

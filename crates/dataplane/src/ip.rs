@@ -1,0 +1,173 @@
+//! IPv4 between subscribers and the network: [`forward`] from, [`route`] to the subscriber.
+//!
+//! Budget: 30 cycles for a packet that goes straight on. What turns round or is cut to pieces
+//! leaves by a move and takes its time elsewhere.
+
+mod fragment;
+mod icmp;
+mod mss;
+
+use std::net::IpAddr;
+
+use packet::header::Ipv4;
+use packet::{Chunk, Frame, checksum};
+
+use crate::batch::{Exit, Room, Source, Traveller, Why};
+use crate::change::AdjacencyId;
+use crate::discard::Discard;
+use crate::id::SessionSlot;
+use crate::shared::Target;
+use crate::tables::Tables;
+
+pub(crate) use fragment::fragment;
+use icmp::Trouble;
+pub(crate) use mss::clamp as clamp_mss;
+
+/// Congestion experienced, and the mask of the ECN field (RFC 3168 §5).
+const CE: u8 = 0b11;
+
+/// A subscriber's packet finds its way.
+pub(crate) fn forward<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let header = check(&mut t.frame)?;
+    let shard = tables.shards.at(Room::Forward, t.slot)?;
+    let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
+    let network = session.network.as_ref().ok_or(Discard::NetworkNotOpen)?;
+    if !network.is_source(header.source()) {
+        return Err(Discard::SourceForged.into());
+    }
+    t.source = Source::Subscriber;
+    if t.meta.dscp_ecn & CE == CE {
+        mark_congestion(&mut t.frame)?;
+    }
+    if network.clamp_mss {
+        mss::clamp(&mut t.frame, network.mtu);
+    }
+    session.tally.up.add(t.frame.len());
+    let isolate = network.isolate;
+    match tables.shared.lookup(t.meta.vrf, IpAddr::V4(header.destination())) {
+        Target::Via(adjacency) => onward(t, adjacency, tables),
+        Target::Session(_) if isolate => Err(Discard::Isolated.into()),
+        Target::Session(other) => Err(across(t, other, tables)),
+        Target::Local => Err(icmp::echo(t, tables).unwrap_or(Exit::Punt(Why::Host))),
+        Target::Host => Err(Exit::Punt(Why::Host)),
+        // A tunnel inside a tunnel to the same gateway would be a loop.
+        Target::Endpoint => Err(Discard::TunnelInTunnel.into()),
+        Target::Blackhole => Err(Discard::Blackholed.into()),
+        Target::Pool => Err(icmp::answer(t, Trouble::HostUnreachable, tables)),
+        Target::None | Target::Unreachable => {
+            Err(icmp::answer(t, Trouble::NetworkUnreachable, tables))
+        }
+    }
+}
+
+/// To a next hop.
+fn onward<C: Chunk>(
+    t: &mut Traveller<C>,
+    adjacency: AdjacencyId,
+    tables: &mut Tables,
+) -> Result<(), Exit> {
+    let hop = tables.shared.adjacency(adjacency).ok_or(Discard::NoRoute)?;
+    take_hop(t, tables)?;
+    t.meta.next_hop = Some(adjacency);
+    if t.frame.len() > usize::from(hop.mtu) {
+        return Err(too_big(t, hop.mtu, Room::Transmit, tables));
+    }
+    Ok(())
+}
+
+/// To another subscriber.
+fn across<C: Chunk>(t: &mut Traveller<C>, other: SessionSlot, tables: &mut Tables) -> Exit {
+    match take_hop(t, tables) {
+        Ok(()) => Exit::Move(Room::Frame.stop(other.0)),
+        Err(exit) => exit,
+    }
+}
+
+/// A packet from the network, from the host or from ourselves finds its subscriber.
+pub(crate) fn route<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let header = check(&mut t.frame)?;
+    match tables.shared.lookup(t.meta.vrf, IpAddr::V4(header.destination())) {
+        Target::Session(session) => {
+            t.slot = session.0;
+            if t.source == Source::Network {
+                take_hop(t, tables)?;
+            }
+            Ok(())
+        }
+        Target::Via(adjacency) if t.source == Source::Own => {
+            t.meta.next_hop = Some(adjacency);
+            Err(Exit::Move(Room::Transmit.anywhere()))
+        }
+        Target::Local => Err(icmp::echo(t, tables).unwrap_or(Discard::NotForSubscriber.into())),
+        Target::Pool => Err(icmp::answer(t, Trouble::HostUnreachable, tables)),
+        Target::Endpoint
+        | Target::Via(_)
+        | Target::Host
+        | Target::Blackhole
+        | Target::None
+        | Target::Unreachable => Err(Discard::NotForSubscriber.into()),
+    }
+}
+
+/// RFC 1812 §5.2.2: what a header must be before anything in it is believed. Octets behind the
+/// packet are cut off.
+fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
+    let header = *frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
+    if header.version_ihl >> 4 != 4 {
+        return Err(Discard::NotIpv4);
+    }
+    let (header_len, len) = (header.header_len(), usize::from(header.total_length.get()));
+    if header_len < Ipv4::LEN || len < header_len {
+        return Err(Discard::IpMalformed);
+    }
+    frame.truncate(len).ok_or(Discard::Truncated)?;
+    if checksum::checksum(&frame.bytes()[..header_len]) != 0 {
+        return Err(Discard::IpChecksum);
+    }
+    // RFC 1812 §5.3.7, §5.3.5: neither "this network", loopback, multicast nor broadcast.
+    match header.destination[0] {
+        0 | 127 | 224..=255 => Err(Discard::NotAddressed),
+        _ => Ok(header),
+    }
+}
+
+/// RFC 1812 §5.3.1: one hop less, or its end.
+fn take_hop<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let header = t.frame.peek_mut::<Ipv4>().ok_or(Discard::Truncated)?;
+    if header.ttl <= 1 {
+        return Err(icmp::answer(t, Trouble::TimeExceeded, tables));
+    }
+    header.decrement_ttl();
+    Ok(())
+}
+
+/// A packet larger than the way on: cut to pieces that go on at `then`, or sent back if its sender
+/// forbids that.
+pub(crate) fn too_big<C: Chunk>(
+    t: &mut Traveller<C>,
+    mtu: u16,
+    then: Room,
+    tables: &mut Tables,
+) -> Exit {
+    match t.frame.peek::<Ipv4>() {
+        Some(header) if header.flags_fragment.get() & Ipv4::DF == 0 => {
+            t.then = (then, mtu);
+            Exit::Move(Room::Fragment.stop(t.slot))
+        }
+        Some(_) => icmp::answer(t, Trouble::TooBig(mtu), tables),
+        None => Discard::Truncated.into(),
+    }
+}
+
+/// RFC 6040 §4.2: a mark on the outer header goes inward; a packet that cannot carry it is lost.
+fn mark_congestion<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Discard> {
+    let header = frame.peek_mut::<Ipv4>().ok_or(Discard::Truncated)?;
+    if header.dscp_ecn & CE == 0 {
+        return Err(Discard::CongestionLost);
+    }
+    let word = |header: &Ipv4| u16::from_be_bytes([header.version_ihl, header.dscp_ecn]);
+    let old = word(header);
+    header.dscp_ecn |= CE;
+    header.checksum = checksum::update(header.checksum.get(), old, word(header)).into();
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! PPP framing (RFC 1661 §2) of IP, with both doors: [`strip`] and [`frame`].
+
+use packet::Chunk;
+use packet::header::Ipv4;
+
+use crate::batch::{Exit, Room, Source, Traveller, Why};
+use crate::change::Kind;
+use crate::discard::Discard;
+use crate::ip;
+use crate::shard::session::{EARLY_FRAMES, PUNTS, Session};
+use crate::tables::Tables;
+
+/// The protocol number of IPv4.
+const IPV4: u16 = 0x0021;
+
+/// Address and control field (RFC 1662 §3.1), where they are not left out.
+const ADDRESS_CONTROL: [u8; 2] = [0xff, 0x03];
+
+/// Takes PPP off IP packets; anything else is the slow path's.
+pub(crate) fn strip<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let shard = tables.shards.at(Room::Strip, t.slot)?;
+    let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
+    // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
+    if t.meta.kind != Kind::L2tp && t.ports != session.ports {
+        return Err(Discard::WrongPorts.into());
+    }
+    if !t.ns.is_none_or(|ns| session.is_in_order(ns)) {
+        return Err(Discard::OutOfOrder.into());
+    }
+    session.tally.last_up.set(tables.now_ms);
+    let (protocol, len) = protocol(t.frame.bytes()).ok_or(Discard::PppMalformed)?;
+    if protocol != IPV4 {
+        return Err(control(session, tables.now_ms));
+    }
+    if session.network.is_none() {
+        return Err(early(session));
+    }
+    t.frame.skip(len).ok_or(Discard::PppMalformed.into())
+}
+
+/// The protocol number, and the octets up to what it announces.
+fn protocol(bytes: &[u8]) -> Option<(u16, usize)> {
+    let skipped = if bytes.starts_with(&ADDRESS_CONTROL) { 2 } else { 0 };
+    match bytes[skipped..] {
+        // RFC 1661 §6.5: an odd first octet is the whole, compressed field.
+        [short, ..] if short & 1 == 1 => Some((u16::from(short), skipped + 1)),
+        [high, low, ..] if low & 1 == 1 => Some((u16::from_be_bytes([high, low]), skipped + 2)),
+        _ => None,
+    }
+}
+
+/// LCP, authentication, IPCP: as often as a session may.
+fn control(session: &mut Session, now_ms: u64) -> Exit {
+    if session.punts.take(PUNTS, now_ms) {
+        Exit::Punt(Why::Ppp)
+    } else {
+        Discard::PuntLimited.into()
+    }
+}
+
+/// A peer may believe the network open a moment before we do: a few frames are kept for it by the
+/// slow path.
+fn early(session: &mut Session) -> Exit {
+    if session.early >= EARLY_FRAMES {
+        return Discard::NetworkNotOpen.into();
+    }
+    session.early += 1;
+    Exit::Punt(Why::Ppp)
+}
+
+/// Puts PPP in front of an IP packet for a subscriber.
+pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+    let shard = tables.shards.at(Room::Frame, t.slot)?;
+    let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
+    let network = session.network.as_ref().ok_or(Discard::NetworkNotOpen)?;
+    t.session = Some(session.id);
+    if network.isolate && t.source == Source::Subscriber {
+        return Err(Discard::Isolated.into());
+    }
+    let len = t.frame.len();
+    if len > usize::from(network.mtu) {
+        let mtu = network.mtu;
+        return Err(ip::too_big(t, mtu, Room::Frame, tables));
+    }
+    if network.clamp_mss {
+        ip::clamp_mss(&mut t.frame, network.mtu);
+    }
+    // RFC 2983 §3, RFC 6040 §4.3: the outer header takes the inner DSCP; its ECN field stays
+    // zero, because the peers' kernels do not carry a mark inward.
+    let header = t.frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
+    t.meta.dscp_ecn = header.dscp_ecn & !0b11;
+    session.tally.down.add(len);
+    session.tally.last_down.set(tables.now_ms);
+    t.frame.prepend_bytes(network.ppp_header()).ok_or(Discard::NoHeadroom.into())
+}

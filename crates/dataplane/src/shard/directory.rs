@@ -1,0 +1,171 @@
+//! Which session a (tunnel id, session id) of a peer names.
+//!
+//! Nearly every peer has one session, so a few entries lie in the path itself and are compared one
+//! by one. A peer with more (a LAC) gets an array for each of its tunnels, in pages of 256.
+
+use crate::id::SessionSlot;
+
+/// Sessions that are looked up by comparing.
+const FEW: usize = 4;
+
+const PAGE: usize = 256;
+type Page = Box<[Option<SessionSlot>; PAGE]>;
+
+/// The sessions of one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    few: [Option<Entry>; FEW],
+    many: Vec<Tunnel>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    tunnel: u16,
+    session: u16,
+    slot: SessionSlot,
+}
+
+#[derive(Debug)]
+struct Tunnel {
+    id: u16,
+    pages: Box<[Option<Page>; PAGE]>,
+}
+
+impl Directory {
+    /// The session of these ids, both as the peer sends them.
+    #[inline]
+    pub(crate) fn find(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
+        if !self.many.is_empty() {
+            return self.find_among_many(tunnel, session);
+        }
+        let mut few = self.few.iter().flatten();
+        few.find(|entry| entry.session == session && entry.tunnel == tunnel)
+            .map(|entry| entry.slot)
+    }
+
+    /// Whether a tunnel has a session.
+    pub(crate) fn has_tunnel(&self, tunnel: u16) -> bool {
+        let among_few = self.few.iter().flatten().any(|entry| entry.tunnel == tunnel);
+        among_few || self.many.iter().any(|t| t.id == tunnel && !t.is_empty())
+    }
+
+    pub(crate) fn insert(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
+        let entry = Entry {
+            tunnel,
+            session,
+            slot,
+        };
+        if self.many.is_empty() {
+            let same = |e: &Entry| e.tunnel == tunnel && e.session == session;
+            let place = self.few.iter().position(|e| e.as_ref().is_some_and(same));
+            let place = place.or_else(|| self.few.iter().position(Option::is_none));
+            if let Some(place) = place {
+                self.few[place] = Some(entry);
+                return;
+            }
+            for entry in std::mem::take(&mut self.few).into_iter().flatten() {
+                self.insert_among_many(entry);
+            }
+        }
+        self.insert_among_many(entry);
+    }
+
+    /// Takes a session out, unless its ids name another by now.
+    pub(crate) fn remove(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
+        for place in &mut self.few {
+            let is_it = |e: &Entry| e.tunnel == tunnel && e.session == session && e.slot == slot;
+            if place.as_ref().is_some_and(is_it) {
+                *place = None;
+            }
+        }
+        let [high, low] = session.to_be_bytes().map(usize::from);
+        for tunnel in self.many.iter_mut().filter(|t| t.id == tunnel) {
+            if let Some(page) = &mut tunnel.pages[high] {
+                page[low] = page[low].filter(|present| *present != slot);
+                if page.iter().all(Option::is_none) {
+                    tunnel.pages[high] = None;
+                }
+            }
+        }
+        self.many.retain(|tunnel| !tunnel.is_empty());
+    }
+
+    /// All sessions.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionSlot> {
+        let few = self.few.iter().flatten().map(|entry| entry.slot);
+        few.chain(self.many.iter().flat_map(Tunnel::sessions))
+    }
+
+    fn find_among_many(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
+        let [high, low] = session.to_be_bytes().map(usize::from);
+        let tunnel = self.many.iter().find(|t| t.id == tunnel)?;
+        tunnel.pages[high].as_ref()?[low]
+    }
+
+    fn insert_among_many(&mut self, entry: Entry) {
+        let at = self.many.iter().position(|t| t.id == entry.tunnel);
+        let at = at.unwrap_or_else(|| {
+            self.many.push(Tunnel {
+                id: entry.tunnel,
+                pages: Box::new([const { None }; PAGE]),
+            });
+            self.many.len() - 1
+        });
+        let [high, low] = entry.session.to_be_bytes().map(usize::from);
+        let page = self.many[at].pages[high].get_or_insert_with(|| Box::new([None; PAGE]));
+        page[low] = Some(entry.slot);
+    }
+}
+
+impl Tunnel {
+    fn is_empty(&self) -> bool {
+        self.pages.iter().all(Option::is_none)
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = SessionSlot> {
+        self.pages.iter().flatten().flat_map(|page| page.iter().copied().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ShardId, Slot};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn it_agrees_with_a_map_while_it_grows_and_shrinks() {
+        let (mut directory, mut model) = (Directory::default(), BTreeMap::new());
+        let ids: Vec<_> = (0..300_u16).map(|i| (i % 3, i.wrapping_mul(7919))).collect();
+        for (i, (tunnel, session)) in ids.iter().enumerate() {
+            directory.insert(*tunnel, *session, slot(i as u32));
+            model.insert((*tunnel, *session), slot(i as u32));
+            check(&directory, &model);
+        }
+        for (i, (tunnel, session)) in ids.iter().enumerate() {
+            directory.remove(*tunnel, *session, slot(9999));
+            check(&directory, &model);
+            directory.remove(*tunnel, *session, slot(i as u32));
+            model.remove(&(*tunnel, *session));
+            check(&directory, &model);
+        }
+        assert!(directory.many.is_empty());
+    }
+
+    fn check(directory: &Directory, model: &BTreeMap<(u16, u16), SessionSlot>) {
+        for ((tunnel, session), slot) in model {
+            assert_eq!(directory.find(*tunnel, *session), Some(*slot));
+            assert!(directory.has_tunnel(*tunnel));
+        }
+        assert_eq!(directory.sessions().count(), model.len());
+        assert_eq!(directory.find(5, 0), None);
+    }
+
+    fn slot(index: u32) -> SessionSlot {
+        SessionSlot(Slot {
+            shard: ShardId::new(2),
+            index,
+            generation: 0,
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! A peer: the outer header towards it, the SA to send on, and those that wait to replace it.
+
+use packet::Endpoint;
+
+use super::directory::Directory;
+use super::news::News;
+use crate::change::{self, Encapsulation, InstallOutbound, Limits};
+use crate::discard::Discard;
+use crate::id::{InboundSa, PathId};
+use crate::shared::{PathTally, Tally};
+use crypto::esp::Suite;
+
+/// Outbound SAs that may wait at the same time.
+pub(crate) const WAITING_SAS: usize = 4;
+
+/// An endpoint is followed at most this often.
+const FOLLOW_EVERY_MS: u64 = 1000;
+
+/// RFC 4303 §3.3.3: rekeying is asked for well before the 32-bit sequence number ends.
+const SOFT_SEQUENCE: u64 = 3 << 30;
+
+/// A peer as the fast path sees it.
+#[derive(Debug)]
+pub(crate) struct Path {
+    pub(crate) id: PathId,
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
+    pub(crate) encapsulation: Encapsulation,
+    pub(crate) vrf: u16,
+    /// The port by which the peer was last heard.
+    pub(crate) port: Option<u8>,
+    pub(crate) outbound: Option<Outbound>,
+    pub(crate) waiting: Vec<InstallOutbound>,
+    pub(crate) inbound: Vec<InboundSa>,
+    pub(crate) directory: Directory,
+    pub(crate) news: News,
+    pub(crate) tally: Tally<PathTally>,
+    followed_ms: Option<u64>,
+}
+
+impl Path {
+    pub(crate) fn new(path: &change::Path, tally: Tally<PathTally>) -> Self {
+        Self {
+            id: path.id,
+            local: path.local,
+            remote: path.remote,
+            encapsulation: path.encapsulation,
+            vrf: path.vrf,
+            port: None,
+            outbound: None,
+            waiting: Vec::new(),
+            inbound: Vec::new(),
+            directory: Directory::default(),
+            news: News::default(),
+            tally,
+            followed_ms: None,
+        }
+    }
+
+    /// Whether frames travel in an SA.
+    #[inline]
+    pub(crate) fn is_secured(&self) -> bool {
+        self.encapsulation != Encapsulation::Plain
+    }
+
+    /// Follows the peer to where an authentic frame, the newest of its SA, came from: at most once
+    /// a second, so that two copies on two ways do not make it swing.
+    #[inline]
+    pub(crate) fn follow(&mut self, local: Endpoint, remote: Endpoint, now_ms: u64) -> bool {
+        let recently = |at: u64| now_ms.saturating_sub(at) < FOLLOW_EVERY_MS;
+        if self.remote == remote || self.followed_ms.is_some_and(recently) {
+            return false;
+        }
+        (self.local, self.remote) = (local, remote);
+        self.followed_ms = Some(now_ms);
+        true
+    }
+}
+
+/// The SA in use.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(crate) spi: u32,
+    pub(crate) suite: Suite,
+    pub(crate) esn: bool,
+    next: u64,
+    pub(crate) usage: Usage,
+}
+
+impl Outbound {
+    pub(crate) fn new(install: &InstallOutbound) -> Self {
+        let mut limits = install.limits;
+        if !install.esn {
+            limits.soft_packets = limits.soft_packets.min(SOFT_SEQUENCE);
+        }
+        Self {
+            spi: install.spi,
+            suite: install.suite,
+            esn: install.esn,
+            next: install.first_sequence.max(1),
+            usage: Usage::new(limits),
+        }
+    }
+
+    /// Takes the next sequence number for a packet of `len` octets.
+    #[inline]
+    pub(crate) fn take(&mut self, len: usize) -> Result<u64, Discard> {
+        // RFC 4303 §3.3.3: a packet whose number would wrap is never sent.
+        if !self.is_usable() || !self.usage.take(len) {
+            return Err(Discard::SaExhausted);
+        }
+        let sequence = self.next;
+        self.next += 1;
+        Ok(sequence)
+    }
+
+    /// Whether another packet may be sent.
+    #[inline]
+    pub(crate) fn is_usable(&self) -> bool {
+        let last = if self.esn { u64::MAX - 1 } else { u64::from(u32::MAX) };
+        self.next <= last && !self.usage.is_over
+    }
+}
+
+/// How much an SA was used, against its limits.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    packets: u64,
+    bytes: u64,
+    limits: Limits,
+    pub(crate) is_over: bool,
+    soft_told: bool,
+    hard_told: bool,
+}
+
+impl Usage {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            packets: 0,
+            bytes: 0,
+            limits,
+            is_over: false,
+            soft_told: false,
+            hard_told: false,
+        }
+    }
+
+    /// Counts a packet; `false` if that would pass a hard limit, and then none passes any more.
+    #[inline]
+    pub(crate) fn take(&mut self, len: usize) -> bool {
+        let bytes = self.bytes + len as u64;
+        self.is_over |= self.packets >= self.limits.hard_packets || bytes > self.limits.hard_bytes;
+        if !self.is_over {
+            (self.packets, self.bytes) = (self.packets + 1, bytes);
+        }
+        !self.is_over
+    }
+
+    /// Whether the soft limit was passed and nobody knows yet.
+    #[inline]
+    pub(crate) fn soft_news(&mut self) -> bool {
+        let passed =
+            self.packets >= self.limits.soft_packets || self.bytes >= self.limits.soft_bytes;
+        passed && !std::mem::replace(&mut self.soft_told, true)
+    }
+
+    /// The SA is unusable: whether nobody knows yet.
+    pub(crate) fn hard_news(&mut self) -> bool {
+        !std::mem::replace(&mut self.hard_told, true)
+    }
+}

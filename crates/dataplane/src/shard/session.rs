@@ -1,0 +1,136 @@
+//! An L2TP session, and the network on top of it once the subscriber has an address.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::news::News;
+use crate::bucket::{Bucket, Rate};
+use crate::change;
+use crate::id::{PathId, SessionSlot};
+use crate::shared::{SessionTally, Tally};
+
+/// Data frames that may go to the slow path before the network is open.
+pub(crate) const EARLY_FRAMES: u8 = 4;
+
+/// How many control frames a session may send to the slow path.
+pub(crate) const PUNTS: Rate = Rate {
+    per_second: 64,
+    burst: 128,
+};
+
+/// Smallest MTU that is believed (RFC 791: every host takes 576 octets).
+const MTU_MIN: u16 = 576;
+
+/// An L2TP session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionSlot,
+    pub(crate) path: PathId,
+    /// Our ids, as the peer sends them.
+    pub(crate) tunnel: u16,
+    pub(crate) session: u16,
+    pub(crate) peer_tunnel: u16,
+    pub(crate) peer_session: u16,
+    /// UDP ports, ours and the peer's.
+    pub(crate) ports: [u16; 2],
+    pub(crate) sequencing: bool,
+    /// Ns of the next data message sent.
+    pub(crate) ns: u16,
+    /// Ns expected next, once the peer has sent one.
+    pub(crate) nr: Option<u16>,
+    pub(crate) network: Option<Network>,
+    pub(crate) early: u8,
+    pub(crate) punts: Bucket,
+    pub(crate) news: News,
+    pub(crate) tally: Tally<SessionTally>,
+}
+
+/// What a session needs to carry IP.
+#[derive(Debug)]
+pub(crate) struct Network {
+    address: Option<Ipv4Addr>,
+    prefixes: Box<[Ipv4Net]>,
+    pub(crate) mtu: u16,
+    pub(crate) clamp_mss: bool,
+    pub(crate) isolate: bool,
+    header: [u8; 4],
+    header_len: u8,
+}
+
+impl Session {
+    pub(crate) fn new(session: &change::Session, tally: Tally<SessionTally>) -> Self {
+        Self {
+            id: session.id,
+            path: session.path,
+            tunnel: session.tunnel,
+            session: session.session,
+            peer_tunnel: session.peer_tunnel,
+            peer_session: session.peer_session,
+            ports: [session.local_port, session.peer_port],
+            sequencing: session.sequencing,
+            ns: 0,
+            nr: None,
+            network: None,
+            early: 0,
+            punts: Bucket::full(PUNTS),
+            news: News::default(),
+            tally,
+        }
+    }
+
+    /// RFC 2661 §5.4: whether a data message with this Ns comes after all that were delivered. One
+    /// that is late is dropped, so nothing is delivered twice or out of order.
+    #[inline]
+    pub(crate) fn is_in_order(&mut self, ns: u16) -> bool {
+        let is_late = |expected: u16| ns.wrapping_sub(expected) >= 1 << 15;
+        if self.nr.is_some_and(is_late) {
+            return false;
+        }
+        self.nr = Some(ns.wrapping_add(1));
+        true
+    }
+}
+
+impl Network {
+    pub(crate) fn new(network: &change::Network) -> Self {
+        // RFC 1661 §6.5, §6.6: what the peer agreed to leave out is left out.
+        let (header, header_len) = match (network.acfc, network.pfc) {
+            (false, false) => ([0xff, 0x03, 0x00, 0x21], 4),
+            (false, true) => ([0xff, 0x03, 0x21, 0], 3),
+            (true, false) => ([0x00, 0x21, 0, 0], 2),
+            (true, true) => ([0x21, 0, 0, 0], 1),
+        };
+        Self {
+            address: match network.address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            },
+            prefixes: network.prefixes.iter().filter_map(v4).collect(),
+            mtu: network.mtu.max(MTU_MIN),
+            clamp_mss: network.clamp_mss,
+            isolate: network.isolate,
+            header,
+            header_len,
+        }
+    }
+
+    /// Whether a packet of the subscriber may have this source.
+    #[inline]
+    pub(crate) fn is_source(&self, source: Ipv4Addr) -> bool {
+        self.address == Some(source) || self.prefixes.iter().any(|p| p.contains(&source))
+    }
+
+    /// What goes in front of an IP packet.
+    #[inline]
+    pub(crate) fn ppp_header(&self) -> &[u8] {
+        &self.header[..usize::from(self.header_len)]
+    }
+}
+
+fn v4(prefix: &IpNet) -> Option<Ipv4Net> {
+    match prefix {
+        IpNet::V4(prefix) => Some(*prefix),
+        IpNet::V6(_) => None,
+    }
+}

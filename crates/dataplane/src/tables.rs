@@ -1,0 +1,210 @@
+//! What the rooms of one worker look things up in.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::batch::{Exit, Room};
+use crate::bucket::{Bucket, Rate};
+use crate::change::Change;
+use crate::counters::WorkerCounters;
+use crate::id::{SHARDS, ShardId, Slot, WorkerId};
+use crate::shard::Shard;
+use crate::shared::{Shared, Snapshot};
+use crate::worker::Settings;
+
+/// Buckets over which strange addresses are spread.
+const STRANGER_BUCKETS: usize = 4096;
+
+/// A worker's view: its shards, what all share, and how often it may speak.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) id: WorkerId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    version: u64,
+    pub(crate) shards: Shards,
+    /// The time of this turn, milliseconds since the epoch of `shared`.
+    pub(crate) now_ms: u64,
+    pub(crate) icmp: Limiter,
+    pub(crate) strangers: Strangers,
+    /// The port to peers of whom nothing was heard.
+    pub(crate) tunnel_port: u8,
+}
+
+impl Tables {
+    pub(crate) fn new(id: WorkerId, shared: Arc<Shared>, settings: &Settings) -> Self {
+        let shards = Shards::new(|shard| {
+            (shared.owner(shard) == id).then(|| Box::new(Shard::new(shard, settings.backend)))
+        });
+        Self {
+            id,
+            snapshot: shared.snapshot(),
+            version: 0,
+            shards,
+            now_ms: 0,
+            icmp: Limiter::new(settings.icmp_per_second),
+            strangers: Strangers::new(settings),
+            tunnel_port: settings.tunnel_port,
+            shared,
+        }
+    }
+
+    /// Looks at the clock and the listeners, once a turn.
+    pub(crate) fn refresh(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+        let version = self.shared.version();
+        if version != self.version {
+            self.snapshot = self.shared.snapshot();
+            self.version = version;
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &WorkerCounters {
+        self.shared.worker(self.id)
+    }
+
+    /// Applies a change to the shards it is about.
+    ///
+    /// # Panics
+    /// If none of them is here: the slow path sends a change to the shard's owner.
+    pub(crate) fn apply(&mut self, change: Change) {
+        let [first, second] = homes(&change);
+        if first != second {
+            if let Some(shard) = self.shards.owned(second) {
+                shard.apply(change.clone(), &self.shared);
+                if let Some(shard) = self.shards.owned(first) {
+                    shard.apply(change, &self.shared);
+                }
+                return;
+            }
+        }
+        let shard = self.shards.owned(first).expect("a change is sent to the shard's owner");
+        shard.apply(change, &self.shared);
+    }
+}
+
+/// The shards a change is about; two only for a session that lives apart from its path.
+fn homes(change: &Change) -> [ShardId; 2] {
+    let one = |slot: Slot| [slot.shard; 2];
+    match change {
+        Change::OpenPath(path) => one(path.id.0),
+        Change::MovePath { path, .. }
+        | Change::ClosePath(path)
+        | Change::ActivateOutbound { path, .. }
+        | Change::RetireOutbound { path, .. } => one(path.0),
+        Change::InstallInbound(install) => one(install.sa.0),
+        Change::RetireInbound(sa) => one(sa.0),
+        Change::InstallOutbound(install) => one(install.path.0),
+        Change::OpenTunnel { tunnel, .. } | Change::CloseTunnel { tunnel, .. } => {
+            [ShardId::of(u32::from(*tunnel)); 2]
+        }
+        Change::OpenSession(session) => [session.id.0.shard, session.path.0.shard],
+        Change::OpenNetwork(network) => one(network.session.0),
+        Change::CloseSession(session) => one(session.0),
+        Change::GiveShard { shard, .. } => [*shard; 2],
+    }
+}
+
+/// The shards at home at this worker.
+#[derive(Debug)]
+pub(crate) struct Shards {
+    owned: [Option<Box<Shard>>; SHARDS],
+    /// Shards that were looked at and may have something to tell.
+    pub(crate) touched: u64,
+}
+
+impl Shards {
+    fn new(make: impl Fn(ShardId) -> Option<Box<Shard>>) -> Self {
+        Self {
+            owned: std::array::from_fn(|index| make(ShardId::new(index as u8))),
+            touched: 0,
+        }
+    }
+
+    /// The shard in which `room` looks `slot` up; a frame whose shard is elsewhere moves there.
+    #[inline]
+    pub(crate) fn at(&mut self, room: Room, slot: Slot) -> Result<&mut Shard, Exit> {
+        self.touched |= 1 << slot.shard.index();
+        let shard = self.owned[slot.shard.index()].as_deref_mut();
+        shard.ok_or(Exit::Move(room.stop(slot)))
+    }
+
+    /// A shard, if it is here.
+    pub(crate) fn owned(&mut self, shard: ShardId) -> Option<&mut Shard> {
+        self.touched |= 1 << shard.index();
+        self.owned[shard.index()].as_deref_mut()
+    }
+
+    /// A shard, if it is here, to read.
+    #[inline]
+    pub(crate) fn peek(&self, shard: ShardId) -> Option<&Shard> {
+        self.owned[shard.index()].as_deref()
+    }
+
+    pub(crate) fn take(&mut self, shard: ShardId) -> Option<Box<Shard>> {
+        self.owned[shard.index()].take()
+    }
+
+    pub(crate) fn put(&mut self, shard: Box<Shard>) {
+        let id = shard.id();
+        self.touched |= 1 << id.index();
+        let before = self.owned[id.index()].replace(shard);
+        assert!(before.is_none(), "every shard has exactly one owner");
+    }
+}
+
+/// How often something may happen at this worker.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    bucket: Bucket,
+    rate: Rate,
+}
+
+impl Limiter {
+    fn new(per_second: u32) -> Self {
+        let rate = Rate {
+            per_second,
+            burst: per_second,
+        };
+        Self {
+            bucket: Bucket::full(rate),
+            rate,
+        }
+    }
+
+    pub(crate) fn take(&mut self, now_ms: u64) -> bool {
+        self.bucket.take(self.rate, now_ms)
+    }
+}
+
+/// How often those may speak whom nobody knows: each address, and all together. Addresses that
+/// fall into one bucket share it.
+#[derive(Debug)]
+pub(crate) struct Strangers {
+    all: Limiter,
+    each: Box<[Bucket]>,
+    rate: Rate,
+}
+
+impl Strangers {
+    fn new(settings: &Settings) -> Self {
+        let rate = Rate {
+            per_second: settings.stranger_per_second,
+            burst: settings.stranger_per_second.saturating_mul(2),
+        };
+        Self {
+            all: Limiter::new(settings.strangers_per_second),
+            each: vec![Bucket::full(rate); STRANGER_BUCKETS].into(),
+            rate,
+        }
+    }
+
+    pub(crate) fn take(&mut self, address: IpAddr, now_ms: u64) -> bool {
+        let mut hasher = DefaultHasher::new();
+        address.hash(&mut hasher);
+        let bucket = &mut self.each[hasher.finish() as usize % STRANGER_BUCKETS];
+        bucket.take(self.rate, now_ms) && self.all.take(now_ms)
+    }
+}
+
