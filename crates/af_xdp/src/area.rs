@@ -153,6 +153,22 @@ impl Area {
         NonNull::slice_from_raw_parts(first, self.chunk_size())
     }
 
+    /// The bytes at an address as the kernel reaches them, for a test that is the kernel.
+    ///
+    /// # Safety
+    /// The range is inside a chunk that a holder has, and the test has its address from a ring
+    /// and has not given it back.
+    #[cfg(test)]
+    #[expect(clippy::mut_from_ref, reason = "the kernel has pointers of its own")]
+    pub(crate) unsafe fn kernel_bytes(&self, address: u64, len: usize) -> &mut [u8] {
+        assert!(address as usize + len <= (self.chunks as usize) << self.shift);
+        // SAFETY: inside the mapping, as asserted; exclusive, as the caller promises.
+        unsafe {
+            let first = self.memory.base().add(self.start + address as usize);
+            std::slice::from_raw_parts_mut(first.as_ptr(), len)
+        }
+    }
+
     fn names(&self) -> std::sync::MutexGuard<'_, Vec<u16>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,6 +13,34 @@
 //! Whoever holds the value owns the bytes; while the kernel has them there is no value. So callers
 //! need no `unsafe`, and a chunk can be in one place only.
 //!
+//! ```no_run
+//! # use af_xdp::{*, bpf::AttachMode, classifier::{Classifier, Description}, interface::Interface};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = AreaSettings { chunks: 8192, chunk_size: 2048, huge: HugePages::Prefer };
+//! let (area, mut pool) = Area::new(settings)?;
+//! let eth1 = Interface::by_name("eth1")?;
+//! let mut socket = Socket::bind(&area, &SocketSettings::new(eth1.index, 0), &mut pool)?;
+//! let classifier = Classifier::load(&Description::default(), eth1.receive_queues)?;
+//! classifier.serve(0, &socket)?;
+//! let link = classifier.attach(eth1.index, AttachMode::Native)?;
+//! for _turn in 0..1000 {
+//!     let mut burst = Vec::new();
+//!     socket.receive(64, |chunk, offset, len| burst.push((chunk, offset, len)));
+//!     for (chunk, offset, len) in burst {
+//!         if let Err(chunk) = socket.transmit(chunk, offset, len) {
+//!             pool.push(chunk);
+//!         }
+//!     }
+//!     socket.kick()?;
+//!     socket.complete(|chunk| pool.push(chunk));
+//!     socket.fill(|| pool.pop());
+//! }
+//! link.detach()?;
+//! pool.extend(socket.into_chunks());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`area`] | packet memory and its chunks |

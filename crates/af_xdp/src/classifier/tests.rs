@@ -1,11 +1,13 @@
 //! The program against its golden words, and against the reference classifier in the kernel.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
 use super::*;
 use crate::bpf::{action, disassemble};
+use crate::probe::{Capability, probe};
 use crate::syscall;
 
 const PROPERTY_FRAMES: usize = 40_000;
@@ -281,12 +283,13 @@ fn list(counters: &Counters) -> [u64; COUNTERS as usize] {
     ]
 }
 
-/// Whether this process may load programs; says so when it may not.
+/// Whether this process may load programs; says so when it may not, past the capture of output.
 fn privileged() -> bool {
-    let probe = crate::probe::probe().unwrap();
-    let may = probe.bpf.is_ok() && probe.af_xdp.is_ok();
+    let probe = probe().unwrap();
+    let needed = [Capability::NetAdmin, Capability::NetRaw, Capability::Bpf];
+    let may = needed.iter().all(|capability| probe.has(*capability));
     if !may {
-        eprintln!("SKIPPED: needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW");
+        let _ = writeln!(io::stderr(), "SKIPPED: eBPF and AF_XDP need root");
     }
     may
 }

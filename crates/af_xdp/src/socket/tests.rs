@@ -1,5 +1,8 @@
 //! A socket whose kernel is the test: every descriptor that a kernel could send, good and bad.
 
+use std::sync::mpsc;
+use std::thread;
+
 use super::*;
 use crate::area::{AreaSettings, HugePages};
 use crate::ring::tests::{KernelEnds, rings};
@@ -7,6 +10,13 @@ use crate::ring::tests::{KernelEnds, rings};
 const CHUNKS: u32 = 16;
 const SIZE: u64 = 2048;
 const STEPS: usize = 200_000;
+const FRAMES: u64 = 60_000;
+
+const _: fn() = || {
+    fn can_move_to_a_worker<T: Send>() {}
+    can_move_to_a_worker::<Socket>();
+    can_move_to_a_worker::<Chunk>();
+};
 
 #[test]
 fn a_frame_makes_the_round() {
@@ -205,6 +215,117 @@ fn chunks_are_conserved_under_a_wild_kernel() {
     places.sort_unstable();
     places.dedup();
     assert_eq!(places.len(), CHUNKS as usize);
+}
+
+/// Two kernels and two workers in four threads: frames come in by one socket, are handed to the
+/// other worker, leave by its socket, and their chunks come home. Every octet is checked.
+#[test]
+fn chunks_wander_between_sockets_and_threads() {
+    let (area, chunks) = area();
+    let (inward, near) = rings(8, u32::MAX - 100);
+    let (outward, far) = rings(8, 77);
+    let (mut inward, mut outward) = (over(inward, &area), over(outward, &area));
+    let (hand_over, handed) = mpsc::channel();
+    let (home, returned) = mpsc::channel();
+    let kernels = [
+        thread::spawn({
+            let area = area.clone();
+            move || deliver(&area, near)
+        }),
+        thread::spawn({
+            let area = area.clone();
+            move || collect(&area, far)
+        }),
+    ];
+    let receiver = thread::spawn(move || {
+        let mut pool = chunks;
+        let mut count = 0;
+        while count < FRAMES {
+            pool.extend(returned.try_iter());
+            inward.fill(|| pool.pop());
+            count += inward.receive(5, |chunk, offset, len| {
+                hand_over.send((chunk, offset, len)).unwrap();
+            }) as u64;
+            thread::yield_now();
+        }
+        drop(hand_over);
+        pool.extend(returned);
+        pool.extend(inward.into_chunks());
+        pool
+    });
+    let sender = thread::spawn(move || {
+        let mut waiting = None;
+        loop {
+            let next = waiting.take().map_or_else(|| handed.try_recv(), Ok);
+            match next {
+                Ok((chunk, offset, len)) => {
+                    if let Err(chunk) = outward.transmit(chunk, offset, len) {
+                        waiting = Some((chunk, offset, len));
+                    }
+                }
+                Err(mpsc::TryRecvError::Disconnected) if outward.in_transmit() == 0 => break,
+                Err(_) => thread::yield_now(),
+            }
+            outward.rings.transmit.publish();
+            outward.complete(|chunk| home.send(chunk).unwrap());
+        }
+    });
+    sender.join().unwrap();
+    let pool = receiver.join().unwrap();
+    kernels
+        .into_iter()
+        .for_each(|kernel| kernel.join().unwrap());
+    assert_eq!((pool.len(), area.lost()), (CHUNKS as usize, 0));
+}
+
+/// A kernel that writes numbered frames into the chunks of a fill ring.
+fn deliver(area: &Area, mut kernel: KernelEnds) {
+    let mut number = 0u64;
+    while number < FRAMES {
+        let Some(address) = kernel.fill.pop() else {
+            thread::yield_now();
+            continue;
+        };
+        // SAFETY: the address is out of the fill ring and goes back with the frame only.
+        let frame = unsafe { area.kernel_bytes(address + 256, 64) };
+        for octets in frame.as_chunks_mut().0 {
+            *octets = number.to_ne_bytes();
+        }
+        kernel.fill.release();
+        while !kernel.receive.has_room() {
+            thread::yield_now();
+        }
+        kernel.receives(address + 256, 64);
+        number += 1;
+    }
+}
+
+/// A kernel that checks the numbers of the frames it sends.
+fn collect(area: &Area, mut kernel: KernelEnds) {
+    let mut number = 0u64;
+    while number < FRAMES {
+        let Some(descriptor) = kernel.transmit.pop() else {
+            thread::yield_now();
+            continue;
+        };
+        let len = descriptor.len as usize;
+        // SAFETY: the address is out of the transmit ring and goes back by completion only.
+        let frame = unsafe { area.kernel_bytes(descriptor.address, len) };
+        assert!(
+            frame
+                .as_chunks()
+                .0
+                .iter()
+                .all(|octets| *octets == number.to_ne_bytes())
+        );
+        frame.fill(0xee);
+        kernel.transmit.release();
+        while !kernel.completion.has_room() {
+            thread::yield_now();
+        }
+        kernel.completes(descriptor.address);
+        number += 1;
+    }
 }
 
 fn random(seed: &mut u64) -> u64 {

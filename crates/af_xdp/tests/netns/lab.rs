@@ -2,6 +2,7 @@
 //! run left behind is removed by the next.
 
 use std::fs::File;
+use std::io::{Write, stderr};
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -34,7 +35,8 @@ impl Lab {
         let may = probe().unwrap();
         let needed = [Capability::NetAdmin, Capability::NetRaw, Capability::Bpf];
         if !needed.iter().all(|capability| may.has(*capability)) {
-            eprintln!("SKIPPED: namespaces, eBPF and AF_XDP need root");
+            // Past the capture of output.
+            let _ = writeln!(stderr(), "SKIPPED: namespaces, eBPF and AF_XDP need root");
             return None;
         }
         remove_stale();
