@@ -187,11 +187,10 @@ impl Lcp {
             .copied()
             .filter(|method| !self.refused.contains(method));
         let next = left.clone().find(|&method| Some(method) == proposed);
-        self.ours.auth = next.or_else(|| left.next());
-        match self.ours.auth {
-            Some(_) => Ok(()),
-            None => Err(DownReason::NoCommonMethod),
-        }
+        // Without a next one the last remains: a server never goes on asking for nothing.
+        let next = next.or_else(|| left.next());
+        self.ours.auth = Some(next.ok_or(DownReason::NoCommonMethod)?);
+        Ok(())
     }
 }
 

@@ -148,7 +148,7 @@ impl Link {
         self.negotiation_deadline = None;
         let is_carried = self.reason != Some(DownReason::LowerLayerDown);
         let mut ctx = self.context(now, out);
-        let _is_followed_here = match is_carried {
+        let _nothing_new = match is_carried {
             true => self.lcp.close(&mut ctx),
             false => self.lcp.down(&mut ctx),
         };

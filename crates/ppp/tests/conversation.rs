@@ -73,6 +73,28 @@ fn a_method_that_is_not_allowed_is_never_taken() {
     assert!(!client.is_up());
 }
 
+// conformance: 1334-01
+#[test]
+fn pap_is_off_until_the_operator_allows_it() {
+    let settings = Settings::server("lns");
+    assert_eq!(settings.auth, [Method::MsChapV2, Method::ChapMd5]);
+    assert!(!settings.auth.contains(&Method::Pap));
+}
+
+/// Whatever was agreed on: control frames are rare, and every peer understands this form.
+// conformance: 1661-55 1661-57
+#[test]
+fn control_frames_are_sent_uncompressed() {
+    for method in ALL {
+        let (server, client) = pair(server(&[method]), client());
+        for output in server.said.iter().chain(&client.said) {
+            if let Output::Send(frame) = output {
+                assert!(frame.starts_with(&[0xff, 0x03]) && frame[2] >= 0x80);
+            }
+        }
+    }
+}
+
 // conformance: 1661-07 1994-07 1334-02
 #[test]
 fn a_wrong_password_ends_the_link_on_both_sides() {

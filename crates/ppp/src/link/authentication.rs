@@ -41,8 +41,8 @@ impl Link {
         }
     }
 
-    /// RFC 1661 §3.5. Both Configure-Acks are out and in, the peer's before ours here or ours
-    /// just before this: a challenge cannot overtake them.
+    /// RFC 1661 §3.5. The peer's Configure-Ack has come, and ours has been put out before
+    /// whatever is put out here: no challenge overtakes it.
     pub(super) fn enter_authentication(
         &mut self,
         now: Instant,

@@ -86,7 +86,7 @@ impl Link {
         match rejected {
             // RFC 1661 §4.3, RXJ-: a link without LCP is none.
             protocol::LCP => {
-                let _is_closed_below = self.lcp.rejected(&mut self.context(now, out));
+                let _closes_below = self.lcp.rejected(&mut self.context(now, out));
             }
             protocol::IPCP | protocol::IP | protocol::PAP | protocol::CHAP => {}
             // RXJ+: something we don't send anyway.

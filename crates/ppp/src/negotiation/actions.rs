@@ -114,7 +114,7 @@ impl<D: Dialect> Negotiation<D> {
     }
 
     /// RFC 1661 §5.5: with the Identifier of the request.
-    fn send_terminate_ack(&mut self, packet: Option<Packet<'_>>, ctx: &mut Context<'_>) {
+    fn send_terminate_ack(&self, packet: Option<Packet<'_>>, ctx: &mut Context<'_>) {
         let packet = Packet {
             code: code::TERMINATE_ACK,
             id: packet.map_or(0, |request| request.id),
