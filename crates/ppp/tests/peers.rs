@@ -66,7 +66,7 @@ fn pppd_gets_its_options_acknowledged_bit_for_bit() {
 }
 
 /// Linux: IPCP of pppd with `usepeerdns` and VJ compression.
-// conformance: 1332-03 1332-04 1877-01
+// conformance: 1332-03 1332-04 1877-01 1661-30
 #[test]
 fn pppd_is_led_to_its_address() {
     let mut end = in_network_phase();
@@ -277,7 +277,7 @@ fn a_small_mru_is_taken_down_to_the_minimum() {
     assert_eq!(end.sent()[0], hex("ff03 c021 02 02 0008 01 04 0080"));
 }
 
-// conformance: 1661-22
+// conformance: 1661-22 1661-26
 #[test]
 fn a_peer_that_does_not_learn_is_rejected_after_max_failure() {
     let mut end = acknowledged(server(&[]));
