@@ -58,9 +58,9 @@ impl MessageType {
         Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 
-    /// The message is about one call, not about the tunnel.
-    pub(crate) fn is_about_a_call(self) -> bool {
-        self as u16 >= Self::Ocrq as u16
+    /// The message is one of those that open or close a control connection.
+    pub(crate) fn is_set_up(self) -> bool {
+        self as u16 <= Self::StopCcn as u16
     }
 }
 

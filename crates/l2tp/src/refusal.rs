@@ -124,59 +124,134 @@ impl Refusal {
         }
     }
 
-    /// What the peer is told when this ends the tunnel, RFC 2661 §4.4.2.
+    /// What the peer is told when this ends the tunnel.
     pub(crate) fn stop_ccn(&self) -> ResultCode {
-        match self {
-            Self::NotAuthentic | Self::NoSecret => ResultCode::plain(control::NOT_AUTHORIZED),
-            Self::UnexpectedMessage(_) => ResultCode::plain(control::STATE_MACHINE_ERROR),
-            Self::NeedsVersionThree | Self::ProtocolVersion(_) => ResultCode::unsupported_version(),
-            _ => ResultCode::general(self.error_code(), self.to_string()),
+        match self.complaint() {
+            Complaint::NotAuthorized => ResultCode::plain(control::NOT_AUTHORIZED),
+            Complaint::OutOfPlace => ResultCode::plain(control::STATE_MACHINE_ERROR),
+            Complaint::Version => ResultCode::unsupported_version(),
+            Complaint::NeverHere => ResultCode::general(ErrorCode::Value, self.to_string()),
+            Complaint::General(error) => ResultCode::general(error, self.to_string()),
         }
     }
 
-    /// What the peer is told when this ends a call, RFC 2661 §4.4.2.
+    /// What the peer is told when this ends a call, or keeps it from beginning.
     pub(crate) fn cdn(&self) -> ResultCode {
-        match self {
-            Self::OutgoingCall => ResultCode::plain(call::NO_FACILITIES_PERMANENT),
-            _ => ResultCode::general(self.error_code(), self.to_string()),
-        }
+        let error = match self.complaint() {
+            Complaint::NeverHere => return ResultCode::plain(call::NO_FACILITIES_PERMANENT),
+            // The state machine error of CDN is that the id doesn't fit.
+            Complaint::OutOfPlace => ErrorCode::SessionId,
+            Complaint::NotAuthorized | Complaint::Version => ErrorCode::Value,
+            Complaint::General(error) => error,
+        };
+        ResultCode::general(error, self.to_string())
     }
 
-    fn error_code(&self) -> ErrorCode {
+    /// The one place where a misdeed gets its code, RFC 2661 §4.4.2.
+    fn complaint(&self) -> Complaint {
         match self {
-            Self::NoTunnelYet => ErrorCode::NoControlConnection,
-            Self::AvpLength | Self::Truncated => ErrorCode::Length,
-            Self::TooManyCalls | Self::NeverAcknowledges => ErrorCode::Resources,
-            Self::SessionIdInUse | Self::UnknownSession(_) | Self::UnexpectedMessage(_) => {
-                ErrorCode::SessionId
+            Self::NotAuthentic | Self::NoSecret => Complaint::NotAuthorized,
+            Self::UnexpectedMessage(_) => Complaint::OutOfPlace,
+            Self::NeedsVersionThree | Self::ProtocolVersion(_) => Complaint::Version,
+            Self::OutgoingCall => Complaint::NeverHere,
+            Self::NoTunnelYet => Complaint::General(ErrorCode::NoControlConnection),
+            Self::AvpLength | Self::Truncated | Self::LengthPastEnd => {
+                Complaint::General(ErrorCode::Length)
+            }
+            Self::TooManyCalls | Self::NeverAcknowledges => {
+                Complaint::General(ErrorCode::Resources)
+            }
+            Self::SessionIdInUse | Self::UnknownSession(_) => {
+                Complaint::General(ErrorCode::SessionId)
             }
             Self::UnknownMandatoryAvp { .. } | Self::CannotReveal(_) => {
-                ErrorCode::UnknownMandatoryAvp
+                Complaint::General(ErrorCode::UnknownMandatoryAvp)
             }
-            _ => ErrorCode::Value,
+            Self::NoMessageType
+            | Self::MalformedAvp(_)
+            | Self::MissingAvp(_)
+            | Self::UnknownMandatoryMessage(_)
+            | Self::ZeroId
+            | Self::ZeroWindow
+            | Self::FramingType(_) => Complaint::General(ErrorCode::Value),
+            // Dropped before anything could be answered.
+            Self::VersionThree
+            | Self::UnknownVersion(_)
+            | Self::NotControl
+            | Self::NoLength
+            | Self::NoSequenceNumbers
+            | Self::OffsetInControl
+            | Self::OffsetPastEnd
+            | Self::WrongTunnel
+            | Self::Duplicate
+            | Self::OutsideWindow
+            | Self::TunnelOver => Complaint::General(ErrorCode::Value),
         }
     }
+
+    /// The number that belongs to the text, and what it counts.
+    fn detail(&self) -> Option<(&'static str, u32)> {
+        match self {
+            Self::MalformedAvp(number)
+            | Self::CannotReveal(number)
+            | Self::MissingAvp(number)
+            | Self::UnknownMandatoryAvp {
+                attribute: number, ..
+            } => Some(("attribute", u32::from(*number))),
+            Self::UnknownMandatoryMessage(number) | Self::UnexpectedMessage(number) => {
+                Some(("type", u32::from(*number)))
+            }
+            Self::UnknownSession(id) => Some(("session", u32::from(*id))),
+            Self::UnknownVersion(version) | Self::ProtocolVersion(version) => {
+                Some(("version", u32::from(*version)))
+            }
+            Self::FramingType(bits) => Some(("type", *bits)),
+            Self::Truncated
+            | Self::VersionThree
+            | Self::NotControl
+            | Self::NoLength
+            | Self::NoSequenceNumbers
+            | Self::OffsetInControl
+            | Self::LengthPastEnd
+            | Self::OffsetPastEnd
+            | Self::WrongTunnel
+            | Self::Duplicate
+            | Self::OutsideWindow
+            | Self::TunnelOver
+            | Self::NoMessageType
+            | Self::AvpLength
+            | Self::NeedsVersionThree
+            | Self::ZeroId
+            | Self::ZeroWindow
+            | Self::NoSecret
+            | Self::NotAuthentic
+            | Self::NoTunnelYet
+            | Self::SessionIdInUse
+            | Self::TooManyCalls
+            | Self::OutgoingCall
+            | Self::NeverAcknowledges => None,
+        }
+    }
+}
+
+/// What kind of wrong a refusal is.
+enum Complaint {
+    NotAuthorized,
+    OutOfPlace,
+    Version,
+    NeverHere,
+    General(ErrorCode),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())?;
-        match self {
-            Self::UnknownMandatoryAvp { vendor, attribute } => {
-                write!(f, " (vendor {vendor}, attribute {attribute})")
-            }
-            Self::MalformedAvp(number) | Self::CannotReveal(number) | Self::MissingAvp(number) => {
-                write!(f, " (attribute {number})")
-            }
-            Self::UnknownMandatoryMessage(number) | Self::UnexpectedMessage(number) => {
-                write!(f, " (type {number})")
-            }
-            Self::UnknownSession(id) => write!(f, " ({id})"),
-            Self::UnknownVersion(version) | Self::ProtocolVersion(version) => {
-                write!(f, " ({version})")
-            }
-            Self::FramingType(bits) => write!(f, " ({bits:#x})"),
-            _ => Ok(()),
+        if let Self::UnknownMandatoryAvp { vendor, attribute } = self {
+            return write!(f, " (vendor {vendor}, attribute {attribute})");
+        }
+        match self.detail() {
+            Some((what, number)) => write!(f, " ({what} {number})"),
+            None => Ok(()),
         }
     }
 }

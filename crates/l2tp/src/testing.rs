@@ -97,9 +97,12 @@ pub(crate) fn start() -> Instant {
 
 /// The control messages among outputs.
 pub(crate) fn sent(out: &[Output]) -> Vec<Vec<u8>> {
-    let message = |output: &Output| match output {
-        Output::Send(message) => Some(message.clone()),
-        _ => None,
+    let message = |output: &Output| {
+        if let Output::Send(message) = output {
+            Some(message.clone())
+        } else {
+            None
+        }
     };
     out.iter().filter_map(message).collect()
 }

@@ -4,22 +4,25 @@
 //! turn, and the table of its state must have a row for it. An end is reported once (`TunnelDown`); after it the channel
 //! alone stays for a full retransmission cycle, to deliver our StopCCN or to acknowledge the peer's repeats.
 
+mod call_messages;
 mod calls;
 mod establishment;
+mod receive;
+mod register;
 mod table;
+mod timers;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crypto::Random;
 
-use crate::avp::{Attributes, Hiding};
-use crate::channel::{Arrival, Channel, Patience};
-use crate::header::{Header, Kind};
-use crate::message::{self, Judgement, MessageType, Opening};
-use crate::result::Scope;
+use crate::avp::Hiding;
+use crate::channel::Channel;
+use crate::header::Kind;
+use crate::message::{self, MessageType, Opening};
 use crate::{Output, Refusal, SessionId, Settings, TunnelEnd, TunnelId, peek};
-use calls::Calls;
+use register::Calls;
 use table::{Action, Event, State};
 
 /// Messages that may wait for the peer's acknowledgements beyond two for each call.
@@ -108,7 +111,7 @@ impl Tunnel {
         let mut tunnel = Self::answer(settings, id, now);
         tunnel.random = Some(random.fork());
         tunnel.tie_breaker = tunnel.settings.tie_breaker.then(|| random.u64());
-        tunnel.draw_challenge(random);
+        tunnel.draw_challenge();
         tunnel.drive(now, Event::LocalOpen, TunnelEnd::Administrative, out);
         tunnel.channel.flush(now, out);
         tunnel
@@ -140,57 +143,11 @@ impl Tunnel {
         }
         self.random.get_or_insert_with(|| random.fork());
         self.heard_at = self.heard_at.max(now);
-        let taken = self.take(now, (ns, nr), &header, body, random, out);
+        let taken = self.take(now, (ns, nr), &header, body, out);
         if self.end != End::Finished {
             self.channel.flush(now, out);
         }
         taken
-    }
-
-    /// To be called when the time of `poll_timeout` has come.
-    pub fn handle_timeout(&mut self, now: Instant, random: &mut Random, out: &mut Vec<Output>) {
-        let _ = random;
-        match self.end {
-            End::Open => self.check_deadlines(now, out),
-            End::Closing(until) if now >= until => self.end = End::Finished,
-            End::Closing(_) => {}
-            End::Finished => return,
-        }
-        if self.end == End::Finished {
-            self.channel.abandon();
-            return;
-        }
-        if self.channel.handle_timeout(now, out) == Patience::Exhausted {
-            self.lose_patience(now, out);
-        }
-        if self.hello_at().is_some_and(|at| now >= at) {
-            self.hello_since = now;
-            self.channel.send(message::hello());
-        }
-        self.channel.flush(now, out);
-    }
-
-    /// When `handle_timeout` is next wanted, and why.
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let retransmission = self.channel.poll_timeout().map(|at| (at, "retransmission"));
-        let own = match self.end {
-            End::Finished => return None,
-            End::Closing(until) => [Some((until, "last repeats of a closed tunnel")), None, None],
-            End::Open => {
-                let setting_up = self.state != State::Established;
-                [
-                    setting_up.then_some((self.setup_deadline, "tunnel set-up limit")),
-                    self.hello_at().map(|at| (at, "hello")),
-                    self.calls
-                        .first_deadline()
-                        .map(|at| (at, "call set-up limit")),
-                ]
-            }
-        };
-        own.into_iter()
-            .chain([retransmission])
-            .flatten()
-            .min_by_key(|(at, _)| *at)
     }
 
     /// An SCCRQ came from the peer whom we are dialling: settles whose tunnel lives.
@@ -267,162 +224,14 @@ impl Tunnel {
         self.state == State::Established
     }
 
+    /// The peer has acknowledged everything; after an end: it knows of it.
+    pub fn is_acknowledged(&self) -> bool {
+        self.channel.is_idle()
+    }
+
     /// Nothing more will come from this machine; it can go.
     pub fn is_finished(&self) -> bool {
         self.end == End::Finished
-    }
-
-    /// A header with tunnel id 0, or with an id that isn't ours.
-    fn admit_without_id(&self, header: &Header, body: &[u8]) -> Result<(), Refusal> {
-        if header.tunnel != TunnelId(0) || body.is_empty() {
-            return Err(Refusal::WrongTunnel);
-        }
-        if self.state == State::Idle && self.end == End::Open {
-            return Ok(());
-        }
-        let avps = Attributes::read(body, self.settings.secret.as_ref())?;
-        let opening = Opening::of(&avps);
-        if self.expects(&opening) {
-            Ok(())
-        } else {
-            Err(Refusal::WrongTunnel)
-        }
-    }
-
-    /// Passes one admitted message through the channel, and with it those that waited for it.
-    fn take(
-        &mut self,
-        now: Instant,
-        (ns, nr): (u16, u16),
-        header: &Header,
-        body: &[u8],
-        random: &mut Random,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        self.channel.acknowledge(now, nr);
-        if body.is_empty() {
-            return Ok(());
-        }
-        match self.channel.arrive(ns, header.session, body) {
-            Arrival::InOrder => {}
-            Arrival::Kept => return Ok(()),
-            Arrival::Duplicate if header.tunnel == TunnelId(0) && self.is_farewell(body) => {
-                self.channel.resynchronise(ns);
-            }
-            Arrival::Duplicate => return Err(Refusal::Duplicate),
-            Arrival::Outside => return Err(Refusal::OutsideWindow),
-        }
-        let mut taken = self.process(now, header.session, body, random, out);
-        while let Some(ahead) = self.channel.take_next() {
-            let next = self.process(now, ahead.session, &ahead.body, random, out);
-            taken = taken.and(next);
-        }
-        let backlog_max = self
-            .settings
-            .max_sessions
-            .saturating_mul(2)
-            .saturating_add(BACKLOG_SPARE);
-        if self.channel.backlog() > backlog_max {
-            return self.give_up(now, Refusal::NeverAcknowledges, out);
-        }
-        taken
-    }
-
-    /// A peer that lost its state answers with a StopCCN whose Ns it had to guess.
-    fn is_farewell(&self, body: &[u8]) -> bool {
-        let is_stop = |avps: Attributes<'_>| avps.message_type() == MessageType::StopCcn as u16;
-        self.end == End::Open && Attributes::read(body, None).is_ok_and(is_stop)
-    }
-
-    /// Acts on one message whose turn it is.
-    fn process(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        body: &[u8],
-        random: &mut Random,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let settings = Arc::clone(&self.settings);
-        let avps = match Attributes::read(body, settings.secret.as_ref()) {
-            Ok(avps) => avps,
-            Err(refusal) => return self.give_up(now, refusal, out),
-        };
-        let number = avps.message_type();
-        let kind = MessageType::from_number(number);
-        if self.end != End::Open {
-            return self.process_after_end(kind, &avps);
-        }
-        let Some(kind) = kind else {
-            // RFC 2661 §4.4.1: an unknown message clears the tunnel if its type has the M bit, and is ignored otherwise.
-            return if avps.type_mandatory {
-                self.give_up(now, Refusal::UnknownMandatoryMessage(number), out)
-            } else {
-                Ok(())
-            };
-        };
-        if kind.is_about_a_call() {
-            return self.process_call(now, kind, session, &avps, out);
-        }
-        self.process_control(now, kind, &avps, random, out)
-    }
-
-    fn process_control(
-        &mut self,
-        now: Instant,
-        kind: MessageType,
-        avps: &Attributes<'_>,
-        random: &mut Random,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let judged = match kind {
-            MessageType::Sccrq => self.judge_sccrq(avps, random),
-            MessageType::Sccrp => self.judge_sccrp(avps),
-            MessageType::Scccn => self.judge_scccn(avps),
-            MessageType::StopCcn => {
-                let end = TunnelEnd::PeerStopped(message::result(avps, Scope::Tunnel));
-                self.drive(now, Event::StopCcn, end, out);
-                return Ok(());
-            }
-            _ => {
-                // HELLO: the acknowledgement is all the peer wants. It opens no connection, though.
-                let out_of_place = (self.state == State::Idle).then_some(kind as u16);
-                let fault = avps
-                    .fault
-                    .clone()
-                    .or(out_of_place.map(Refusal::UnexpectedMessage));
-                return fault.map_or(Ok(()), |refusal| self.give_up(now, refusal, out));
-            }
-        };
-        let (judgement, end) = match &judged {
-            Ok(()) => (Judgement::Good, TunnelEnd::Administrative),
-            Err(refusal) => (Judgement::Bad, TunnelEnd::PeerMisbehaved(refusal.clone())),
-        };
-        let event = match kind {
-            MessageType::Sccrq => Event::Sccrq(judgement),
-            MessageType::Sccrp => Event::Sccrp(judgement),
-            _ => Event::Scccn(judgement),
-        };
-        self.drive(now, event, end, out);
-        judged
-    }
-
-    /// The channel lives on after the end; what comes is acknowledged and no more.
-    fn process_after_end(
-        &mut self,
-        kind: Option<MessageType>,
-        avps: &Attributes<'_>,
-    ) -> Result<(), Refusal> {
-        if kind == Some(MessageType::StopCcn) {
-            // Both sides closed at once: neither waits for the other any longer.
-            self.channel.abandon();
-            return Ok(());
-        }
-        if kind == Some(MessageType::Sccrp) && self.channel.peer == TunnelId(0) {
-            // Closed while dialling: this tells where the StopCCN belongs.
-            self.channel.peer = message::assigned_tunnel(avps).unwrap_or_default();
-        }
-        Err(Refusal::TunnelOver)
     }
 
     /// Runs one row of the table.
@@ -479,7 +288,13 @@ impl Tunnel {
                 true
             }
             // A stranger whose first message was no SCCRQ leaves nothing behind.
-            _ => !self.is_unused(),
+            TunnelEnd::Administrative
+            | TunnelEnd::ShuttingDown
+            | TunnelEnd::NotAuthorized
+            | TunnelEnd::NoResources
+            | TunnelEnd::AlreadyExists
+            | TunnelEnd::SetupTimedOut
+            | TunnelEnd::PeerMisbehaved(_) => !self.is_unused(),
         };
         self.end = if stays {
             // RFC 2661 §5.7: repeats are acknowledged for a full retransmission cycle.
@@ -496,40 +311,6 @@ impl Tunnel {
         self.channel.is_idle() && self.channel.peer == TunnelId(0)
     }
 
-    fn check_deadlines(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.state != State::Established && now >= self.setup_deadline {
-            self.drive(now, Event::AdminClose, TunnelEnd::SetupTimedOut, out);
-            return;
-        }
-        self.expire_calls(now, out);
-    }
-
-    /// All retransmissions were in vain.
-    fn lose_patience(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.end != End::Open {
-            self.channel.abandon();
-            self.end = End::Finished;
-            return;
-        }
-        let is_hello = self.channel.oldest().is_some_and(message::is_hello);
-        if is_hello && self.heard_at > self.hello_since {
-            // Phones asleep send data and acknowledge no HELLO: the data is proof enough that the peer lives.
-            self.hello_since = now;
-            self.channel.keep_trying(now, out);
-            return;
-        }
-        self.drive(now, Event::AdminClose, TunnelEnd::PeerSilent, out);
-    }
-
-    /// RFC 2661 §6.5: after a time without any message from the peer, and never while one of ours is unacknowledged.
-    fn hello_at(&self) -> Option<Instant> {
-        let is_due = self.end == End::Open && self.is_established() && self.channel.is_idle();
-        self.settings
-            .hello_interval
-            .filter(|_| is_due)
-            .map(|interval| self.heard_at + interval)
-    }
-
     /// What a message of ours is hidden with, if it is.
     fn hiding<'s>(&mut self, settings: &'s Settings) -> Option<Hiding<'s>> {
         let secret = settings.hiding_secret()?;
@@ -538,5 +319,7 @@ impl Tunnel {
     }
 }
 
+#[cfg(test)]
+mod mutation;
 #[cfg(test)]
 mod tests;

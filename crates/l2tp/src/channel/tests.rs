@@ -378,9 +378,8 @@ fn lossy_run(random: &mut Random) -> [End; 2] {
         }
     }
     loop {
-        for side in 0..2 {
+        for (side, end) in ends.iter_mut().enumerate() {
             let mut out = Vec::new();
-            let end = &mut ends[side];
             if end.channel.handle_timeout(now, &mut out) == Patience::Exhausted {
                 end.failed = true;
                 end.channel.abandon();

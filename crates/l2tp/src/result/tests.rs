@@ -11,7 +11,8 @@ fn decoded(value: &[u8], scope: Scope) -> (u16, Option<u16>, String) {
 
 #[test]
 fn result_codes_of_every_length_are_read() {
-    let cases: [(&[u8], Scope, (u16, Option<u16>, &str)); 8] = [
+    type Expected = (u16, Option<u16>, &'static str);
+    let cases: [(&[u8], Scope, Expected); 8] = [
         (&[0, 1], Scope::Tunnel, (1, None, "")),
         (&[0, 2, 0, 8], Scope::Call, (2, Some(8), "")),
         // go-l2tp avp_test.go.

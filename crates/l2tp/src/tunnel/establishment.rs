@@ -12,17 +12,13 @@ use crate::{Output, Refusal};
 
 impl Tunnel {
     /// Draws the challenge that our SCCRQ or SCCRP will carry, if the peer has to prove itself.
-    pub(super) fn draw_challenge(&mut self, random: &mut Random) {
+    pub(super) fn draw_challenge(&mut self) {
         let wanted = self.settings.require_tunnel_auth && self.settings.secret.is_some();
-        self.challenge = wanted.then(|| random.array());
+        self.challenge = self.random.as_mut().filter(|_| wanted).map(Random::array);
     }
 
     /// Whether an SCCRQ is acceptable; its sender's id is noted either way, so that it can be told no.
-    pub(super) fn judge_sccrq(
-        &mut self,
-        avps: &Attributes<'_>,
-        random: &mut Random,
-    ) -> Result<(), Refusal> {
+    pub(super) fn judge_sccrq(&mut self, avps: &Attributes<'_>) -> Result<(), Refusal> {
         if self.state != State::Idle {
             return Err(Refusal::UnexpectedMessage(MessageType::Sccrq as u16));
         }
@@ -31,7 +27,7 @@ impl Tunnel {
         if self.settings.require_tunnel_auth && self.settings.secret.is_none() {
             return Err(Refusal::NoSecret);
         }
-        self.draw_challenge(random);
+        self.draw_challenge();
         self.adopt(greeting, MessageType::Sccrp)
     }
 

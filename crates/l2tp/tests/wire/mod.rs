@@ -170,10 +170,10 @@ impl World {
             let mut out = Vec::new();
             let mut random = self.random.fork();
             let side = self.side_mut(host);
-            if let Some((_, nr)) = peek(&message).expect("our own header").sequence {
-                if nr.wrapping_sub(side.acknowledged) < 0x8000 {
-                    side.acknowledged = nr;
-                }
+            if let Some((_, nr)) = peek(&message).expect("our own header").sequence
+                && nr.wrapping_sub(side.acknowledged) < 0x8000
+            {
+                side.acknowledged = nr;
             }
             let taken = side
                 .tunnel
@@ -211,7 +211,11 @@ impl World {
             match output {
                 Output::Send(message) => self.transmit(host, message),
                 Output::CallOffered { peer_session, .. } => self.accept(host, peer_session),
-                other => self.side_mut(host).note(other),
+                event @ (Output::TunnelUp { .. }
+                | Output::OfferWithdrawn { .. }
+                | Output::CallUp { .. }
+                | Output::CallDown { .. }
+                | Output::TunnelDown { .. }) => self.side_mut(host).note(event),
             }
         }
     }

@@ -162,7 +162,8 @@ fn sccrq_with(attribute: Attribute, value: &[u8]) -> Writer<'static> {
 // conformance: 2661-30 2661-40 2661-53
 #[test]
 fn values_that_cannot_be_are_refused_with_a_fitting_code() {
-    let cases: [(Attribute, &[u8], Refusal, (u16, Option<u16>)); 4] = [
+    type Told = (u16, Option<u16>);
+    let cases: [(Attribute, &[u8], Refusal, Told); 4] = [
         (
             Attribute::ProtocolVersion,
             &[2, 0],
