@@ -178,7 +178,9 @@ pub(crate) struct Lobbies<C>([VecDeque<Traveller<C>>; Room::COUNT]);
 
 impl<C> Lobbies<C> {
     pub(crate) fn new() -> Self {
-        Self(std::array::from_fn(|_| VecDeque::with_capacity(BATCH_FRAMES)))
+        Self(std::array::from_fn(|_| {
+            VecDeque::with_capacity(BATCH_FRAMES)
+        }))
     }
 
     #[inline]
@@ -258,7 +260,9 @@ impl<C> Batch<C> {
 
     /// The frames in line.
     pub(crate) fn line_mut(&mut self) -> impl ExactSizeIterator<Item = &mut Traveller<C>> {
-        self.frames[..self.in_line].iter_mut().map(|(frame, _)| frame)
+        self.frames[..self.in_line]
+            .iter_mut()
+            .map(|(frame, _)| frame)
     }
 
     /// Empties the batch: those who came to the end of the line have no exit.
@@ -315,7 +319,11 @@ mod tests {
         condition: impl Fn(u8) -> bool,
         reason: Discard,
     ) -> Result<(), Exit> {
-        if condition(t.frame.bytes()[0]) { Err(reason.into()) } else { Ok(()) }
+        if condition(t.frame.bytes()[0]) {
+            Err(reason.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn traveller(n: u8) -> Traveller<Box<[u8]>> {
@@ -328,6 +336,7 @@ mod tests {
             next_hop: None,
             dscp_ecn: 0,
             bad_checksum: false,
+            checksum: false,
             moves: 0,
         };
         let frame = Frame::new(vec![n].into(), 0, 1).unwrap();

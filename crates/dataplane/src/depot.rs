@@ -124,7 +124,7 @@ mod tests {
             rich.balance();
             poor.balance();
         }
-        assert_eq!((rich.len(), poor.len()), (144, 64));
+        assert_eq!((rich.len(), poor.len()), (208, 64));
         assert_eq!(rich.into_all().len() + poor.into_all().len(), 400);
     }
 

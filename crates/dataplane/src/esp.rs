@@ -78,7 +78,9 @@ fn accept<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exi
     let is_newest = authenticate(t, &work, shard)?;
     follow(t, is_newest, shard, tables.now_ms)?;
     let suite = work.suite;
-    t.frame.skip(size_of::<Esp>() + suite.iv_len()).ok_or(Discard::Truncated)?;
+    t.frame
+        .skip(size_of::<Esp>() + suite.iv_len())
+        .ok_or(Discard::Truncated)?;
     t.frame.trim(suite.icv_len()).ok_or(Discard::Truncated)?;
     trim_padding(&mut t.frame)
 }
@@ -117,19 +119,23 @@ fn authenticate<C: Chunk>(
     sa.tally.sequence.set(sa.window.top());
     let is_newest = sa.window.top() == work.sequence;
     if is_first {
-        sa.news.note(Item::First, Subject::Inbound(id), &mut shard.untold);
+        sa.news
+            .note(Item::First, Subject::Inbound(id), &mut shard.untold);
     }
     let is_news = sa.usage.soft_news();
     note_if(is_news, shard, t, Item::Soft);
     if is_first {
-        shard.activate(path, |waiting| waiting.activation == Activation::AfterFirst(id));
+        shard.activate(path, |waiting| {
+            waiting.activation == Activation::AfterFirst(id)
+        });
     }
     Ok(is_newest)
 }
 
 fn note_if<C>(is_news: bool, shard: &mut Shard, t: &Traveller<C>, item: Item) {
     if let Some(path) = shard.paths.at_mut(t.slot).filter(|_| is_news) {
-        path.news.note(item, Subject::Path(path.id), &mut shard.untold);
+        path.news
+            .note(item, Subject::Path(path.id), &mut shard.untold);
     }
 }
 
@@ -142,10 +148,14 @@ fn follow<C: Chunk>(
     now_ms: u64,
 ) -> Result<(), Discard> {
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
-    let in_udp = [path.encapsulation == Encapsulation::EspInUdp, t.meta.kind == Kind::EspInUdp];
+    let in_udp = [
+        path.encapsulation == Encapsulation::EspInUdp,
+        t.meta.kind == Kind::EspInUdp,
+    ];
     if in_udp == [true; 2] {
         if is_newest && path.follow(t.meta.local, t.meta.remote, now_ms) {
-            path.news.note(Item::Moved, Subject::Path(path.id), &mut shard.untold);
+            path.news
+                .note(Item::Moved, Subject::Path(path.id), &mut shard.untold);
         }
     } else if path.remote.address() != t.meta.remote.address() {
         return Err(Discard::WrongEndpoint);
@@ -162,7 +172,10 @@ fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
         return Err(Discard::Truncated.into());
     };
     let pad_len = usize::from(*pad_len);
-    let payload_len = payload.len().checked_sub(pad_len).ok_or(Discard::BadPadding)?;
+    let payload_len = payload
+        .len()
+        .checked_sub(pad_len)
+        .ok_or(Discard::BadPadding)?;
     if payload[payload_len..] != PADDING[..pad_len] {
         return Err(Discard::BadPadding.into());
     }

@@ -44,7 +44,10 @@ pub(crate) fn forward<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Re
     }
     session.tally.up.add(t.frame.len());
     let isolate = network.isolate;
-    match tables.shared.lookup(t.meta.vrf, IpAddr::V4(header.destination())) {
+    match tables
+        .shared
+        .lookup(t.meta.vrf, IpAddr::V4(header.destination()))
+    {
         Target::Via(adjacency) => onward(t, adjacency, tables),
         Target::Session(_) if isolate => Err(Discard::Isolated.into()),
         Target::Session(other) => Err(across(t, other, tables)),
@@ -86,7 +89,10 @@ fn across<C: Chunk>(t: &mut Traveller<C>, other: SessionSlot, tables: &mut Table
 /// A packet from the network, from the host or from ourselves finds its subscriber.
 pub(crate) fn route<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
     let header = check(&mut t.frame)?;
-    match tables.shared.lookup(t.meta.vrf, IpAddr::V4(header.destination())) {
+    match tables
+        .shared
+        .lookup(t.meta.vrf, IpAddr::V4(header.destination()))
+    {
         Target::Session(session) => {
             t.slot = session.0;
             if t.source == Source::Network {

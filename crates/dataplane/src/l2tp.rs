@@ -33,11 +33,7 @@ pub(crate) fn decap<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     enter(t, &header, path)
 }
 
-fn decap_plain<C: Chunk>(
-    t: &mut Traveller<C>,
-    shard: &mut Shard,
-    now_ms: u64,
-) -> Result<(), Exit> {
+fn decap_plain<C: Chunk>(t: &mut Traveller<C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
     let header = Header::read(&t.frame)?;
     let Some(path) = shard.tunnel(t.slot) else {
         return Err(match header.is_control {
@@ -54,7 +50,11 @@ fn decap_plain<C: Chunk>(
     t.meta.vrf = path.vrf;
     if header.is_control {
         let has_sessions = path.directory.has_tunnel(header.tunnel);
-        let class = if has_sessions { Class::Established } else { Class::InProgress };
+        let class = if has_sessions {
+            Class::Established
+        } else {
+            Class::InProgress
+        };
         return Err(Exit::Punt(Why::PlainL2tp(class)));
     }
     enter(t, &header, path)
@@ -76,7 +76,9 @@ fn enter<C: Chunk>(t: &mut Traveller<C>, header: &Header, path: &Path) -> Result
 fn peel_udp<C: Chunk>(t: &mut Traveller<C>) -> Result<(), Discard> {
     let udp = t.frame.peel::<Udp>().ok_or(Discard::Truncated)?;
     let len = usize::from(udp.length.get()).checked_sub(Udp::LEN);
-    t.frame.truncate(len.ok_or(Discard::Truncated)?).ok_or(Discard::Truncated)?;
+    t.frame
+        .truncate(len.ok_or(Discard::Truncated)?)
+        .ok_or(Discard::Truncated)?;
     t.ports = [udp.destination.get(), udp.source.get()];
     Ok(())
 }
@@ -148,7 +150,9 @@ pub(crate) fn encap<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     if session.sequencing {
         // RFC 2661 §5.4: Ns counts the data messages of a session from 0; Nr means nothing here.
         let [high, low] = session.ns.to_be_bytes();
-        t.frame.prepend_bytes(&[high, low, 0, 0]).ok_or(Discard::NoHeadroom)?;
+        t.frame
+            .prepend_bytes(&[high, low, 0, 0])
+            .ok_or(Discard::NoHeadroom)?;
         session.ns = session.ns.wrapping_add(1);
         flags |= L2tp::SEQUENCE;
     }

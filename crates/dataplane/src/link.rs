@@ -47,7 +47,12 @@ fn plain_l2tp<C: Chunk>(t: &mut Traveller<C>, tables: &Tables) -> Result<Stop, E
     }
     t.listener = listener.index;
     // RFC 2661 §3.1: with L set, the length stands between the flags and the ids.
-    let tunnel = if flags & L2tp::LENGTH != 0 { header.session } else { header.tunnel }.get();
+    let tunnel = if flags & L2tp::LENGTH != 0 {
+        header.session
+    } else {
+        header.tunnel
+    }
+    .get();
     match tunnel_slot(listener.index, tunnel) {
         Some(slot) if tunnel != 0 => Ok(Room::Decap.stop(slot)),
         _ if is_control => Err(Exit::Punt(Why::PlainL2tp(Class::Stranger))),
@@ -69,11 +74,7 @@ fn ike<C: Chunk>(t: &Traveller<C>, tables: &Tables) -> Exit {
     }
 }
 
-fn ike_class<C: Chunk>(
-    header: &[u8; ISAKMP_HEADER],
-    t: &Traveller<C>,
-    tables: &Tables,
-) -> Class {
+fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Traveller<C>, tables: &Tables) -> Class {
     let [mut initiator, mut responder] = [[0; 8]; 2];
     initiator.copy_from_slice(&header[..8]);
     responder.copy_from_slice(&header[8..16]);
@@ -84,7 +85,11 @@ fn ike_class<C: Chunk>(
             .any(|cookie| key.slot(*cookie, peer).is_some()),
         None => responder != [0; 8],
     };
-    if is_known { Class::InProgress } else { Class::Stranger }
+    if is_known {
+        Class::InProgress
+    } else {
+        Class::Stranger
+    }
 }
 
 /// Writes the address on a frame that leaves for a peer.
@@ -100,6 +105,6 @@ pub(crate) fn address<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Re
     path.tally.last_sent.set(tables.now_ms);
     t.meta.port = path.port.unwrap_or(tables.tunnel_port);
     t.meta.next_hop = tables.shared.next_hop(t.meta.remote);
+    t.meta.checksum = t.meta.kind == Kind::L2tp && tables.makes_checksum(t.meta.local);
     Ok(())
 }
-

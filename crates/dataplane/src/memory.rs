@@ -2,57 +2,155 @@
 
 use std::sync::Arc;
 
+use crossbeam::queue::ArrayQueue;
+use packet::Frame;
+
 use crate::port::{Packet, Pool, Port, SendError};
 use crate::shared::Shared;
-use crate::wire::Interface;
+use crate::wire::{self, Interface};
+
+/// Where a received frame starts in its chunk.
+const HEADROOM: usize = 256;
+
+/// Where frames without a known next hop go.
+const BROADCAST: [u8; 6] = [0xff; 6];
+
+/// The packet memory of this port.
+pub type MemoryChunk = Box<[u8]>;
+
+/// A chunk of packet memory.
+pub fn chunk(len: usize) -> MemoryChunk {
+    vec![0; len].into()
+}
 
 /// The port.
 #[derive(Debug)]
-pub struct MemoryPort {}
+pub struct MemoryPort {
+    shared: Arc<Shared>,
+    interface: Interface,
+    arriving: Arc<ArrayQueue<Vec<u8>>>,
+    leaving: Arc<ArrayQueue<Vec<u8>>>,
+    /// Chunks of frames that were sent, until the pool is at hand.
+    spent: Vec<MemoryChunk>,
+    not_ours: u64,
+}
 
 /// The far end of the cable.
-#[derive(Debug)]
-pub struct FarEnd {}
+#[derive(Clone, Debug)]
+pub struct FarEnd {
+    arriving: Arc<ArrayQueue<Vec<u8>>>,
+    leaving: Arc<ArrayQueue<Vec<u8>>>,
+}
 
 impl MemoryPort {
     /// A port and what it is plugged to; each direction holds `capacity` frames.
     pub fn new(shared: Arc<Shared>, interface: Interface, capacity: usize) -> (Self, FarEnd) {
-        let _ = (shared, interface, capacity);
-        todo!()
+        let arriving = Arc::new(ArrayQueue::new(capacity));
+        let leaving = Arc::new(ArrayQueue::new(capacity));
+        let far = FarEnd {
+            arriving: Arc::clone(&arriving),
+            leaving: Arc::clone(&leaving),
+        };
+        let port = Self {
+            shared,
+            interface,
+            arriving,
+            leaving,
+            spent: Vec::new(),
+            not_ours: 0,
+        };
+        (port, far)
+    }
+
+    /// Frames that a kernel would have been given.
+    pub fn not_ours(&self) -> u64 {
+        self.not_ours
+    }
+
+    /// Whether a frame waits to be received.
+    pub fn is_ready(&self) -> bool {
+        !self.arriving.is_empty()
+    }
+
+    fn rewrite(&self, packet: &Packet<MemoryChunk>) -> [[u8; 6]; 2] {
+        let hop = packet
+            .meta
+            .next_hop
+            .and_then(|id| self.shared.adjacency(id));
+        hop.and_then(|hop| hop.rewrite)
+            .unwrap_or([BROADCAST, self.interface.mac])
     }
 }
 
 impl FarEnd {
     /// Sends an Ethernet frame to the port; a full cable gives it back.
     pub fn send(&self, frame: Vec<u8>) -> Result<(), Vec<u8>> {
-        Err(frame)
+        self.arriving.push(frame)
     }
 
     /// The next Ethernet frame that the port sent.
     pub fn receive(&self) -> Option<Vec<u8>> {
-        None
+        self.leaving.pop()
     }
 }
 
 impl Port for MemoryPort {
-    type Chunk = Box<[u8]>;
+    type Chunk = MemoryChunk;
 
     fn receive(
         &mut self,
-        _pool: &mut dyn Pool<Box<[u8]>>,
-        _burst: &mut Vec<Packet<Box<[u8]>>>,
-        _max: usize,
+        pool: &mut dyn Pool<MemoryChunk>,
+        burst: &mut Vec<Packet<MemoryChunk>>,
+        max: usize,
     ) -> usize {
-        0
+        let before = burst.len();
+        for _ in 0..max {
+            let Some(chunk) = pool.take() else {
+                break;
+            };
+            let mut frame = Frame::new(chunk, 0, 0).expect("an empty window fits any chunk");
+            let Some(bytes) = self.arriving.pop() else {
+                pool.put(frame.into_chunk());
+                break;
+            };
+            if frame.fill(HEADROOM, &bytes).is_none() {
+                self.not_ours += 1;
+                pool.put(frame.into_chunk());
+                continue;
+            }
+            match wire::read(frame, &self.interface, &self.shared) {
+                Ok(packet) => burst.push(packet),
+                Err((frame, _)) => {
+                    self.not_ours += 1;
+                    pool.put(frame.into_chunk());
+                }
+            }
+        }
+        burst.len() - before
     }
 
-    fn send(&mut self, packet: Packet<Box<[u8]>>) -> Result<(), (Packet<Box<[u8]>>, SendError)> {
-        Err((packet, SendError::Full))
+    fn send(
+        &mut self,
+        mut packet: Packet<MemoryChunk>,
+    ) -> Result<(), (Packet<MemoryChunk>, SendError)> {
+        if self.leaving.is_full() {
+            return Err((packet, SendError::Full));
+        }
+        let rewrite = self.rewrite(&packet);
+        if let Err(why) = wire::write(&mut packet, &self.interface, rewrite) {
+            return Err((packet, why));
+        }
+        // Only this port fills the queue, so the room seen above is still there.
+        let _ = self.leaving.push(packet.frame.bytes().to_vec());
+        self.spent.push(packet.frame.into_chunk());
+        Ok(())
     }
 
-    fn flush(&mut self, _pool: &mut dyn Pool<Box<[u8]>>) {}
+    fn flush(&mut self, pool: &mut dyn Pool<MemoryChunk>) {
+        self.spent.drain(..).for_each(|chunk| pool.put(chunk));
+    }
 
     fn in_flight(&self) -> usize {
-        0
+        self.spent.len()
     }
 }

@@ -183,13 +183,15 @@ fn neighbourhood<C: Chunk>(bells: &[Arc<Bell>], parcels: usize) -> Vec<Home<C>> 
     let neighbours = outgoing.into_iter().zip(incoming).map(|(out, back)| {
         let others = out.into_iter().zip(back).zip(&senders);
         others
-            .map(|(((parcels_out, empties_in), (parcels_in, empties_out)), shards)| Neighbour {
-                parcels_out,
-                parcels_in,
-                empties_out,
-                empties_in,
-                shards: shards.clone(),
-            })
+            .map(
+                |(((parcels_out, empties_in), (parcels_in, empties_out)), shards)| Neighbour {
+                    parcels_out,
+                    parcels_in,
+                    empties_out,
+                    empties_in,
+                    shards: shards.clone(),
+                },
+            )
             .collect()
     });
     receivers.into_iter().map(Some).zip(neighbours).collect()

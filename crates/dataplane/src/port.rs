@@ -43,6 +43,8 @@ pub struct Meta {
     /// Whether a non-zero UDP checksum was wrong. A field equal to the bare pseudo-header sum
     /// counts as unset. Ports look at it for IKE and L2TP only, and the line decides.
     pub bad_checksum: bool,
+    /// Whether to send plain L2TP data with a UDP checksum; control messages always have one.
+    pub checksum: bool,
     /// Moves made so far; more than four is a discard.
     pub moves: u8,
 }

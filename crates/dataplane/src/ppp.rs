@@ -40,7 +40,11 @@ pub(crate) fn strip<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
 
 /// The protocol number, and the octets up to what it announces.
 fn protocol(bytes: &[u8]) -> Option<(u16, usize)> {
-    let skipped = if bytes.starts_with(&ADDRESS_CONTROL) { 2 } else { 0 };
+    let skipped = if bytes.starts_with(&ADDRESS_CONTROL) {
+        2
+    } else {
+        0
+    };
     match bytes[skipped..] {
         // RFC 1661 §6.5: an odd first octet is the whole, compressed field.
         [short, ..] if short & 1 == 1 => Some((u16::from(short), skipped + 1)),
@@ -91,5 +95,7 @@ pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     t.meta.dscp_ecn = header.dscp_ecn & !0b11;
     session.tally.down.add(len);
     session.tally.last_down.set(tables.now_ms);
-    t.frame.prepend_bytes(network.ppp_header()).ok_or(Discard::NoHeadroom.into())
+    t.frame
+        .prepend_bytes(network.ppp_header())
+        .ok_or(Discard::NoHeadroom.into())
 }

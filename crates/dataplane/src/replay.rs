@@ -27,7 +27,11 @@ impl Window {
     /// A window of `width` frames, rounded up to whole words; 0 accepts everything.
     pub(crate) fn new(width: u32, esn: bool) -> Self {
         let words = width.min(WINDOW_MAX).div_ceil(WORD_BITS as u32);
-        let ring = if words == 0 { 0 } else { (words + 1).next_power_of_two() };
+        let ring = if words == 0 {
+            0
+        } else {
+            (words + 1).next_power_of_two()
+        };
         Self {
             top: 0,
             width: u64::from(words) * WORD_BITS,
@@ -88,7 +92,11 @@ impl Window {
         let left = top_low.wrapping_sub(self.width.max(1) as u32 - 1);
         let window_spans_wrap = left > top_low && self.top >= self.width;
         let high = if window_spans_wrap {
-            if low >= left { top_high.checked_sub(1)? } else { top_high }
+            if low >= left {
+                top_high.checked_sub(1)?
+            } else {
+                top_high
+            }
         } else if low >= left || self.top < self.width {
             top_high
         } else {
@@ -190,7 +198,10 @@ mod tests {
         ] {
             assert_eq!(window.check(expected as u32), Some(expected));
             assert!(window.advance(expected));
-            assert_eq!(window.check(expected as u32).filter(|s| *s == expected), None);
+            assert_eq!(
+                window.check(expected as u32).filter(|s| *s == expected),
+                None
+            );
         }
     }
 

@@ -133,7 +133,12 @@ impl<T> Receiver<T> {
 
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Receiver({}/{})", self.queue.len(), self.queue.capacity())
+        write!(
+            f,
+            "Receiver({}/{})",
+            self.queue.len(),
+            self.queue.capacity()
+        )
     }
 }
 

@@ -18,9 +18,7 @@ pub(crate) mod slots;
 
 use crypto::esp::{Backend, Direction, KeySlot, Keys};
 
-use crate::change::{
-    self, Activation, Change, Event, InstallInbound, InstallOutbound,
-};
+use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
 use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use crate::shared::Shared;
 use inbound::Inbound;
@@ -127,7 +125,10 @@ impl Shard {
     fn open_path(&mut self, path: &change::Path, shared: &Shared) {
         let slot = path.id.0;
         assert_eq!(slot.shard, self.id, "a path in its own shard");
-        let tally = shared.paths.open(slot).expect("the slow path keeps to the limit of slots");
+        let tally = shared
+            .paths
+            .open(slot)
+            .expect("the slow path keeps to the limit of slots");
         self.paths.hold(slot, Path::new(path, tally));
     }
 
@@ -144,7 +145,8 @@ impl Shard {
         self.sealing.remove(KeySlot(id.0.index));
         if let Some(path) = self.paths.retire(id.0) {
             path.waiting.clear();
-            path.news.note(Item::Retired, Subject::Path(id), &mut self.untold);
+            path.news
+                .note(Item::Retired, Subject::Path(id), &mut self.untold);
         }
     }
 
@@ -155,7 +157,10 @@ impl Shard {
             return;
         };
         path.inbound.push(install.sa);
-        let tally = shared.inbound.open(slot).expect("the slow path keeps to the limit of slots");
+        let tally = shared
+            .inbound
+            .open(slot)
+            .expect("the slow path keeps to the limit of slots");
         self.inbound.hold(slot, Inbound::new(install, tally));
         let (key, no_iv) = (KeySlot(slot.index), [0; 16]);
         self.opening
@@ -166,7 +171,8 @@ impl Shard {
         let Some(sa) = self.inbound.retire(id.0) else {
             return;
         };
-        sa.news.note(Item::Retired, Subject::Inbound(id), &mut self.untold);
+        sa.news
+            .note(Item::Retired, Subject::Inbound(id), &mut self.untold);
         self.opening.remove(KeySlot(id.0.index));
         if let Some(path) = self.paths.at_mut(sa.path.0) {
             path.inbound.retain(|other| *other != id);
@@ -179,7 +185,10 @@ impl Shard {
         };
         let has_one = path.outbound.as_ref().is_some_and(Outbound::is_usable);
         let (id, spi, activation) = (install.path, install.spi, install.activation);
-        assert!(path.waiting.len() < WAITING_SAS, "outbound SAs wait without end");
+        assert!(
+            path.waiting.len() < WAITING_SAS,
+            "outbound SAs wait without end"
+        );
         path.waiting.push(install);
         if activation == Activation::Now || !has_one {
             self.activate(id, |waiting| waiting.spi == spi);
@@ -237,7 +246,10 @@ impl Shard {
             }
         }
         if slot.shard == self.id && self.sessions.at(slot).is_none() {
-            let tally = shared.sessions.open(slot).expect("the slow path keeps to the limit");
+            let tally = shared
+                .sessions
+                .open(slot)
+                .expect("the slow path keeps to the limit");
             self.sessions.hold(slot, Session::new(session, tally));
         }
     }
@@ -246,7 +258,9 @@ impl Shard {
         let Some(session) = self.sessions.retire(id.0) else {
             return;
         };
-        session.news.note(Item::Retired, Subject::Session(id), &mut self.untold);
+        session
+            .news
+            .note(Item::Retired, Subject::Session(id), &mut self.untold);
         if let Some(path) = self.paths.at_mut(session.path.0) {
             path.directory.remove(session.tunnel, session.session, id);
         }

@@ -19,8 +19,8 @@ mod trie;
 mod view;
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering::{Acquire, Release, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU64, fence};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ use crate::counters::WorkerCounters;
 use crate::id::{SHARDS, SessionSlot, ShardId, Slot, WorkerId};
 use adjacency::Adjacencies;
 use book::Book;
-pub(crate) use pages::{PathTally, Pages, SaTally, SessionTally, Tally};
+pub(crate) use pages::{Pages, PathTally, SaTally, SessionTally, Tally};
 use trie::{Trie, Word};
 pub use view::{PathView, SaView, SessionView};
 
@@ -128,6 +128,8 @@ pub struct Shared {
     trie: Trie,
     adjacencies: Adjacencies,
     version: AtomicU64,
+    serves_all: AtomicBool,
+    checks_data: AtomicBool,
     snapshot: Mutex<Arc<Snapshot>>,
     book: Mutex<Book>,
     pub(crate) sessions: Pages<SessionTally>,
@@ -140,15 +142,22 @@ impl Shared {
     /// `epoch`.
     pub fn new(limits: Limits, epoch: Instant) -> Arc<Self> {
         assert!(limits.workers > 0, "somebody has to own the shards");
-        assert!(limits.slots_per_shard <= Slot::LIMIT, "an id has 18 bits for its slot");
+        assert!(
+            limits.slots_per_shard <= Slot::LIMIT,
+            "an id has 18 bits for its slot"
+        );
         Arc::new(Self {
             epoch,
             owners: std::array::from_fn(|shard| AtomicU8::new(shard as u8 % limits.workers)),
-            workers: (0..limits.workers).map(|_| WorkerCounters::default()).collect(),
+            workers: (0..limits.workers)
+                .map(|_| WorkerCounters::default())
+                .collect(),
             turns: Turns::new(limits.workers),
             trie: Trie::new(2 * usize::from(limits.vrfs), limits.trie_nodes),
             adjacencies: Adjacencies::new(limits.adjacencies),
             version: AtomicU64::new(1),
+            serves_all: AtomicBool::new(false),
+            checks_data: AtomicBool::new(false),
             snapshot: Mutex::default(),
             book: Mutex::default(),
             sessions: Pages::new(limits.slots_per_shard),
@@ -195,6 +204,18 @@ impl Shared {
     /// The listener that serves an address of ours.
     pub fn listener(&self, local: IpAddr) -> Option<Listener> {
         self.snapshot().listener(local)
+    }
+
+    /// Whether a listener serves every address of the host.
+    #[inline]
+    pub(crate) fn serves_all(&self) -> bool {
+        self.serves_all.load(Relaxed)
+    }
+
+    /// Whether a listener wants the checksum of plain L2TP data looked at.
+    #[inline]
+    pub(crate) fn checks_data(&self) -> bool {
+        self.checks_data.load(Relaxed)
     }
 
     /// Where packets for `address` go.

@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use packet::Endpoint;
+
 use crate::batch::{Exit, Room};
 use crate::bucket::{Bucket, Rate};
 use crate::change::Change;
@@ -60,6 +62,12 @@ impl Tables {
         }
     }
 
+    /// Whether plain L2TP data from this endpoint of ours goes with a checksum.
+    pub(crate) fn makes_checksum(&self, local: Endpoint) -> bool {
+        let listener = || self.snapshot.listener(local.address());
+        self.shared.checks_data() && listener().is_some_and(|listener| listener.data_checksum)
+    }
+
     pub(crate) fn counters(&self) -> &WorkerCounters {
         self.shared.worker(self.id)
     }
@@ -79,7 +87,10 @@ impl Tables {
                 return;
             }
         }
-        let shard = self.shards.owned(first).expect("a change is sent to the shard's owner");
+        let shard = self
+            .shards
+            .owned(first)
+            .expect("a change is sent to the shard's owner");
         shard.apply(change, &self.shared);
     }
 }
@@ -207,4 +218,3 @@ impl Strangers {
         bucket.take(self.rate, now_ms) && self.all.take(now_ms)
     }
 }
-

@@ -1,9 +1,23 @@
-//! Ethernet, VLAN, IPv4 and UDP around the canonical frame.
+//! What surrounds the canonical frame on Ethernet: Ethernet, IPv4 and, for endpoint protocols, UDP.
+//!
+//! Outer packets are sent with DF set and identification 0 (RFC 6864 §4.1 allows that for packets
+//! that are never fragmented): the MTU inside follows from the path's, so none is too large to
+//! begin with, and a router with a smaller MTU says so by ICMP, which reaches the slow path.
 
-use packet::{Chunk, Frame};
+use std::net::{IpAddr, Ipv4Addr};
 
-use crate::port::{Packet, SendError};
-use crate::shared::Shared;
+use packet::header::{Ethernet, Ipv4, L2tp, Udp};
+use packet::{Chunk, Endpoint, Frame, checksum};
+
+use crate::change::Kind;
+use crate::port::{Meta, Packet, SendError};
+use crate::shared::{Shared, Target};
+
+/// RFC 3948 §2.2: four zero octets in front of ISAKMP on the NAT-T port.
+const NON_ESP_MARKER: [u8; 4] = [0; 4];
+
+/// RFC 3948 §2.3: the payload of a keepalive.
+const KEEPALIVE: [u8; 1] = [0xff];
 
 /// What a port knows of its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,22 +35,144 @@ pub struct Interface {
 /// Why a received frame is not for the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOurs {
-    /// Not IPv4: ARP, IPv6, …: the kernel's.
+    /// Not IPv4: ARP, IPv6, a VLAN, …: the kernel's.
     OtherProtocol,
-    /// A fragment: the kernel reassembles it.
+    /// A fragment for one of our endpoints: the kernel reassembles it.
     Fragment,
     /// Malformed.
     Malformed,
 }
 
-/// Reads what surrounds a frame whose window starts at Ethernet: gives the canonical packet.
+/// Reads what surrounds a frame whose window starts at Ethernet: gives the canonical packet. VLANs
+/// are the interfaces of the kernel that take them off.
 pub fn read<C: Chunk>(
-    frame: Frame<C>,
+    mut frame: Frame<C>,
     interface: &Interface,
     shared: &Shared,
 ) -> Result<Packet<C>, (Frame<C>, NotOurs)> {
-    let _ = (interface, shared);
-    Err((frame, NotOurs::Malformed))
+    match canonical(&mut frame, interface, shared) {
+        Ok(meta) => Ok(Packet { frame, meta }),
+        Err(why) => Err((frame, why)),
+    }
+}
+
+fn canonical<C: Chunk>(
+    frame: &mut Frame<C>,
+    interface: &Interface,
+    shared: &Shared,
+) -> Result<Meta, NotOurs> {
+    let ethernet = frame.peel::<Ethernet>().ok_or(NotOurs::Malformed)?;
+    if ethernet.ethertype.get() != Ethernet::IPV4 {
+        return Err(NotOurs::OtherProtocol);
+    }
+    let ip = *frame.peek::<Ipv4>().ok_or(NotOurs::Malformed)?;
+    let (header_len, len) = (ip.header_len(), usize::from(ip.total_length.get()));
+    if ip.version_ihl >> 4 != 4 || header_len < Ipv4::LEN || len < header_len {
+        return Err(NotOurs::Malformed);
+    }
+    frame.truncate(len).ok_or(NotOurs::Malformed)?;
+    let mut meta = Meta {
+        kind: Kind::Ip,
+        local: Endpoint::default(),
+        remote: Endpoint::default(),
+        port: interface.port,
+        vrf: interface.vrf,
+        next_hop: None,
+        dscp_ecn: ip.dscp_ecn,
+        bad_checksum: false,
+        checksum: false,
+        moves: 0,
+    };
+    if is_endpoint_protocol(&ip) && shared.is_endpoint(interface.vrf, ip.destination().into()) {
+        if ip.is_fragment() {
+            return Err(NotOurs::Fragment);
+        }
+        if checksum::checksum(&frame.bytes()[..header_len]) != 0 {
+            return Err(NotOurs::Malformed);
+        }
+        endpoint_protocol(frame, &ip, &mut meta, shared)?;
+    }
+    Ok(meta)
+}
+
+fn is_endpoint_protocol(ip: &Ipv4) -> bool {
+    matches!(ip.protocol, Ipv4::ESP | Ipv4::UDP)
+}
+
+/// Peels the outer headers off, unless it is UDP to another port: that stays IP.
+fn endpoint_protocol<C: Chunk>(
+    frame: &mut Frame<C>,
+    ip: &Ipv4,
+    meta: &mut Meta,
+    shared: &Shared,
+) -> Result<(), NotOurs> {
+    let (source, destination) = (IpAddr::V4(ip.source()), IpAddr::V4(ip.destination()));
+    let header_len = ip.header_len();
+    let (kind, ports, outside) = if ip.protocol == Ipv4::ESP {
+        (Kind::Esp, [0; 2], header_len)
+    } else {
+        let datagram = &frame.bytes()[header_len..];
+        let datagram_len = udp_len(datagram).ok_or(NotOurs::Malformed)?;
+        let Some((kind, ports, outside)) = udp_kind(&datagram[..datagram_len]) else {
+            return Ok(());
+        };
+        frame
+            .truncate(header_len + datagram_len)
+            .ok_or(NotOurs::Malformed)?;
+        let datagram = &frame.bytes()[header_len..];
+        let is_checked = match kind {
+            Kind::Ike => true,
+            Kind::L2tp => is_control(&datagram[outside..]) || shared.checks_data(),
+            Kind::Esp | Kind::EspInUdp | Kind::Keepalive | Kind::Ip => false,
+        };
+        meta.bad_checksum = is_checked && is_bad_checksum(ip, datagram);
+        (kind, ports, header_len + outside)
+    };
+    frame.skip(outside).ok_or(NotOurs::Malformed)?;
+    let [from, to] = ports;
+    meta.kind = kind;
+    (meta.local, meta.remote) = (Endpoint::new(destination, to), Endpoint::new(source, from));
+    Ok(())
+}
+
+/// The length of a datagram by its own account, if that can be true.
+fn udp_len(datagram: &[u8]) -> Option<usize> {
+    let len = usize::from(u16::from_be_bytes([*datagram.get(4)?, *datagram.get(5)?]));
+    (Udp::LEN..=datagram.len()).contains(&len).then_some(len)
+}
+
+/// What a datagram is by its destination port, its ports, and the octets in front of the frame.
+fn udp_kind(datagram: &[u8]) -> Option<(Kind, [u16; 2], usize)> {
+    let (header, payload) = datagram.split_at_checked(Udp::LEN)?;
+    let field = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let ports = [field(0), field(2)];
+    match ports[1] {
+        Udp::IKE => Some((Kind::Ike, ports, Udp::LEN)),
+        Udp::L2TP => Some((Kind::L2tp, ports, Udp::LEN)),
+        // RFC 3948 §2.2–3: the marker, a keepalive, or else ESP.
+        Udp::NAT_T if payload.starts_with(&NON_ESP_MARKER) => {
+            Some((Kind::Ike, ports, Udp::LEN + NON_ESP_MARKER.len()))
+        }
+        Udp::NAT_T if payload == KEEPALIVE => Some((Kind::Keepalive, ports, Udp::LEN)),
+        Udp::NAT_T => Some((Kind::EspInUdp, ports, Udp::LEN)),
+        _ => None,
+    }
+}
+
+/// Whether L2TP is a control message.
+fn is_control(l2tp: &[u8]) -> bool {
+    l2tp.first()
+        .is_some_and(|flags| flags & (L2tp::CONTROL >> 8) as u8 != 0)
+}
+
+/// Whether a checksum is there and wrong. A field equal to the bare sum of the pseudo-header was
+/// left to a network card that did not exist, as on a veth: it counts as unset.
+fn is_bad_checksum(ip: &Ipv4, datagram: &[u8]) -> bool {
+    let field = u16::from_be_bytes([datagram[6], datagram[7]]);
+    let len = datagram.len() as u16;
+    let pseudo = checksum::pseudo_header(ip.source(), ip.destination(), Ipv4::UDP, len);
+    let sum = checksum::add(&[pseudo, checksum::sum(datagram)]);
+    field != 0 && field != pseudo && sum != 0xffff
 }
 
 /// Writes what surrounds a packet that is to be sent; the window then starts at Ethernet. `rewrite`
@@ -46,6 +182,96 @@ pub fn write<C: Chunk>(
     interface: &Interface,
     rewrite: [[u8; 6]; 2],
 ) -> Result<(), SendError> {
-    let _ = (packet, interface, rewrite);
-    Err(SendError::NoRoom)
+    let Packet { frame, meta } = packet;
+    match meta.kind {
+        Kind::Ip => {}
+        Kind::Esp => write_ip(frame, meta, Ipv4::ESP)?,
+        Kind::Ike if meta.local.port() != Udp::IKE => {
+            frame
+                .prepend_bytes(&NON_ESP_MARKER)
+                .ok_or(SendError::NoRoom)?;
+            write_udp(frame, meta, true)?;
+        }
+        Kind::Ike => write_udp(frame, meta, true)?,
+        // Departs from RFC 2661 §8.1: data goes without a checksum, because the packets inside
+        // carry their own and the sum costs more than all other rooms.
+        Kind::L2tp => write_udp(frame, meta, is_control(frame.bytes()) || meta.checksum)?,
+        // RFC 3948 §2.1: the checksum of encapsulated ESP is sent as zero.
+        Kind::EspInUdp | Kind::Keepalive => write_udp(frame, meta, false)?,
+    }
+    if frame.len() > usize::from(interface.mtu) {
+        return Err(SendError::TooLong);
+    }
+    let [destination, source] = rewrite;
+    let ethernet = Ethernet {
+        destination,
+        source,
+        ethertype: Ethernet::IPV4.into(),
+    };
+    frame.prepend(&ethernet).ok_or(SendError::NoRoom)
 }
+
+fn write_udp<C: Chunk>(
+    frame: &mut Frame<C>,
+    meta: &Meta,
+    with_checksum: bool,
+) -> Result<(), SendError> {
+    let len = u16::try_from(frame.len() + Udp::LEN).map_err(|_| SendError::TooLong)?;
+    let mut udp = Udp {
+        source: meta.local.port().into(),
+        destination: meta.remote.port().into(),
+        length: len.into(),
+        checksum: 0.into(),
+    };
+    frame.prepend(&udp).ok_or(SendError::NoRoom)?;
+    if with_checksum {
+        let [source, destination] = addresses(meta)?;
+        let pseudo = checksum::pseudo_header(source, destination, Ipv4::UDP, len);
+        let sum = !checksum::add(&[pseudo, checksum::sum(frame.bytes())]);
+        // RFC 768: a sum of zero is sent as all ones.
+        udp.checksum = (if sum == 0 { 0xffff } else { sum }).into();
+        *frame.peek_mut::<Udp>().ok_or(SendError::NoRoom)? = udp;
+    }
+    write_ip(frame, meta, Ipv4::UDP)
+}
+
+fn write_ip<C: Chunk>(frame: &mut Frame<C>, meta: &Meta, protocol: u8) -> Result<(), SendError> {
+    let [source, destination] = addresses(meta)?;
+    let len = u16::try_from(frame.len()).map_err(|_| SendError::TooLong)?;
+    if len > u16::MAX - Ipv4::LEN as u16 {
+        return Err(SendError::TooLong);
+    }
+    let mut ip = Ipv4::new(source, destination, protocol, len);
+    ip.dscp_ecn = meta.dscp_ecn;
+    ip.renew_checksum();
+    frame.prepend(&ip).ok_or(SendError::NoRoom)
+}
+
+/// Our outer address and the peer's; only IPv4 for the time being.
+fn addresses(meta: &Meta) -> Result<[Ipv4Addr; 2], SendError> {
+    match (meta.local.address(), meta.remote.address()) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => Ok([local, remote]),
+        _ => Err(SendError::Unresolved),
+    }
+}
+
+impl Shared {
+    /// Whether peers are served at an address: it is a listener's, or a listener serves all
+    /// addresses and this one is no subscriber's.
+    #[inline]
+    pub fn is_endpoint(&self, vrf: u16, address: IpAddr) -> bool {
+        match self.lookup(vrf, address) {
+            Target::Endpoint => true,
+            Target::Session(_) | Target::Pool => false,
+            Target::None
+            | Target::Local
+            | Target::Via(_)
+            | Target::Host
+            | Target::Blackhole
+            | Target::Unreachable => self.serves_all(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -216,7 +216,11 @@ impl<P: Port> Worker<P> {
             self.arrived.push(shard);
             return;
         }
-        let given = self.tables.shards.take(shard).expect("only its owner is told to give a shard");
+        let given = self
+            .tables
+            .shards
+            .take(shard)
+            .expect("only its owner is told to give a shard");
         let neighbour = &self.end.neighbours[usize::from(to.0)];
         let sent = neighbour.shards.send(given);
         assert!(sent.is_ok(), "the ring holds all shards there are");
@@ -293,6 +297,7 @@ impl<P: Port> Worker<P> {
             next_hop: None,
             dscp_ecn: 0,
             bad_checksum: false,
+            checksum: false,
             moves: 0,
         }
     }

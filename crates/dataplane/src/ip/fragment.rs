@@ -32,11 +32,18 @@ pub(crate) fn fragment<C: Chunk>(
     }
     let mut frames = Vec::with_capacity(pieces);
     for (i, data) in payload.chunks(step).enumerate().skip(1) {
-        let head = header_of(&packet[..header_len], i * step / 8, i + 1 == pieces, data.len());
+        let head = header_of(
+            &packet[..header_len],
+            i * step / 8,
+            i + 1 == pieces,
+            data.len(),
+        );
         match copy(pool, &head, data) {
             Some(frame) => frames.push(frame),
             None => {
-                frames.into_iter().for_each(|frame: Frame<C>| pool.put(frame.into_chunk()));
+                frames
+                    .into_iter()
+                    .for_each(|frame: Frame<C>| pool.put(frame.into_chunk()));
                 return None;
             }
         }
@@ -67,7 +74,10 @@ fn header_of(header: &[u8], offset: usize, is_last: bool, data: usize) -> Vec<u8
 fn copy<C: Chunk>(pool: &mut dyn Pool<C>, head: &[u8], data: &[u8]) -> Option<Frame<C>> {
     let chunk = pool.take()?;
     let mut frame = Frame::new(chunk, 0, 0)?;
-    match frame.fill(HEADROOM, data).and_then(|()| frame.prepend_bytes(head)) {
+    match frame
+        .fill(HEADROOM, data)
+        .and_then(|()| frame.prepend_bytes(head))
+    {
         Some(()) => Some(frame),
         None => {
             pool.put(frame.into_chunk());

@@ -134,7 +134,11 @@ fn reply(packet: &mut [u8], header_len: usize) {
     renew(&mut header[10..12], old, new);
     icmp[0] = ECHO_REPLY;
     let code = icmp[1];
-    renew(&mut icmp[2..4], u16::from_be_bytes([ECHO, code]), u16::from_be_bytes([ECHO_REPLY, code]));
+    renew(
+        &mut icmp[2..4],
+        u16::from_be_bytes([ECHO, code]),
+        u16::from_be_bytes([ECHO_REPLY, code]),
+    );
 }
 
 fn renew(field: &mut [u8], old: u16, new: u16) {

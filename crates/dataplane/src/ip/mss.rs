@@ -57,7 +57,13 @@ fn lower(tcp: &mut [u8], at: usize, limit: u16) {
     tcp[at..at + 2].copy_from_slice(&limit.to_be_bytes());
     let field = u16::from_be_bytes([tcp[CHECKSUM], tcp[CHECKSUM + 1]]);
     // An option at an odd offset straddles two words of the sum: swapped, it is one again.
-    let word = |value: u16| if at % 2 == 0 { value } else { value.swap_bytes() };
+    let word = |value: u16| {
+        if at % 2 == 0 {
+            value
+        } else {
+            value.swap_bytes()
+        }
+    };
     let field = checksum::update(field, word(value), word(limit));
     tcp[CHECKSUM..CHECKSUM + 2].copy_from_slice(&field.to_be_bytes());
 }

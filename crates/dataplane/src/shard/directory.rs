@@ -45,7 +45,11 @@ impl Directory {
 
     /// Whether a tunnel has a session.
     pub(crate) fn has_tunnel(&self, tunnel: u16) -> bool {
-        let among_few = self.few.iter().flatten().any(|entry| entry.tunnel == tunnel);
+        let among_few = self
+            .few
+            .iter()
+            .flatten()
+            .any(|entry| entry.tunnel == tunnel);
         among_few || self.many.iter().any(|t| t.id == tunnel && !t.is_empty())
     }
 
@@ -123,7 +127,10 @@ impl Tunnel {
     }
 
     fn sessions(&self) -> impl Iterator<Item = SessionSlot> {
-        self.pages.iter().flatten().flat_map(|page| page.iter().copied().flatten())
+        self.pages
+            .iter()
+            .flatten()
+            .flat_map(|page| page.iter().copied().flatten())
     }
 }
 
@@ -136,7 +143,9 @@ mod tests {
     #[test]
     fn it_agrees_with_a_map_while_it_grows_and_shrinks() {
         let (mut directory, mut model) = (Directory::default(), BTreeMap::new());
-        let ids: Vec<_> = (0..300_u16).map(|i| (i % 3, i.wrapping_mul(7919))).collect();
+        let ids: Vec<_> = (0..300_u16)
+            .map(|i| (i % 3, i.wrapping_mul(7919)))
+            .collect();
         for (i, (tunnel, session)) in ids.iter().enumerate() {
             directory.insert(*tunnel, *session, slot(i as u32));
             model.insert((*tunnel, *session), slot(i as u32));

@@ -16,8 +16,13 @@ pub(crate) enum Item {
 }
 
 impl Item {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::First, Self::Moved, Self::Soft, Self::Hard, Self::Retired];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::First,
+        Self::Moved,
+        Self::Soft,
+        Self::Hard,
+        Self::Retired,
+    ];
 }
 
 /// The bits of one slot.

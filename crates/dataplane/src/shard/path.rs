@@ -117,7 +117,11 @@ impl Outbound {
     /// Whether another packet may be sent.
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
-        let last = if self.esn { u64::MAX - 1 } else { u64::from(u32::MAX) };
+        let last = if self.esn {
+            u64::MAX - 1
+        } else {
+            u64::from(u32::MAX)
+        };
         self.next <= last && !self.usage.is_over
     }
 }

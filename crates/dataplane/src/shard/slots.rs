@@ -103,7 +103,10 @@ impl<T> Slots<T> {
     #[inline]
     fn entry(&self, slot: Slot) -> Option<&Entry<T>> {
         let index = slot.index as usize;
-        let entry = self.pages.get(index / PAGE_SLOTS)?.get(index % PAGE_SLOTS)?;
+        let entry = self
+            .pages
+            .get(index / PAGE_SLOTS)?
+            .get(index % PAGE_SLOTS)?;
         (entry.generation == slot.generation).then_some(entry)
     }
 
@@ -142,7 +145,10 @@ mod tests {
         assert_eq!(slots.at(SLOT), None);
         slots.hold(SLOT, "first");
         assert_eq!(slots.at(SLOT), Some(&"first"));
-        let stale = Slot { generation: 2, ..SLOT };
+        let stale = Slot {
+            generation: 2,
+            ..SLOT
+        };
         assert_eq!(slots.at(stale), None);
         assert_eq!(slots.retire(stale), None);
         assert_eq!(slots.retire(SLOT), Some(&mut "first"));
@@ -150,7 +156,13 @@ mod tests {
         assert_eq!(slots.at_mut(SLOT), None);
         assert_eq!(slots.told_of(SLOT), Some(&mut "first"));
         slots.vacate(SLOT);
-        slots.hold(Slot { generation: 4, ..SLOT }, "second");
+        slots.hold(
+            Slot {
+                generation: 4,
+                ..SLOT
+            },
+            "second",
+        );
         assert_eq!(slots.at(SLOT), None);
     }
 
@@ -160,6 +172,12 @@ mod tests {
         let mut slots = Slots::default();
         slots.hold(SLOT, 1);
         slots.retire(SLOT);
-        slots.hold(Slot { generation: 4, ..SLOT }, 2);
+        slots.hold(
+            Slot {
+                generation: 4,
+                ..SLOT
+            },
+            2,
+        );
     }
 }

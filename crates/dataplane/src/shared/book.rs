@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use ipnet::IpNet;
 
 use super::trie::Gardener;
 use super::{Shared, Snapshot, Target, key, lock};
-use crate::change::{RouteTarget, SharedChange};
+use crate::change::{Listener, RouteTarget, SharedChange};
 use crate::id::SessionSlot;
 
 /// Everything that was said of every prefix. The trie holds only what follows from it.
@@ -111,14 +111,27 @@ impl Book {
         }
     }
 
+    /// An outer address lies in the default instance; inside its subscribers' own it is claimed so
+    /// that none of them can send to it through the tunnel.
     fn claim_endpoint(&mut self, shared: &Shared, vrf: u16, address: IpAddr, is_ours: bool) {
-        if !address.is_unspecified() {
-            self.claim(shared, vrf, address.into(), |claims| claims.endpoint = is_ours);
+        if address.is_unspecified() {
+            return;
+        }
+        for vrf in [0, vrf] {
+            self.claim(shared, vrf, address.into(), |claims| {
+                claims.endpoint = is_ours
+            });
         }
     }
 
     /// Changes what is said of a prefix, and the trie if something else follows from it.
-    fn claim(&mut self, shared: &Shared, vrf: u16, prefix: IpNet, change: impl FnOnce(&mut Claims)) {
+    fn claim(
+        &mut self,
+        shared: &Shared,
+        vrf: u16,
+        prefix: IpNet,
+        change: impl FnOnce(&mut Claims),
+    ) {
         let prefix = prefix.trunc();
         let claims = self.claims.entry((vrf, prefix)).or_default();
         let before = claims.target();
@@ -161,13 +174,18 @@ impl Book {
 fn replace(shared: &Shared, change: impl FnOnce(&mut Snapshot)) {
     let mut snapshot = lock(&shared.snapshot);
     change(Arc::make_mut(&mut snapshot));
+    let any = |is: fn(&Listener) -> bool| snapshot.listeners.iter().any(is);
+    shared
+        .serves_all
+        .store(any(|l| l.address.is_unspecified()), Relaxed);
+    shared.checks_data.store(any(|l| l.data_checksum), Relaxed);
     shared.version.fetch_add(1, Release);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::{AdjacencyId, Listener};
+    use crate::change::AdjacencyId;
     use crate::id::{ShardId, Slot};
     use crate::shared::Limits;
     use std::time::Instant;
@@ -177,10 +195,16 @@ mod tests {
         let shared = tables();
         let pool: IpNet = "10.64.0.0/16".parse().unwrap();
         for change in [
-            SharedChange::AddPool { vrf: 0, prefix: pool },
+            SharedChange::AddPool {
+                vrf: 0,
+                prefix: pool,
+            },
             route("10.64.0.0/16", RouteTarget::Host),
             route("0.0.0.0/0", RouteTarget::Via(AdjacencyId(7))),
-            SharedChange::AddLocal { vrf: 0, address: ip("10.64.0.1") },
+            SharedChange::AddLocal {
+                vrf: 0,
+                address: ip("10.64.0.1"),
+            },
             attach("10.64.3.4/32", 1),
             attach("192.168.7.0/24", 2),
             SharedChange::SetListener(listener("192.0.2.1")),
@@ -197,7 +221,11 @@ mod tests {
         ];
         for (address, target) in table {
             assert_eq!(shared.lookup(0, ip(address)), target, "{address}");
-            assert_eq!(shared.lookup(1, ip(address)), Target::None, "another instance");
+            assert_eq!(
+                shared.lookup(1, ip(address)),
+                Target::None,
+                "another instance"
+            );
         }
         assert_eq!(shared.refused(), 0);
     }
@@ -216,7 +244,10 @@ mod tests {
     #[test]
     fn a_listener_that_names_the_address_comes_before_one_that_serves_all() {
         let shared = tables();
-        let any = Listener { index: 2, ..listener("0.0.0.0") };
+        let any = Listener {
+            index: 2,
+            ..listener("0.0.0.0")
+        };
         shared.apply(SharedChange::SetListener(any));
         shared.apply(SharedChange::SetListener(listener("192.0.2.1")));
         assert_eq!(shared.listener(ip("192.0.2.1")).unwrap().index, 1);
@@ -232,7 +263,10 @@ mod tests {
         let shared = tables();
         let vrf = Limits::default().vrfs;
         let prefix = "10.0.0.0/8".parse().unwrap();
-        shared.apply(SharedChange::AddPool { vrf: vrf - 1, prefix });
+        shared.apply(SharedChange::AddPool {
+            vrf: vrf - 1,
+            prefix,
+        });
         assert_eq!(shared.refused(), 0);
         shared.apply(SharedChange::AddPool { vrf, prefix });
         assert_eq!(shared.refused(), 1);

@@ -39,7 +39,10 @@ impl Word {
     const NODE: u8 = 15;
 
     pub(crate) fn new(kind: u8, value: u32) -> Self {
-        assert!(kind < Self::NODE, "four bits, one value of which is the trie's own");
+        assert!(
+            kind < Self::NODE,
+            "four bits, one value of which is the trie's own"
+        );
         Self(u64::from(kind) << 60 | u64::from(value))
     }
 
@@ -211,7 +214,10 @@ impl Brush<'_> {
     fn cover(&mut self, word: &AtomicU64) {
         let was = Word(word.load(Relaxed));
         if was.is_node() {
-            let node = self.trie.node(was.value()).expect("it is linked, so it exists");
+            let node = self
+                .trie
+                .node(was.value())
+                .expect("it is linked, so it exists");
             node.iter().for_each(|word| self.cover(word));
         } else if was.len() <= self.len {
             word.store(self.leaf.0, Release);
@@ -233,7 +239,9 @@ impl Brush<'_> {
 
     fn bits_at(&self, start: usize, bits: usize) -> usize {
         let octets = &self.key[start / 8..(start + bits) / 8];
-        octets.iter().fold(0, |all, octet| all << 8 | usize::from(*octet))
+        octets
+            .iter()
+            .fold(0, |all, octet| all << 8 | usize::from(*octet))
     }
 }
 
@@ -292,7 +300,10 @@ mod tests {
         table.turns.begin(0);
         table.set([10, 0, 0, 1], 32, 1);
         table.remove([10, 0, 0, 1], 32);
-        assert!(!table.set([10, 0, 0, 1], 32, 2), "both nodes may still be seen");
+        assert!(
+            !table.set([10, 0, 0, 1], 32, 2),
+            "both nodes may still be seen"
+        );
         table.turns.end(0);
         assert!(table.set([10, 0, 0, 1], 32, 3));
         assert_eq!(table.at([10, 0, 0, 1]), 3);
@@ -346,9 +357,24 @@ mod tests {
 
         fn paint(&mut self, key: u32, len: usize) -> bool {
             let (leaf_len, value) = self.around(key, len);
-            let leaf = if value == 0 { Word::default() } else { Word::new(1, value) };
-            let Self { trie, gardener, turns, .. } = self;
-            trie.set(gardener, turns, 0, (&key.to_be_bytes(), len), (leaf, leaf_len))
+            let leaf = if value == 0 {
+                Word::default()
+            } else {
+                Word::new(1, value)
+            };
+            let Self {
+                trie,
+                gardener,
+                turns,
+                ..
+            } = self;
+            trie.set(
+                gardener,
+                turns,
+                0,
+                (&key.to_be_bytes(), len),
+                (leaf, leaf_len),
+            )
         }
 
         fn around(&self, key: u32, len: usize) -> (usize, u32) {

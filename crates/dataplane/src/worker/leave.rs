@@ -129,7 +129,9 @@ impl<P: Port> Worker<P> {
     pub(super) fn release_held(&mut self, now: Instant) -> usize {
         let shared = std::sync::Arc::clone(&self.tables.shared);
         let due = self.held.due(now, |adjacency| {
-            shared.adjacency(adjacency).is_some_and(|hop| hop.is_resolved)
+            shared
+                .adjacency(adjacency)
+                .is_some_and(|hop| hop.is_resolved)
         });
         let count = due.len();
         for (traveller, is_late) in due {
