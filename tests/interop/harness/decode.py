@@ -44,6 +44,7 @@ INTEGRITIES = [
     (r"^(none)?$", "NULL"),
 ]
 
+TRUE = (["1"], ["True"])  # which of them depends on tshark's version
 QUICK_MODE, HASH_PAYLOAD = "32", "8"  # ISAKMP's numbers
 
 IKE, CONTROL, DATA = "quick mode messages", "L2TP control messages", "data packets"
@@ -83,8 +84,8 @@ def options(keylog):
 
 
 FIELDS = [
-    "frame.number", "frame.protocols", "ip.src", "esp.icv_good", "esp.icv_bad",
-    "_ws.expert.severity", "_ws.expert.message", "l2tp.type", "esp.spi",
+    "frame.number", "frame.protocols", "ip.src", "_ws.expert.severity", "_ws.expert.message",
+    "esp.spi", "esp.icv_good", "l2tp.type",
     "isakmp.exchangetype", "isakmp.flag_e", "isakmp.typepayload",
 ]
 
@@ -93,7 +94,8 @@ def frames(capture, keylog):
     """For each frame a dictionary of the FIELDS, each a list of what it held, often empty."""
     once = Path(keylog).with_name("once.pcap")
     without_ike_repetitions(capture, once)
-    command = ["tshark", "-n", "-r", str(once), *options(keylog), "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=\x01"]
+    command = ["tshark", "-n", "-r", str(once), *options(keylog)]
+    command += ["-T", "fields", "-E", "occurrence=a", "-E", "aggregator=\x01"]
     command += [word for field in FIELDS for word in ("-e", field)]
     # The random payload of our own flows means nothing to any other protocol.
     command += ["-d", f"tcp.port=={FLOW_PORT},data", "-d", f"udp.port=={FLOW_PORT},data"]
@@ -137,9 +139,22 @@ def objections(frame, protocols):
             yield text
     if "_ws.malformed" in protocols:
         yield "malformed"
-    if frame["isakmp.flag_e"] == ["1"] and HASH_PAYLOAD not in frame["isakmp.typepayload"]:
+    if frame["isakmp.flag_e"] in TRUE and HASH_PAYLOAD not in frame["isakmp.typepayload"]:
         yield "an encrypted IKE message could not be read"
-    if "esp" in protocols and frame["esp.icv_good"] != ["1"]:
+    if "esp" in protocols and frame["esp.icv_good"] not in TRUE:
         yield "the ICV is not good"
     elif "esp" in protocols and "l2tp" not in protocols:
         yield "ESP with a good ICV but no L2TP in it"
+
+
+def judge_the_judge(capture, keylog, gateway):
+    """With one wrong digit in every key the verdict has to be another one."""
+    wrong = Path(keylog).with_name("wrong-keys.toml")
+    last_digit = lambda found: found[1] + format(int(found[2], 16) ^ 1, "x") + '"'
+    wrong.write_text(re.sub(r'(key = "\w*)(\w)"', last_digit, Path(keylog).read_text()))
+    try:
+        judge(capture, wrong, gateway)
+    except Failed:
+        wrong.unlink()
+    else:
+        raise Failed(f"tshark is content with wrong keys: {wrong}")

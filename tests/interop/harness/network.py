@@ -31,6 +31,7 @@ POOL_NET = "10.77.0.0/16"
 FLOW_PORT = 5001
 
 PREFIX = "adit-interop-"
+KEPT_RESULTS = 10  # runs whose captures and logs are kept
 
 
 class Failed(Exception):
@@ -92,7 +93,8 @@ class Network:
         for space, name in ((space_a, name_a), (space_b, name_b)):
             # What crosses the link must be what would be on a wire: whole checksums,
             # and no packet larger than the MTU.
-            run("ip", "netns", "exec", space, "ethtool", "-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off")
+            off = [word for offload in ("tx", "tso", "gso", "gro") for word in (offload, "off")]
+            run("ip", "netns", "exec", space, "ethtool", "-K", name, *off)
             run("ip", "-n", space, "link", "set", name, "up")
 
     def bridge(self, space, name, member):
@@ -140,6 +142,9 @@ def sweep():
             for pid in run("ip", "netns", "pids", space, check=False).split():
                 run("kill", "-KILL", pid, check=False)
             run("ip", "netns", "del", space, check=False)
+    results = sorted((CACHE / "results").glob("*"), key=lambda path: path.stat().st_mtime)
+    for directory in results[:-KEPT_RESULTS]:
+        run("rm", "-rf", directory)
 
 
 def alive(name):

@@ -78,6 +78,7 @@ class Adit:
         file, self.socket = directory / "config.toml", directory / "adit.sock"
         file.write_text(config(variant, self.io).replace('"adit.sock"', f'"{self.socket}"'))
         self.log = directory / "gateway.log"
+        run(self.binary, "check", file)
         command = [self.binary, "run", file, "--key-log", directory / "keys.toml"]
         self.process = self.network.start(self.network.gateway, command, self.log)
         eventually("the gateway answers on its socket", self.answers, START_S)
@@ -155,7 +156,8 @@ class Reference:
     def save_logs(self, directory):
         """The daemons' logs, and the keys in them in the form of Adit's key log."""
         self.peer.save_logs(directory / "reference")
-        (directory / "keys.toml").write_text(reference_keys.key_log(directory / "reference", directory / "capture.pcap"))
+        keys = reference_keys.key_log(directory / "reference", directory / "capture.pcap")
+        (directory / "keys.toml").write_text(keys)
 
     def down(self):
         self.peer.stop()
@@ -169,7 +171,8 @@ class SoftEther:
 
     def start(self, variant, directory):
         log = directory / "softether.log"
-        self.process = self.network.start(self.network.gateway, [LAB / "run-softether", ENDPOINT, directory / "softether"], log)
+        command = [LAB / "run-softether", ENDPOINT, directory / "softether"]
+        self.process = self.network.start(self.network.gateway, command, log)
         eventually("SoftEther is ready", lambda: "ready" in log.read_text(), 40)
 
     def verify(self):
