@@ -115,28 +115,41 @@ impl Drop for Socket {
 }
 
 /// Opens the socket and answers on it until the process ends. `wake` is called after each question.
-pub(crate) fn serve(path: &Path, wake: Arc<dyn Fn() + Send + Sync>) -> Result<(Socket, Receiver<Asked>)> {
+pub(crate) fn serve(
+    path: &Path,
+    wake: Arc<dyn Fn() + Send + Sync>,
+) -> Result<(Socket, Receiver<Asked>)> {
     let listener = bind(path)?;
     let (sender, receiver) = bounded::<Asked>(CONNECTIONS);
     let open = Arc::new(AtomicUsize::new(0));
-    std::thread::Builder::new().name("admin".into()).spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (sender, wake, open) = (sender.clone(), Arc::clone(&wake), Arc::clone(&open));
-            if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-                open.fetch_sub(1, Ordering::Relaxed);
-                let _ = answer_line(&stream, &Answer::Refused("too many callers; try again".into()));
-                continue;
+    std::thread::Builder::new()
+        .name("admin".into())
+        .spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (sender, wake, open) = (sender.clone(), Arc::clone(&wake), Arc::clone(&open));
+                if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
+                    open.fetch_sub(1, Ordering::Relaxed);
+                    let _ = answer_line(
+                        &stream,
+                        &Answer::Refused("too many callers; try again".into()),
+                    );
+                    continue;
+                }
+                let thread = std::thread::Builder::new().name("admin-caller".into());
+                let spawned = thread.spawn(move || {
+                    // What goes wrong with one caller is that caller's business.
+                    let _ = converse(&stream, &sender, &*wake);
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
+                drop(spawned);
             }
-            let thread = std::thread::Builder::new().name("admin-caller".into());
-            let spawned = thread.spawn(move || {
-                // What goes wrong with one caller is that caller's business.
-                let _ = converse(&stream, &sender, &*wake);
-                open.fetch_sub(1, Ordering::Relaxed);
-            });
-            drop(spawned);
-        }
-    })?;
-    Ok((Socket { path: path.to_owned() }, receiver))
+        })?;
+    Ok((
+        Socket {
+            path: path.to_owned(),
+        },
+        receiver,
+    ))
 }
 
 fn bind(path: &Path) -> Result<UnixListener> {
@@ -144,7 +157,10 @@ fn bind(path: &Path) -> Result<UnixListener> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     if UnixStream::connect(path).is_ok() {
-        bail!("another gateway answers on {}; set gateway.control to another path", path.display());
+        bail!(
+            "another gateway answers on {}; set gateway.control to another path",
+            path.display()
+        );
     }
     // What a killed gateway left behind answers nobody.
     let _ = fs::remove_file(path);
@@ -188,7 +204,10 @@ fn answer_line(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
 /// Asks the gateway at `socket`; all lines of its answer but the end.
 pub(crate) fn ask(socket: &Path, question: &Question) -> Result<Vec<Answer>> {
     let stream = UnixStream::connect(socket).with_context(|| {
-        format!("no gateway answers on {}: is `adit run` up? (see --socket)", socket.display())
+        format!(
+            "no gateway answers on {}: is `adit run` up? (see --socket)",
+            socket.display()
+        )
     })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(question)?;

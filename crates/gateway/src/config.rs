@@ -120,7 +120,12 @@ impl Config {
     pub(crate) fn load(file: &Path) -> Result<Self, Vec<Fault>> {
         let text = std::fs::read_to_string(file).map_err(|error| {
             let what = format!("cannot be read: {error}");
-            vec![Fault { file: file.to_owned(), line: 1, key: String::new(), what }]
+            vec![Fault {
+                file: file.to_owned(),
+                line: 1,
+                key: String::new(),
+                what,
+            }]
         })?;
         Self::read(file, text)
     }
@@ -164,7 +169,9 @@ impl Config {
             control.listeners.push(listener);
             control.profiles.extend(profile);
         }
-        root.section("limits", |limits| limit::limits(limits, &mut control.limits));
+        root.section("limits", |limits| {
+            limit::limits(limits, &mut control.limits)
+        });
         root.section("rekey", |rekey| limit::rekey(rekey, &mut control.rekey));
         let log = root.section("log", |log| {
             control.redact = log.flag("redact", false);
@@ -179,10 +186,29 @@ impl Config {
         let memory = root.section("memory", Memory::read);
         let ports = root.sections("port", PortSettings::read);
         if matches!(machine.io, Io::Xdp | Io::XdpSkb) && ports.is_empty() {
-            root.fault("port", "io = \"xdp\" needs at least one [[port]] with an interface");
+            root.fault(
+                "port",
+                "io = \"xdp\" needs at least one [[port]] with an interface",
+            );
         }
-        let Machine { io, socket, tun, compute_threads, .. } = machine;
-        Self { control, io, socket, tun, workers, memory, ports, log, compute_threads }
+        let Machine {
+            io,
+            socket,
+            tun,
+            compute_threads,
+            ..
+        } = machine;
+        Self {
+            control,
+            io,
+            socket,
+            tun,
+            workers,
+            memory,
+            ports,
+            log,
+            compute_threads,
+        }
     }
 }
 
@@ -207,11 +233,17 @@ impl Machine {
         control.peer_grace = section.duration("peer_grace", SECOND..=HOUR, control.peer_grace);
         let tun = section.text("tun").unwrap_or_else(|| "adit0".into());
         if tun.is_empty() || tun.len() > 15 || tun.contains(['/', ' ']) {
-            section.fault("tun", "an interface name has 1 to 15 characters, no blank and no slash");
+            section.fault(
+                "tun",
+                "an interface name has 1 to 15 characters, no blank and no slash",
+            );
         }
         Self {
             io: section.choice("io", &IO, Io::Auto),
-            socket: section.text("control").unwrap_or_else(|| DEFAULT_SOCKET.into()).into(),
+            socket: section
+                .text("control")
+                .unwrap_or_else(|| DEFAULT_SOCKET.into())
+                .into(),
             tun,
             host_name: section.text("host_name").unwrap_or_else(|| "adit".into()),
             compute_threads: section.number("compute_threads", 1..=64, 1),
@@ -231,7 +263,11 @@ impl Workers {
             section.fault("cores", format!("{count} workers need {count} cores"));
         }
         let idle = [("park", Idle::Park), ("spin", Idle::Spin)];
-        Self { count, idle: section.choice("idle", &idle, Idle::Park), cores }
+        Self {
+            count,
+            idle: section.choice("idle", &idle, Idle::Park),
+            cores,
+        }
     }
 }
 
@@ -241,14 +277,20 @@ impl Memory {
         if !chunk_size.is_power_of_two() {
             section.fault("chunk_size", "the kernel takes 2048 or 4096");
         }
-        Self { chunks: section.number("chunks", 1024..=4_194_304, 16384), chunk_size }
+        Self {
+            chunks: section.number("chunks", 1024..=4_194_304, 16384),
+            chunk_size,
+        }
     }
 }
 
 impl PortSettings {
     fn read(section: &mut Section<'_>) -> Self {
-        let modes =
-            [("auto", CopyMode::Auto), ("copy", CopyMode::Copy), ("zero-copy", CopyMode::ZeroCopy)];
+        let modes = [
+            ("auto", CopyMode::Auto),
+            ("copy", CopyMode::Copy),
+            ("zero-copy", CopyMode::ZeroCopy),
+        ];
         Self {
             interface: section.required_text("interface").unwrap_or_default(),
             mode: section.choice("mode", &modes, CopyMode::Auto),

@@ -48,11 +48,26 @@ struct Finding {
 
 impl Finding {
     fn good(subject: &str, found: impl Into<String>) -> Self {
-        Self { weight: Weight::Good, subject: subject.into(), found: found.into(), remedy: None }
+        Self {
+            weight: Weight::Good,
+            subject: subject.into(),
+            found: found.into(),
+            remedy: None,
+        }
     }
 
-    fn of(weight: Weight, subject: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { weight, subject: subject.into(), found: found.into(), remedy: Some(remedy.into()) }
+    fn of(
+        weight: Weight,
+        subject: &str,
+        found: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            weight,
+            subject: subject.into(),
+            found: found.into(),
+            remedy: Some(remedy.into()),
+        }
     }
 }
 
@@ -66,11 +81,20 @@ pub(crate) fn examine(config: Option<&Path>, json: bool) -> Result<u8> {
             }
         }
         Some(Err(faults)) => findings.extend(faults.iter().map(|fault| {
-            Finding::of(Weight::Bad, "configuration", fault.to_string(), "adit check CONFIG")
+            Finding::of(
+                Weight::Bad,
+                "configuration",
+                fault.to_string(),
+                "adit check CONFIG",
+            )
         })),
         None => {}
     }
-    let worst = findings.iter().map(|finding| finding.weight).max().unwrap_or(Weight::Good);
+    let worst = findings
+        .iter()
+        .map(|finding| finding.weight)
+        .max()
+        .unwrap_or(Weight::Good);
     if json {
         writeln!(stdout(), "{}", serde_json::to_string_pretty(&findings)?)?;
     } else {
@@ -81,8 +105,18 @@ pub(crate) fn examine(config: Option<&Path>, json: bool) -> Result<u8> {
 
 fn print(findings: &[Finding], worst: Weight) -> Result<()> {
     let mut out = stdout().lock();
-    let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
-    for Finding { weight, subject, found, remedy } in findings {
+    let width = findings
+        .iter()
+        .map(|finding| finding.subject.len())
+        .max()
+        .unwrap_or(0);
+    for Finding {
+        weight,
+        subject,
+        found,
+        remedy,
+    } in findings
+    {
         let mark = match weight {
             Weight::Good => "ok  ",
             Weight::Worse => "warn",
@@ -104,7 +138,11 @@ fn print(findings: &[Finding], worst: Weight) -> Result<()> {
 
 fn machine(probe: &Probe) -> Vec<Finding> {
     let mut findings = vec![kernel(probe)];
-    findings.extend(CAPABILITIES.iter().map(|(bit, name, what)| capability(probe, *bit, name, what)));
+    findings.extend(
+        CAPABILITIES
+            .iter()
+            .map(|(bit, name, what)| capability(probe, *bit, name, what)),
+    );
     findings.push(match probe.memlock {
         _ if probe.capabilities >> 14 & 1 == 1 => Finding::good("locked memory", "not limited"),
         None => Finding::good("locked memory", "not limited"),
@@ -128,15 +166,26 @@ fn kernel(probe: &Probe) -> Finding {
         return Finding::good("kernel", &*probe.kernel);
     }
     let found = format!("{} is older than {major}.{minor}", probe.kernel);
-    Finding::of(Weight::Worse, "kernel", found, "use io = \"sockets\", or a newer kernel")
+    Finding::of(
+        Weight::Worse,
+        "kernel",
+        found,
+        "use io = \"sockets\", or a newer kernel",
+    )
 }
 
 fn capability(probe: &Probe, bit: u32, name: &str, what: &str) -> Finding {
     if probe.capabilities >> bit & 1 == 1 {
         return Finding::good(name, format!("held: {what}"));
     }
-    let remedy = format!("AmbientCapabilities={name} in the unit, or setcap {name}+ep on the program");
-    Finding::of(Weight::Bad, name, format!("not held: {what}"), remedy.replace("setcap CAP", "setcap cap"))
+    let remedy =
+        format!("AmbientCapabilities={name} in the unit, or setcap {name}+ep on the program");
+    Finding::of(
+        Weight::Bad,
+        name,
+        format!("not held: {what}"),
+        remedy.replace("setcap CAP", "setcap cap"),
+    )
 }
 
 fn ability(subject: &str, tried: &std::io::Result<()>) -> Finding {
@@ -153,17 +202,28 @@ fn ability(subject: &str, tried: &std::io::Result<()>) -> Finding {
 
 fn huge_pages() -> Finding {
     let free = std::fs::read_to_string("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-    let free: u64 = free.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let free: u64 = free
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
     if free > 0 {
         return Finding::good("huge pages", format!("{free} free pages of 2 MiB"));
     }
     let found = "none reserved; transparent ones are tried";
-    Finding::of(Weight::Worse, "huge pages", found, "sysctl -w vm.nr_hugepages=64")
+    Finding::of(
+        Weight::Worse,
+        "huge pages",
+        found,
+        "sysctl -w vm.nr_hugepages=64",
+    )
 }
 
 fn cipher() -> Finding {
     let backend = crypto::esp::Backend::auto();
-    Finding::good("ciphers", format!("{backend}; this CPU has {}", cpu::features()))
+    Finding::good(
+        "ciphers",
+        format!("{backend}; this CPU has {}", cpu::features()),
+    )
 }
 
 fn interface(port: &PortSettings, config: &Config) -> Vec<Finding> {
@@ -171,7 +231,12 @@ fn interface(port: &PortSettings, config: &Config) -> Vec<Finding> {
     let found = match Interface::by_name(name) {
         Ok(found) => found,
         Err(error) => {
-            return vec![Finding::of(Weight::Bad, name, error.to_string(), "ip link show")];
+            return vec![Finding::of(
+                Weight::Bad,
+                name,
+                error.to_string(),
+                "ip link show",
+            )];
         }
     };
     let mut findings = Vec::new();
@@ -183,7 +248,10 @@ fn interface(port: &PortSettings, config: &Config) -> Vec<Finding> {
     });
     let largest = config.memory.chunk_size - HEADROOM - LINK_HEADER;
     if found.mtu as usize > largest {
-        let what = format!("MTU {} does not fit into a chunk of {}", found.mtu, config.memory.chunk_size);
+        let what = format!(
+            "MTU {} does not fit into a chunk of {}",
+            found.mtu, config.memory.chunk_size
+        );
         let remedy = format!("ip link set {name} mtu {largest}, or memory.chunk_size = 4096");
         findings.push(Finding::of(Weight::Bad, name, what, remedy));
     }
@@ -195,11 +263,21 @@ fn interface(port: &PortSettings, config: &Config) -> Vec<Finding> {
     }
     if let Some(program) = found.xdp_program {
         let what = format!("another XDP program (id {program}) is attached");
-        findings.push(Finding::of(Weight::Bad, name, what, format!("ip link set {name} xdp off")));
+        findings.push(Finding::of(
+            Weight::Bad,
+            name,
+            what,
+            format!("ip link set {name} xdp off"),
+        ));
     }
     if found.offloads.lro == Some(true) {
         let remedy = format!("ethtool -K {name} lro off");
-        findings.push(Finding::of(Weight::Bad, name, "LRO is on: XDP cannot run", remedy));
+        findings.push(Finding::of(
+            Weight::Bad,
+            name,
+            "LRO is on: XDP cannot run",
+            remedy,
+        ));
     }
     findings
 }

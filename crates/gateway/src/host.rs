@@ -62,7 +62,10 @@ fn take_up(netlink: &mut Netlink, index: u32, mtu: u16) -> io::Result<()> {
 fn route_pool(netlink: &mut Netlink, index: u32, pool: &Pool) -> Result<()> {
     let own = IpNet::from(pool.gateway);
     netlink
-        .order(RouteNetlinkMessage::NewAddress(address(index, own)), Existing::Replace)
+        .order(
+            RouteNetlinkMessage::NewAddress(address(index, own)),
+            Existing::Replace,
+        )
         .map_err(|error| because(error, &format!("cannot give {own} to the TUN device")))?;
     for prefix in pool.ranges.iter().flat_map(prefixes) {
         for route in [route_to(prefix, index), catch(prefix)] {
@@ -79,8 +82,10 @@ fn address(index: u32, prefix: IpNet) -> AddressMessage {
     message.header.family = family(prefix.addr());
     message.header.prefix_len = prefix.prefix_len();
     message.header.index = index;
-    message.attributes =
-        vec![AddressAttribute::Address(prefix.addr()), AddressAttribute::Local(prefix.addr())];
+    message.attributes = vec![
+        AddressAttribute::Address(prefix.addr()),
+        AddressAttribute::Local(prefix.addr()),
+    ];
     message
 }
 
@@ -96,7 +101,9 @@ pub(crate) fn route_to(prefix: IpNet, index: u32) -> RouteMessage {
 fn catch(prefix: IpNet) -> RouteMessage {
     let mut route = route(prefix);
     route.header.kind = RouteType::Unreachable;
-    route.attributes.push(RouteAttribute::Priority(CATCH_METRIC));
+    route
+        .attributes
+        .push(RouteAttribute::Priority(CATCH_METRIC));
     route
 }
 
@@ -106,15 +113,21 @@ fn route(prefix: IpNet) -> RouteMessage {
     route.header.destination_prefix_length = prefix.prefix_len();
     route.header.table = RouteHeader::RT_TABLE_MAIN;
     route.header.protocol = RouteProtocol::from(ROUTE_PROTOCOL);
-    route.attributes.push(RouteAttribute::Destination(match prefix.addr() {
-        IpAddr::V4(v4) => RouteAddress::Inet(v4),
-        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
-    }));
+    route
+        .attributes
+        .push(RouteAttribute::Destination(match prefix.addr() {
+            IpAddr::V4(v4) => RouteAddress::Inet(v4),
+            IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+        }));
     route
 }
 
 fn family(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
 }
 
 /// The fewest prefixes that cover a range. A range that was a prefix less its network and broadcast
@@ -127,7 +140,9 @@ pub(crate) fn prefixes(range: &Range) -> Vec<IpNet> {
         (low, high) if is_hosts_of_a_prefix(low, high) => (low - 1, high + 1),
         bits => bits,
     };
-    ipnet::Ipv4Subnets::new(first.into(), last.into(), 0).map(IpNet::from).collect()
+    ipnet::Ipv4Subnets::new(first.into(), last.into(), 0)
+        .map(IpNet::from)
+        .collect()
 }
 
 fn is_hosts_of_a_prefix(low: u32, high: u32) -> bool {
@@ -151,8 +166,10 @@ mod tests {
     #[test]
     fn a_range_is_routed_by_few_prefixes() {
         let [first, last] = ["10.0.0.4", "10.0.0.11"].map(|text| text.parse().unwrap());
-        let texts: Vec<String> =
-            prefixes(&Range { first, last }).iter().map(ToString::to_string).collect();
+        let texts: Vec<String> = prefixes(&Range { first, last })
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(texts, ["10.0.0.4/30", "10.0.0.8/30"]);
     }
 }

@@ -52,7 +52,9 @@ impl KeyLogFile {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let file = options.open(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = options
+            .open(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { file })
     }
 
@@ -65,7 +67,12 @@ impl KeyLogFile {
                 key: hex(ike.key.expose()),
                 skeyid_a: hex(ike.skeyid_a.expose()),
             }),
-            KeyLog::Esp { spi, keys, source, destination } => entry.esp.push(Esp {
+            KeyLog::Esp {
+                spi,
+                keys,
+                source,
+                destination,
+            } => entry.esp.push(Esp {
                 spi: format!("0x{spi:08x}"),
                 cipher: esp_cipher(keys.suite()),
                 key: hex(&[keys.encryption_key(), keys.salt()].concat()),
@@ -76,7 +83,9 @@ impl KeyLogFile {
             }),
         }
         let text = toml::to_string(&entry)?;
-        self.file.write_all(text.as_bytes()).context("the key log cannot be written")
+        self.file
+            .write_all(text.as_bytes())
+            .context("the key log cannot be written")
     }
 }
 

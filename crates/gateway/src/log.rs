@@ -8,7 +8,10 @@ use crate::config::Log;
 
 /// Starts logging; once.
 pub(crate) fn start(log: &Log) {
-    let format = fmt().with_max_level(log.level).with_writer(stderr).with_target(false);
+    let format = fmt()
+        .with_max_level(log.level)
+        .with_writer(stderr)
+        .with_target(false);
     if log.json {
         format.json().flatten_event(true).init();
     } else {

@@ -10,6 +10,7 @@ mod compute;
 mod config;
 mod doctor;
 mod host;
+mod interfaces;
 mod key_log;
 mod log;
 mod netlink;
@@ -38,7 +39,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Carrier-grade L2TP/IPsec concentrator
 #[derive(Parser)]
-#[command(name = "adit", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "adit",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -123,16 +129,23 @@ fn carry_out(command: Command) -> Result<u8> {
         },
         Command::Check { config } => match load(&config) {
             Some(checked) => {
-                writeln!(stdout(), "{}: good. {}", config.display(), checked.summary())?;
+                writeln!(
+                    stdout(),
+                    "{}: good. {}",
+                    config.display(),
+                    checked.summary()
+                )?;
                 Ok(0)
             }
             None => Ok(2),
         },
         Command::Doctor { config, json } => doctor::examine(config.as_deref(), json),
         Command::Show { what, asking } => show::show(&asking.socket, what, asking.json),
-        Command::Clear { what, conditions, asking } => {
-            show::clear(&asking.socket, what, conditions, asking.json)
-        }
+        Command::Clear {
+            what,
+            conditions,
+            asking,
+        } => show::clear(&asking.socket, what, conditions, asking.json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "adit", &mut stdout());
             Ok(0)
@@ -151,7 +164,11 @@ fn load(file: &Path) -> Option<Config> {
             }
             let count = faults.len();
             let noun = if count == 1 { "fault" } else { "faults" };
-            let _ = writeln!(out, "adit: {count} {noun} in {}; nothing was started", file.display());
+            let _ = writeln!(
+                out,
+                "adit: {count} {noun} in {}; nothing was started",
+                file.display()
+            );
             None
         }
     }

@@ -31,7 +31,10 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open a netlink socket")?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
     }
 
     /// A socket that hears what changes in the multicast `groups` (bit n-1 = group n).
@@ -39,7 +42,10 @@ impl Netlink {
         let mut socket = Socket::new(NETLINK_ROUTE).context("cannot open a netlink socket")?;
         socket.bind(&SocketAddr::new(0, groups))?;
         socket.set_non_blocking(true)?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -47,7 +53,11 @@ impl Netlink {
     }
 
     /// Gives an order and waits for the kernel's word that it was carried out.
-    pub(crate) fn order(&mut self, message: RouteNetlinkMessage, existing: Existing) -> io::Result<()> {
+    pub(crate) fn order(
+        &mut self,
+        message: RouteNetlinkMessage,
+        existing: Existing,
+    ) -> io::Result<()> {
         let flags = match existing {
             Existing::Replace => NLM_F_CREATE | NLM_F_REPLACE,
             Existing::Change => 0,
@@ -67,7 +77,10 @@ impl Netlink {
     }
 
     /// Everything that a dump request lists.
-    pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn dump(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>> {
         self.send(message, NLM_F_REQUEST | NLM_F_DUMP)?;
         let mut list = Vec::new();
         let mut fault = None;

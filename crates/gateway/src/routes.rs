@@ -1,20 +1,289 @@
-//! Where the network side leads.
+//! Where the network side leads: the kernel's routes and neighbours, as the workers need them.
 //!
-//! With sockets the kernel routes: everything leaves by `adit0`.
+//! | the kernel says | the workers do |
+//! |---|---|
+//! | via a next hop on an XDP interface | send to its adjacency, a *managed* neighbour |
+//! | on-link on an XDP interface | send to the neighbour if the kernel knows it, else to the host |
+//! | by any other interface, or local | hand to the host through `adit0` |
+//! | blackhole, unreachable, prohibit | discard, in silence or with ICMP |
+//!
+//! The host that gets a packet for an unknown on-link neighbour forwards it and resolves the
+//! neighbour as it does so; from then on the workers know it too. Next hops are managed neighbours
+//! because the kernel sees none of our traffic: it would keep an ordinary entry with a MAC address
+//! that has changed long ago.
 
+mod book;
 
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::{Context, Result};
 use dataplane::Shared;
-use dataplane::change::{Adjacency, AdjacencyId, RouteTarget, SharedChange};
+use dataplane::change::{Adjacency, RouteTarget, SharedChange};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use crate::host::ROUTE_PROTOCOL;
+use crate::netlink::{Existing, Netlink};
 use crate::port::TUN;
+use book::{Book, HOST, Hop, Step, Way};
 
-/// The adjacency of `adit0`: the host, and with sockets everything behind it.
-const HOST: AdjacencyId = AdjacencyId(0);
+/// Multicast groups of rtnetlink: neighbours (3) and IPv4 routes (7), as bits.
+const GROUPS: u32 = 1 << 2 | 1 << 6;
+/// The routing tables that are followed.
+const TABLES: [u32; 2] = [RouteHeader::RT_TABLE_MAIN as u32, 255];
+
+/// An interface that the workers send on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outlet {
+    pub(crate) interface: u32,
+    pub(crate) port: u8,
+    pub(crate) mac: [u8; 6],
+    pub(crate) mtu: u16,
+}
+
+/// Follows the kernel's tables.
+pub(crate) struct Routes {
+    netlink: Netlink,
+    ears: Netlink,
+    book: Book,
+}
 
 /// Sends everything to `adit0`, as is right where the kernel routes.
 pub(crate) fn leave_by_the_host(shared: &Shared, mtu: u16) {
-    let adjacency = Adjacency { port: TUN, mtu, rewrite: None, is_resolved: true };
-    shared.apply(SharedChange::SetAdjacency(HOST, adjacency));
+    for change in host_changes(mtu) {
+        shared.apply(change);
+    }
+}
+
+fn host_changes(mtu: u16) -> [SharedChange; 2] {
+    let adjacency = Adjacency {
+        port: TUN,
+        mtu,
+        rewrite: None,
+        is_resolved: true,
+    };
     let prefix = ipnet::IpNet::V4(ipnet::Ipv4Net::default());
-    shared.apply(SharedChange::SetRoute { vrf: 0, prefix, target: RouteTarget::Via(HOST) });
+    let target = RouteTarget::Via(HOST);
+    [
+        SharedChange::SetAdjacency(HOST, adjacency),
+        SharedChange::SetRoute {
+            vrf: 0,
+            prefix,
+            target,
+        },
+    ]
+}
+
+impl Routes {
+    /// Reads the kernel's tables and follows them from here on. `adit0` is the interface index of
+    /// the TUN device: routes to it are our own.
+    pub(crate) fn start(
+        outlets: Vec<Outlet>,
+        adit0: u32,
+        host_mtu: u16,
+        shared: &Shared,
+    ) -> Result<Self> {
+        let ears = Netlink::listen(GROUPS).context("cannot listen to the kernel's routes")?;
+        let mut routes = Self {
+            netlink: Netlink::open()?,
+            ears,
+            book: Book::new(outlets, adit0),
+        };
+        let [adjacency, _] = host_changes(host_mtu);
+        shared.apply(adjacency);
+        routes.read_everything(shared)?;
+        Ok(routes)
+    }
+
+    /// Readable when the kernel has news.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.ears.socket().as_fd()
+    }
+
+    /// Takes the news; how much there was.
+    pub(crate) fn follow(&mut self, shared: &Shared) -> usize {
+        match self.ears.heard() {
+            Ok(news) => {
+                let count = news.len();
+                for message in news {
+                    self.take(message, shared);
+                }
+                count
+            }
+            // The kernel had more to say than the socket holds: read everything anew.
+            Err(error) => {
+                tracing::debug!(%error, "routes are read anew");
+                if let Err(error) = self.read_everything(shared) {
+                    tracing::warn!("the kernel's routes cannot be read: {error:#}");
+                }
+                1
+            }
+        }
+    }
+
+    fn read_everything(&mut self, shared: &Shared) -> Result<()> {
+        let mut neighbours = NeighbourMessage::default();
+        neighbours.header.family = AddressFamily::Inet;
+        let neighbours = self
+            .netlink
+            .dump(RouteNetlinkMessage::GetNeighbour(neighbours))?;
+        let mut request = RouteMessage::default();
+        request.header.address_family = AddressFamily::Inet;
+        let routes = self.netlink.dump(RouteNetlinkMessage::GetRoute(request))?;
+        let steps = self.book.begin_anew();
+        self.carry_out(steps, shared);
+        for message in neighbours.into_iter().chain(routes) {
+            self.take(message, shared);
+        }
+        let steps = self.book.end_anew();
+        self.carry_out(steps, shared);
+        Ok(())
+    }
+
+    fn take(&mut self, message: RouteNetlinkMessage, shared: &Shared) {
+        let steps = match message {
+            RouteNetlinkMessage::NewRoute(route) => match self.read_route(&route) {
+                Some((prefix, metric, way)) => self.book.add(prefix, metric, way),
+                None => Vec::new(),
+            },
+            RouteNetlinkMessage::DelRoute(route) => match self.read_route(&route) {
+                Some((prefix, metric, _)) => self.book.remove(prefix, metric),
+                None => Vec::new(),
+            },
+            RouteNetlinkMessage::NewNeighbour(message) => match read_neighbour(&message) {
+                Some((hop, mac)) => self.book.neighbour(hop, mac),
+                None => Vec::new(),
+            },
+            RouteNetlinkMessage::DelNeighbour(message) => match read_neighbour(&message) {
+                Some((hop, _)) => self.book.neighbour(hop, None),
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        self.carry_out(steps, shared);
+    }
+
+    fn carry_out(&mut self, steps: Vec<Step>, shared: &Shared) {
+        for step in steps {
+            match step {
+                Step::Apply(change) => shared.apply(change),
+                Step::Manage(hop) => {
+                    if let Err(error) = self.manage(hop) {
+                        let address = hop.address;
+                        tracing::warn!(%address, "the next hop cannot be managed: {error}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has the kernel keep the neighbour's MAC address fresh though it sees no traffic to it.
+    fn manage(&mut self, hop: Hop) -> io::Result<()> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = hop.interface;
+        message.header.state = NeighbourState::None;
+        message.attributes = vec![
+            NeighbourAttribute::Destination(NeighbourAddress::from(hop.address)),
+            NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
+        ];
+        self.netlink.order(
+            RouteNetlinkMessage::NewNeighbour(message),
+            Existing::Replace,
+        )
+    }
+
+    fn read_route(&self, route: &RouteMessage) -> Option<(ipnet::IpNet, u32, Way)> {
+        let mut read = ReadRoute::of(route)?;
+        if route.header.protocol == RouteProtocol::from(ROUTE_PROTOCOL) {
+            return None;
+        }
+        let way = match route.header.kind {
+            RouteType::Unicast => self.book.way(read.hops.drain(..).next()?)?,
+            RouteType::Local => Way::Host,
+            RouteType::BlackHole => Way::Blackhole,
+            RouteType::Unreachable | RouteType::Prohibit => Way::Unreachable,
+            _ => return None,
+        };
+        Some((read.prefix, read.metric, way))
+    }
+}
+
+/// What of a route matters to us.
+struct ReadRoute {
+    prefix: ipnet::IpNet,
+    metric: u32,
+    /// Interface and next hop of each path; without an address the prefix is on-link.
+    hops: Vec<(u32, Option<IpAddr>)>,
+}
+
+impl ReadRoute {
+    fn of(route: &RouteMessage) -> Option<Self> {
+        let mut address = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let (mut metric, mut table) = (0, u32::from(route.header.table));
+        let mut single = (0, None);
+        let mut hops = Vec::new();
+        for attribute in &route.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(v4)) => address = IpAddr::V4(*v4),
+                RouteAttribute::Gateway(RouteAddress::Inet(v4)) => single.1 = Some(IpAddr::V4(*v4)),
+                RouteAttribute::Oif(interface) => single.0 = *interface,
+                RouteAttribute::Priority(priority) => metric = *priority,
+                RouteAttribute::Table(number) => table = *number,
+                RouteAttribute::MultiPath(paths) => hops.extend(paths.iter().map(read_path)),
+                _ => {}
+            }
+        }
+        if !TABLES.contains(&table) {
+            return None;
+        }
+        if hops.is_empty() {
+            hops.push(single);
+        }
+        let prefix = ipnet::IpNet::new(address, route.header.destination_prefix_length).ok()?;
+        Some(Self {
+            prefix,
+            metric,
+            hops,
+        })
+    }
+}
+
+fn read_path(path: &netlink_packet_route::route::RouteNextHop) -> (u32, Option<IpAddr>) {
+    let gateway = path
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
+            _ => None,
+        });
+    (path.interface_index, gateway)
+}
+
+/// A neighbour, and its MAC address if it is known to be there.
+fn read_neighbour(message: &NeighbourMessage) -> Option<(Hop, Option<[u8; 6]>)> {
+    let mut address = None;
+    let mut mac = None;
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(*v4),
+            NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.as_slice().try_into().ok(),
+            _ => {}
+        }
+    }
+    let gone = BTreeSet::from([NeighbourState::Failed, NeighbourState::Incomplete].map(u16::from));
+    let state = u16::from(message.header.state);
+    let hop = Hop {
+        interface: message.header.ifindex,
+        address: IpAddr::V4(address?),
+    };
+    Some((hop, mac.filter(|_| !gone.contains(&state) && state != 0)))
 }

@@ -1,11 +1,12 @@
 //! `adit run`: from a checked configuration to a gateway that serves, step by step; whatever fails
 //! leaves nothing half-started.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use af_xdp::{Area, AreaSettings, Chunk, HugePages};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use control::Control;
 use crypto::cpu;
 use crypto::esp::Backend;
@@ -17,9 +18,10 @@ use crate::clock;
 use crate::compute::Compute;
 use crate::config::{Config, Io};
 use crate::host::Host;
+use crate::interfaces::Interfaces;
 use crate::key_log::KeyLogFile;
-use crate::port::{AnyPort, SOCKETS, Share, Sockets, TUN, Tun, is_taken};
-use crate::routes;
+use crate::port::{AnyPort, FIRST_INTERFACE, SOCKETS, Share, Sockets, TUN, Tun, is_taken};
+use crate::routes::{self, Routes};
 use crate::signals::Signals;
 use crate::slow_path::{SlowPath, Stamps, Waiting};
 use crate::wake::Alarm;
@@ -36,10 +38,9 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     let shared = Shared::new(shared_limits(&config), started);
     let (ends, rings) = mesh::<Chunk>(config.workers.count, Sizes::default());
     rings.bell.set_wake(Arc::clone(&alarm) as _);
-    let memory = packet_memory(&config)?;
-    let (chosen, ports) = open_inside(&config, &shared)?;
+    let inside = Inside::open(&config, &shared)?;
     let mut recruits = Vec::new();
-    for ((end, ports), chunks) in ends.into_iter().zip(ports).zip(memory) {
+    for ((end, ports), chunks) in ends.into_iter().zip(inside.ports).zip(inside.chunks) {
         let alarm = Alarm::new()?;
         end.bell.set_wake(Arc::clone(&alarm) as _);
         let settings = worker_settings(chunks.len());
@@ -55,7 +56,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     }
     let jobs = config.control.limits.computations;
     let compute = Compute::start(config.compute_threads, jobs, alarm.waker())?;
-    let status = status(&chosen);
+    let status = status(&inside.io);
     tracing::info!(io = %status.io, crypto = %status.crypto, workers = config.workers.count, "serving");
     let mut slow_path = SlowPath {
         control,
@@ -63,6 +64,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
         rings,
         compute,
         questions,
+        routes: inside.routes,
         signals,
         key_log,
         alarm,
@@ -74,7 +76,9 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     };
     let outcome = slow_path.run();
     drop(socket);
-    crew.stop();
+    // The programs go before the sockets (IO §7), and those go with the workers.
+    drop(inside.interfaces);
+    drop(crew.stop());
     outcome
 }
 
@@ -87,33 +91,91 @@ fn open_key_log(path: Option<&Path>) -> Result<Option<KeyLogFile>> {
     KeyLogFile::create(path).map(Some)
 }
 
-/// The way packets come in that really runs, and why not the ways before it.
-struct Chosen {
-    io: Io,
-    because: String,
-}
-
 /// A worker's ports.
 type Ports = Vec<AnyPort>;
 
-/// What `[gateway] io` asked for. `auto` takes XDP where interfaces are named for it and it works.
-fn open_inside(config: &Config, shared: &Arc<Shared>) -> Result<(Chosen, Vec<Ports>)> {
-    let host = Host::set_up(&config.tun, config.workers.count, tun_mtu(config), &config.control.pools)?;
-    let mut ports: Vec<Ports> = Vec::new();
+/// Everything by which packets come in and leave.
+struct Inside {
+    /// Which back end really runs, and why not the one before it.
+    io: String,
+    ports: Vec<Ports>,
+    chunks: Vec<Vec<Chunk>>,
+    interfaces: Option<Interfaces>,
+    routes: Option<Routes>,
+}
+
+impl Inside {
+    /// What `[gateway] io` asked for. `auto` takes XDP where interfaces are named for it and it
+    /// works.
+    fn open(config: &Config, shared: &Arc<Shared>) -> Result<Self> {
+        let (area, mut chunks) = packet_memory(config)?;
+        let mtu = tun_mtu(config);
+        let host = Host::set_up(
+            &config.tun,
+            config.workers.count,
+            mtu,
+            &config.control.pools,
+        )?;
+        let mut ports = open_sockets(config, host.queues)?;
+        let because = match config.io {
+            Io::Sockets => "as configured".to_owned(),
+            Io::Auto if config.ports.is_empty() => "no [[port]] names an interface for XDP".into(),
+            Io::Auto | Io::Xdp | Io::XdpSkb => {
+                match Interfaces::open(config, &area, &mut chunks, shared, &mut ports) {
+                    Ok(interfaces) => {
+                        let outlets = interfaces.outlets.clone();
+                        let routes = Routes::start(outlets, host.index, mtu, shared)?;
+                        let name = if config.io == Io::XdpSkb {
+                            "xdp-skb"
+                        } else {
+                            "xdp"
+                        };
+                        let io = format!("{name} ({})", interfaces.text);
+                        let (interfaces, routes) = (Some(interfaces), Some(routes));
+                        return Ok(Self {
+                            io,
+                            ports,
+                            chunks,
+                            interfaces,
+                            routes,
+                        });
+                    }
+                    Err(error) if config.io == Io::Auto => {
+                        ports
+                            .iter_mut()
+                            .for_each(|ports| ports.truncate(FIRST_INTERFACE.into()));
+                        format!("xdp does not work here: {error:#}")
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        routes::leave_by_the_host(shared, mtu);
+        let io = format!("sockets ({because})");
+        Ok(Self {
+            io,
+            ports,
+            chunks,
+            interfaces: None,
+            routes: None,
+        })
+    }
+}
+
+/// The ports that are there in every mode.
+fn open_sockets(config: &Config, queues: Vec<OwnedFd>) -> Result<Vec<Ports>> {
     let addresses: Vec<_> = config.control.listeners.iter().map(|l| l.address).collect();
-    for (worker, queue) in (0..).zip(host.queues) {
-        let share = Share { worker, workers: config.workers.count };
+    let mut ports = Vec::new();
+    for (worker, queue) in (0..).zip(queues) {
+        let share = Share {
+            worker,
+            workers: config.workers.count,
+        };
         let sockets = Sockets::open(SOCKETS, &addresses, share).map_err(holder)?;
         let tun = Tun::new(TUN, queue, usize::from(tun_mtu(config)));
         ports.push(vec![AnyPort::Sockets(sockets), AnyPort::Tun(tun)]);
     }
-    routes::leave_by_the_host(shared, tun_mtu(config));
-    let because = match config.io {
-        Io::Sockets => "as configured".to_owned(),
-        Io::Auto => "no [[port]] names an interface for XDP".to_owned(),
-        Io::Xdp | Io::XdpSkb => bail!("io = \"{}\" is not there yet", config.io.name()),
-    };
-    Ok((Chosen { io: Io::Sockets, because }, ports))
+    Ok(ports)
 }
 
 /// Who holds a port that we need.
@@ -132,16 +194,24 @@ fn tun_mtu(config: &Config) -> u16 {
     config.control.path_mtu
 }
 
-/// The chunks of each worker.
-fn packet_memory(config: &Config) -> Result<Vec<Vec<Chunk>>> {
+/// Packet memory, and the chunks of each worker.
+fn packet_memory(config: &Config) -> Result<(Arc<Area>, Vec<Vec<Chunk>>)> {
     let count = usize::from(config.workers.count);
     let settings = AreaSettings {
-        chunks: u32::try_from(config.memory.chunks * count).context("memory.chunks is too large")?,
+        chunks: u32::try_from(config.memory.chunks * count)
+            .context("memory.chunks is too large")?,
         chunk_size: u32::try_from(config.memory.chunk_size)?,
         huge: HugePages::Prefer,
     };
-    let (_, mut chunks) = Area::new(settings).context("no memory for packets (memory.chunks)")?;
-    Ok((0..count).map(|_| chunks.split_off(chunks.len() - config.memory.chunks)).collect())
+    let (area, mut chunks) =
+        Area::new(settings).context("no memory for packets (memory.chunks)")?;
+    let share = config.memory.chunks;
+    Ok((
+        area,
+        (0..count)
+            .map(|_| chunks.split_off(chunks.len() - share))
+            .collect(),
+    ))
 }
 
 fn shared_limits(config: &Config) -> dataplane::Limits {
@@ -167,16 +237,24 @@ fn start_control(config: &Config, key_log: bool, shared: &Arc<Shared>) -> Result
     let mut seed = [0; 32];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
         .context("the kernel gives no random bytes")?;
-    let settings = control::Settings { key_log, ..config.control.clone() };
-    Ok(Control::new(settings, seed, clock::now(), Box::new(Stamps(Arc::clone(shared)))))
+    let settings = control::Settings {
+        key_log,
+        ..config.control.clone()
+    };
+    Ok(Control::new(
+        settings,
+        seed,
+        clock::now(),
+        Box::new(Stamps(Arc::clone(shared))),
+    ))
 }
 
-fn status(chosen: &Chosen) -> Status {
+fn status(io: &str) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_seconds: 0,
-        io: format!("{} ({})", chosen.io.name(), chosen.because),
+        io: io.into(),
         crypto: Backend::auto().to_string(),
     }
 }

@@ -64,8 +64,20 @@ pub(crate) struct Conditions {
 
 impl From<Conditions> for Filter {
     fn from(conditions: Conditions) -> Self {
-        let Conditions { user, address, peer, tunnel, session } = conditions;
-        Self { user, address, peer, tunnel, session }
+        let Conditions {
+            user,
+            address,
+            peer,
+            tunnel,
+            session,
+        } = conditions;
+        Self {
+            user,
+            address,
+            peer,
+            tunnel,
+            session,
+        }
     }
 }
 
@@ -122,7 +134,10 @@ pub(crate) fn clear(socket: &Path, what: What, conditions: Conditions, json: boo
 
 fn question(what: &Show) -> Question {
     let show = |table, conditions: &Conditions| {
-        Question::Control(Request::Show { table, filter: conditions.clone().into() })
+        Question::Control(Request::Show {
+            table,
+            filter: conditions.clone().into(),
+        })
     };
     match what {
         Show::Sessions(conditions) => show(Which::Sessions, conditions),
@@ -147,7 +162,9 @@ fn print_json(answers: &[Answer]) -> Result<u8> {
             Answer::Control(response) => serde_json::to_value(response)?,
             other => serde_json::to_value(other)?,
         };
-        let serde_json::Value::Object(parts) = value else { continue };
+        let serde_json::Value::Object(parts) = value else {
+            continue;
+        };
         for (key, value) in parts {
             match (key.as_str(), value) {
                 ("verified", serde_json::Value::Array(faults)) => {
@@ -241,7 +258,8 @@ fn render_sessions(rows: &[SessionRow]) -> String {
         table.row(vec![
             row.id.clone(),
             row.user.clone(),
-            row.address.map_or_else(|| "-".into(), |address| address.to_string()),
+            row.address
+                .map_or_else(|| "-".into(), |address| address.to_string()),
             row.peer.clone(),
             row.state.clone(),
             row.suite.clone(),
@@ -261,7 +279,15 @@ fn render_sessions(rows: &[SessionRow]) -> String {
 
 fn render_tunnels(rows: &[TunnelRow]) -> String {
     let mut table = Table::new(&[
-        "tunnel", "peer id", "host name", "peer", "listener", "state", "ipsec", "sessions", "age",
+        "tunnel",
+        "peer id",
+        "host name",
+        "peer",
+        "listener",
+        "state",
+        "ipsec",
+        "sessions",
+        "age",
     ]);
     for row in rows {
         table.row(vec![
@@ -330,7 +356,11 @@ fn render_discards(what: &Show, rows: &[DiscardRow]) -> String {
     let all = matches!(what, Show::Discards { all: true });
     let mut table = Table::new(&["frames", "reason", "meaning"]);
     for row in rows.iter().filter(|row| all || row.count > 0) {
-        table.row(vec![row.count.to_string(), row.reason.clone(), row.meaning.clone()]);
+        table.row(vec![
+            row.count.to_string(),
+            row.reason.clone(),
+            row.meaning.clone(),
+        ]);
     }
     let total: u64 = rows.iter().map(|row| row.count).sum();
     format!("{table}\n{total} frames discarded\n")
@@ -338,8 +368,18 @@ fn render_discards(what: &Show, rows: &[DiscardRow]) -> String {
 
 fn render_workers(rows: &[WorkerRow]) -> String {
     let mut table = Table::new(&[
-        "worker", "core", "shards", "busy %", "frames", "given", "taken", "applied", "parks",
-        "burst us p50", "p99", "max",
+        "worker",
+        "core",
+        "shards",
+        "busy %",
+        "frames",
+        "given",
+        "taken",
+        "applied",
+        "parks",
+        "burst us p50",
+        "p99",
+        "max",
     ]);
     for row in rows {
         table.row(vec![
@@ -361,7 +401,13 @@ fn render_workers(rows: &[WorkerRow]) -> String {
 }
 
 fn render_status(status: &Status) -> String {
-    let Status { version, pid, uptime_seconds, io, crypto } = status;
+    let Status {
+        version,
+        pid,
+        uptime_seconds,
+        io,
+        crypto,
+    } = status;
     let up = age(*uptime_seconds);
     format!("adit {version}, process {pid}, up {up}\ni/o     {io}\ncrypto  {crypto}\n")
 }
@@ -393,8 +439,10 @@ fn render_totals(what: &Show, totals: &Totals) -> String {
             of(totals.peers),
             of(totals.half_open_ike)
         ),
-        Show::Pools { .. } | Show::Discards { .. } | Show::Workers | Show::Counters | Show::Status => {
-            String::new()
-        }
+        Show::Pools { .. }
+        | Show::Discards { .. }
+        | Show::Workers
+        | Show::Counters
+        | Show::Status => String::new(),
     }
 }

@@ -19,7 +19,10 @@ impl Signals {
         reader.set_nonblocking(true)?;
         pipe::register(SIGTERM, writer.try_clone()?)?;
         pipe::register(SIGINT, writer)?;
-        Ok(Self { pipe: reader, seen: 0 })
+        Ok(Self {
+            pipe: reader,
+            seen: 0,
+        })
     }
 
     /// Whether a shutdown is newly wanted, and if so whether it is to hurry.

@@ -10,8 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsFd;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -28,6 +28,7 @@ use crate::admin::{Answer, Asked, DiscardRow, Question, Status, WorkerRow};
 use crate::clock;
 use crate::compute::Compute;
 use crate::key_log::KeyLogFile;
+use crate::routes::Routes;
 use crate::signals::Signals;
 use crate::wake::{Alarm, until};
 use crate::workers::Post;
@@ -46,6 +47,7 @@ pub(crate) struct SlowPath {
     pub(crate) rings: SlowEnd,
     pub(crate) compute: Compute,
     pub(crate) questions: Receiver<Asked>,
+    pub(crate) routes: Option<Routes>,
     pub(crate) signals: Signals,
     pub(crate) key_log: Option<KeyLogFile>,
     pub(crate) alarm: Arc<Alarm>,
@@ -69,7 +71,10 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     pub(crate) fn new(workers: usize) -> Self {
-        Self { messages: (0..workers).map(|_| VecDeque::new()).collect(), ..Self::default() }
+        Self {
+            messages: (0..workers).map(|_| VecDeque::new()).collect(),
+            ..Self::default()
+        }
     }
 
     fn is_crowded(&self) -> bool {
@@ -83,7 +88,11 @@ impl SlowPath {
         loop {
             let worked = self.take_inputs();
             let now = clock::now();
-            if self.control.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            if self
+                .control
+                .poll_timeout()
+                .is_some_and(|deadline| deadline.at <= now)
+            {
                 self.control.handle_timeout(now);
             }
             if self.carry_out()? {
@@ -104,13 +113,26 @@ impl SlowPath {
             count += self.take_punts(Class::Stranger);
         }
         count += self.take_questions();
+        if let Some(routes) = &mut self.routes {
+            count += routes.follow(&self.shared);
+        }
         count > 0
     }
 
     fn take_signals(&mut self) -> usize {
-        let Some(hurry) = self.signals.shutdown_wanted() else { return 0 };
-        tracing::info!("{}", if hurry { "ending at once" } else { "saying goodbye to everybody" });
-        self.control.handle_input(clock::now(), Input::Shutdown { hurry });
+        let Some(hurry) = self.signals.shutdown_wanted() else {
+            return 0;
+        };
+        tracing::info!(
+            "{}",
+            if hurry {
+                "ending at once"
+            } else {
+                "saying goodbye to everybody"
+            }
+        );
+        self.control
+            .handle_input(clock::now(), Input::Shutdown { hurry });
         1
     }
 
@@ -133,7 +155,8 @@ impl SlowPath {
         let outcomes: Vec<_> = self.compute.outcomes().take(SHARE).collect();
         let (count, now) = (outcomes.len(), clock::now());
         for (token, outcome) in outcomes {
-            self.control.handle_input(now, Input::Computed { token, outcome });
+            self.control
+                .handle_input(now, Input::Computed { token, outcome });
         }
         count
     }
@@ -160,7 +183,8 @@ impl SlowPath {
                     let request = self.waiting.next_request;
                     self.waiting.next_request += 1;
                     self.waiting.callers.insert(request, answers);
-                    self.control.handle_input(clock::now(), Input::Admin { request, query });
+                    self.control
+                        .handle_input(clock::now(), Input::Admin { request, query });
                     continue;
                 }
                 Question::Discards => Answer::Discards(self.discards()),
@@ -189,7 +213,11 @@ impl SlowPath {
                         tracing::error!("the compute pool is full");
                     }
                 }
-                Output::Reply { request, response, last } => self.reply(request, response, last),
+                Output::Reply {
+                    request,
+                    response,
+                    last,
+                } => self.reply(request, response, last),
                 Output::KeyLog(keys) => {
                     if let Some(file) = &mut self.key_log {
                         file.write(&keys)?;
@@ -206,7 +234,9 @@ impl SlowPath {
     }
 
     fn reply(&mut self, request: u64, response: Response, last: bool) {
-        let Some(caller) = self.waiting.callers.get(&request) else { return };
+        let Some(caller) = self.waiting.callers.get(&request) else {
+            return;
+        };
         let _ = caller.try_send(Answer::Control(response));
         if last {
             let _ = caller.try_send(Answer::End);
@@ -215,7 +245,12 @@ impl SlowPath {
     }
 
     fn send_waiting(&mut self) {
-        for (link, queue) in self.rings.workers.iter_mut().zip(&mut self.waiting.messages) {
+        for (link, queue) in self
+            .rings
+            .workers
+            .iter_mut()
+            .zip(&mut self.waiting.messages)
+        {
             while let Some(message) = queue.pop_front() {
                 if let Err(message) = link.send(message) {
                     queue.push_front(message);
@@ -230,7 +265,8 @@ impl SlowPath {
         // Whatever arrived before the bell was armed rang it in vain: look once more.
         let classes = [Class::Established, Class::InProgress, Class::Stranger];
         let something = self.rings.workers.iter().any(|worker| {
-            !worker.events.is_empty() || classes.iter().any(|class| !worker.punts(*class).is_empty())
+            !worker.events.is_empty()
+                || classes.iter().any(|class| !worker.punts(*class).is_empty())
         });
         let now = clock::now();
         let deadline = self.control.poll_timeout().map(|deadline| deadline.at);
@@ -241,7 +277,9 @@ impl SlowPath {
         };
         let wait = until(now, deadline).unwrap_or(longest).min(longest);
         if !something && !wait.is_zero() {
-            self.alarm.wait(&[self.signals.as_fd()], Some(wait));
+            let routes = self.routes.as_ref().map(Routes::descriptor);
+            let others: Vec<_> = routes.into_iter().chain([self.signals.as_fd()]).collect();
+            self.alarm.wait(&others, Some(wait));
         }
         self.rings.bell.disarm();
     }
@@ -249,14 +287,24 @@ impl SlowPath {
     fn discards(&self) -> Vec<DiscardRow> {
         let row = |reason: &Discard| {
             let workers = 0..self.posts.len() as u8;
-            let count = workers.map(|w| self.shared.worker(WorkerId(w)).discarded(*reason)).sum();
-            DiscardRow { reason: reason.name().into(), meaning: reason.text().into(), count }
+            let count = workers
+                .map(|w| self.shared.worker(WorkerId(w)).discarded(*reason))
+                .sum();
+            DiscardRow {
+                reason: reason.name().into(),
+                meaning: reason.text().into(),
+                count,
+            }
         };
         Discard::ALL.iter().map(row).collect()
     }
 
     fn workers(&self) -> Vec<WorkerRow> {
-        self.posts.iter().enumerate().map(|(index, post)| self.worker(index, post)).collect()
+        self.posts
+            .iter()
+            .enumerate()
+            .map(|(index, post)| self.worker(index, post))
+            .collect()
     }
 
     fn worker(&self, index: usize, post: &Post) -> WorkerRow {
@@ -264,7 +312,11 @@ impl SlowPath {
         let counters = self.shared.worker(id);
         let owned = |shard: &dataplane::id::ShardId| self.shared.owner(*shard) == id;
         let (busy, all) = (counters.busy_cycles.value(), counters.cycles.value());
-        let burst = post.burst_cycles.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let burst = post
+            .burst_cycles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let scale = self.microseconds_per_cycle();
         let microseconds = |quantile: f64| burst.value_at_quantile(quantile) as f64 * scale;
         WorkerRow {
@@ -291,7 +343,10 @@ impl SlowPath {
 
     fn status(&self) -> Status {
         let uptime_seconds = clock::now().duration_since(self.started).as_secs();
-        Status { uptime_seconds, ..self.status.clone() }
+        Status {
+            uptime_seconds,
+            ..self.status.clone()
+        }
     }
 }
 
@@ -308,10 +363,16 @@ impl Activity for Stamps {
     }
 
     fn session_traffic(&self, session: SessionSlot) -> SessionTraffic {
-        self.0.session(session).map(|view| view.traffic).unwrap_or_default()
+        self.0
+            .session(session)
+            .map(|view| view.traffic)
+            .unwrap_or_default()
     }
 
     fn inbound_traffic(&self, sa: InboundSa) -> Traffic {
-        self.0.inbound(sa).map(|view| view.received).unwrap_or_default()
+        self.0
+            .inbound(sa)
+            .map(|view| view.received)
+            .unwrap_or_default()
     }
 }

@@ -10,7 +10,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(heads: &[&'static str]) -> Self {
-        Self { heads: heads.to_vec(), rows: Vec::new() }
+        Self {
+            heads: heads.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn row(&mut self, cells: Vec<String>) {
@@ -25,7 +28,10 @@ impl Table {
 
     /// A column of numbers stands to the right.
     fn is_numeric(&self, column: usize) -> bool {
-        let numeric = |cell: &String| cell.chars().all(|c| c.is_ascii_digit() || "., %-kMGT".contains(c));
+        let numeric = |cell: &String| {
+            cell.chars()
+                .all(|c| c.is_ascii_digit() || "., %-kMGT".contains(c))
+        };
         !self.rows.is_empty() && self.rows.iter().all(|row| numeric(&row[column]))
     }
 }
@@ -64,7 +70,13 @@ pub(crate) fn count(number: u64) -> String {
         if number >= unit {
             let scale = if name == "k" { 1_000 } else { unit };
             let value = number as f64 / scale as f64;
-            let digits = if value >= 100.0 { 0 } else if value >= 10.0 { 1 } else { 2 };
+            let digits = if value >= 100.0 {
+                0
+            } else if value >= 10.0 {
+                1
+            } else {
+                2
+            };
             return format!("{value:.digits$}{name}");
         }
     }
@@ -75,7 +87,11 @@ pub(crate) fn count(number: u64) -> String {
 pub(crate) fn age(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = format!("{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
-    if days == 0 { clock } else { format!("{days}d {clock}") }
+    if days == 0 {
+        clock
+    } else {
+        format!("{days}d {clock}")
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +103,10 @@ mod tests {
         let mut table = Table::new(&["user", "packets"]);
         table.row(vec!["alice".into(), count(12)]);
         table.row(vec!["bo".into(), count(1_234_567)]);
-        assert_eq!(table.to_string(), "user   packets\nalice       12\nbo       1.23M\n");
+        assert_eq!(
+            table.to_string(),
+            "user   packets\nalice       12\nbo       1.23M\n"
+        );
     }
 
     #[test]

@@ -29,8 +29,9 @@ impl Alarm {
     /// Waits until it is woken, one of `others` is readable or `until` has come.
     pub(crate) fn wait(&self, others: &[BorrowedFd<'_>], until: Option<Duration>) {
         let readable = [self.fd.as_fd()].into_iter().chain(others.iter().copied());
-        let mut descriptors: Vec<PollFd<'_>> =
-            readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let mut descriptors: Vec<PollFd<'_>> = readable
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         let until = until.and_then(|until| Timespec::try_from(until).ok());
         // An interrupted wait is a short one: the caller looks again.
         let _ = poll(&mut descriptors, until.as_ref());

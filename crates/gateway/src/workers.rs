@@ -68,7 +68,12 @@ impl Crew {
     pub(crate) fn start(recruits: Vec<Recruit>, settings: &Workers) -> Result<Self> {
         let cores = choose_cores(settings)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let mut crew = Self { threads: Vec::new(), stop, alarms: Vec::new(), posts: Vec::new() };
+        let mut crew = Self {
+            threads: Vec::new(),
+            stop,
+            alarms: Vec::new(),
+            posts: Vec::new(),
+        };
         for (index, recruit) in recruits.into_iter().enumerate() {
             let core = cores.get(index).copied();
             let post = Arc::new(Post::new(core));
@@ -96,8 +101,13 @@ impl Crew {
     /// Ends the threads, in order.
     pub(crate) fn stop(self) -> Vec<Worker<AnyPort>> {
         self.stop.store(true, Ordering::Release);
-        self.alarms.iter().for_each(|alarm| dataplane::ring::Wake::wake(&**alarm));
-        self.threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        self.alarms
+            .iter()
+            .for_each(|alarm| dataplane::ring::Wake::wake(&**alarm));
+        self.threads
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .collect()
     }
 }
 
@@ -108,7 +118,11 @@ fn choose_cores(settings: &Workers) -> Result<Vec<CoreId>> {
     let count = usize::from(settings.count);
     if settings.cores.is_empty() {
         let skip = all.len().saturating_sub(count);
-        return Ok(if count > all.len() { Vec::new() } else { all[skip..].to_vec() });
+        return Ok(if count > all.len() {
+            Vec::new()
+        } else {
+            all[skip..].to_vec()
+        });
     }
     for core in &settings.cores {
         if !all.iter().any(|id| id.id == *core) {
@@ -139,11 +153,14 @@ fn serve(recruit: Recruit, post: &Post, idle: Idle, stop: &AtomicBool) -> Worker
         }
         idle_turns += 1;
         if idle_turns > IDLE_TURNS && worker.may_park() {
-            post.parks.store(post.parks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            post.parks
+                .store(post.parks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             let ports = worker.ports_mut();
             let descriptors: Vec<BorrowedFd<'_>> =
                 ports.iter().flat_map(AnyPort::descriptors).collect();
-            let wait = until(clock::now(), turn.next).unwrap_or(PUBLISH).min(PUBLISH);
+            let wait = until(clock::now(), turn.next)
+                .unwrap_or(PUBLISH)
+                .min(PUBLISH);
             alarm.wait(&descriptors, Some(wait));
             worker.unpark();
             idle_turns = 0;

@@ -29,7 +29,12 @@ pub(crate) struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, key, what } = self;
+        let Self {
+            file,
+            line,
+            key,
+            what,
+        } = self;
         let colon = if key.is_empty() { "" } else { ": " };
         write!(f, "{}:{line}: {key}{colon}{what}", file.display())
     }
@@ -44,7 +49,11 @@ pub(crate) struct Document {
 
 impl Document {
     pub(crate) fn new(file: &Path, text: String) -> Self {
-        Self { file: file.to_owned(), text, faults: RefCell::default() }
+        Self {
+            file: file.to_owned(),
+            text,
+            faults: RefCell::default(),
+        }
     }
 
     /// Parses the text and lets `read` take what it needs from the root table.
@@ -70,7 +79,12 @@ impl Document {
     fn fault(&self, at: usize, key: &str, what: impl Into<String>) {
         let line = self.text[..at.min(self.text.len())].matches('\n').count() + 1;
         let (file, key, what) = (self.file.clone(), key.to_owned(), what.into());
-        self.faults.borrow_mut().push(Fault { file, line, key, what });
+        self.faults.borrow_mut().push(Fault {
+            file,
+            line,
+            key,
+            what,
+        });
     }
 }
 
@@ -88,12 +102,21 @@ pub(crate) struct Section<'d> {
 
 impl<'d> Section<'d> {
     fn new(document: &'d Document, path: String, at: usize, table: &'d DeTable<'d>) -> Self {
-        Self { document, path, at, table, asked: RefCell::default() }
+        Self {
+            document,
+            path,
+            at,
+            table,
+            asked: RefCell::default(),
+        }
     }
 
     /// Notes that the value of `key`, or the section if it has none, is wrong.
     pub(crate) fn fault(&self, key: &str, what: impl Into<String>) {
-        let at = self.table.get(key).map_or(self.at, |value| value.span().start);
+        let at = self
+            .table
+            .get(key)
+            .map_or(self.at, |value| value.span().start);
         self.document.fault(at, &self.full(key), what);
     }
 
@@ -124,16 +147,23 @@ impl<'d> Section<'d> {
 
     /// A list of texts that read as `T`s; a single text is a list of one.
     pub(crate) fn list<T: FromStr>(&self, key: &str, what: &str) -> Vec<T> {
-        self.texts(key).iter().filter_map(|text| self.parse(key, text, what)).collect()
+        self.texts(key)
+            .iter()
+            .filter_map(|text| self.parse(key, text, what))
+            .collect()
     }
 
     /// A list of texts; a single text is a list of one.
     pub(crate) fn texts(&self, key: &str) -> Vec<String> {
-        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
         match value.get_ref() {
             DeValue::String(text) => vec![text.clone().into_owned()],
             DeValue::Array(array) => array.iter().filter_map(|v| self.item(key, v)).collect(),
-            other => self.wrong_type(key, "a list of texts", other).unwrap_or_default(),
+            other => self
+                .wrong_type(key, "a list of texts", other)
+                .unwrap_or_default(),
         }
     }
 
@@ -142,15 +172,22 @@ impl<'d> Section<'d> {
     where
         T: Copy + PartialOrd + FromStr + fmt::Display,
     {
-        let Some(value) = self.value(key) else { return default };
+        let Some(value) = self.value(key) else {
+            return default;
+        };
         let DeValue::Integer(integer) = value.get_ref() else {
-            return self.wrong_type(key, "a number", value.get_ref()).unwrap_or(default);
+            return self
+                .wrong_type(key, "a number", value.get_ref())
+                .unwrap_or(default);
         };
         match integer.as_str().replace('_', "").parse::<T>() {
             Ok(number) if range.contains(&number) => number,
             _ => {
                 let (low, high) = (range.start(), range.end());
-                self.fault(key, format!("{} is not between {low} and {high}", integer.as_str()));
+                self.fault(
+                    key,
+                    format!("{} is not between {low} and {high}", integer.as_str()),
+                );
                 default
             }
         }
@@ -158,10 +195,14 @@ impl<'d> Section<'d> {
 
     /// `true` or `false`, `default` if it is not there.
     pub(crate) fn flag(&self, key: &str, default: bool) -> bool {
-        let Some(value) = self.value(key) else { return default };
+        let Some(value) = self.value(key) else {
+            return default;
+        };
         match value.get_ref() {
             DeValue::Boolean(flag) => *flag,
-            other => self.wrong_type(key, "true or false", other).unwrap_or(default),
+            other => self
+                .wrong_type(key, "true or false", other)
+                .unwrap_or(default),
         }
     }
 
@@ -172,16 +213,22 @@ impl<'d> Section<'d> {
         range: RangeInclusive<Duration>,
         default: Duration,
     ) -> Duration {
-        let Some(text) = self.text(key) else { return default };
+        let Some(text) = self.text(key) else {
+            return default;
+        };
         match humantime::parse_duration(&text) {
             Ok(duration) if range.contains(&duration) => duration,
             Ok(_) => {
-                let [low, high] = [range.start(), range.end()].map(|d| humantime::format_duration(*d));
+                let [low, high] =
+                    [range.start(), range.end()].map(|d| humantime::format_duration(*d));
                 self.fault(key, format!("{text} is not between {low} and {high}"));
                 default
             }
             Err(_) => {
-                self.fault(key, format!("\"{text}\" is not a time; write for example \"30s\", \"8h\""));
+                self.fault(
+                    key,
+                    format!("\"{text}\" is not a time; write for example \"30s\", \"8h\""),
+                );
                 default
             }
         }
@@ -189,7 +236,9 @@ impl<'d> Section<'d> {
 
     /// One of the named choices, `default` if it is not there.
     pub(crate) fn choice<T: Clone>(&self, key: &str, choices: &[(&str, T)], default: T) -> T {
-        let Some(text) = self.text(key) else { return default };
+        let Some(text) = self.text(key) else {
+            return default;
+        };
         self.choose(key, &text, choices).unwrap_or(default)
     }
 
@@ -197,7 +246,12 @@ impl<'d> Section<'d> {
     pub(crate) fn choices<T: Clone>(&self, key: &str, choices: &[(&str, T)]) -> Option<Vec<T>> {
         self.value(key)?;
         let chosen = self.texts(key);
-        Some(chosen.iter().filter_map(|text| self.choose(key, text, choices)).collect())
+        Some(
+            chosen
+                .iter()
+                .filter_map(|text| self.choose(key, text, choices))
+                .collect(),
+        )
     }
 
     /// A secret: a text in clear, or `{ file = "…" }` whose content, less the last line end, it is.
@@ -225,7 +279,10 @@ impl<'d> Section<'d> {
                 Some(Secret::new(bytes))
             }
             Err(error) => {
-                self.fault("file", format!("{} cannot be read: {error}", file.display()));
+                self.fault(
+                    "file",
+                    format!("{} cannot be read: {error}", file.display()),
+                );
                 None
             }
         }
@@ -234,7 +291,10 @@ impl<'d> Section<'d> {
     /// The table `key`; an empty one, whose every default holds, if it is not there.
     pub(crate) fn section<T>(&self, key: &str, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
         let empty = DeTable::new();
-        let (at, table) = match self.value(key).map(|value| (value.span().start, value.get_ref())) {
+        let (at, table) = match self
+            .value(key)
+            .map(|value| (value.span().start, value.get_ref()))
+        {
             Some((at, DeValue::Table(table))) => (at, table),
             Some((at, other)) => {
                 self.wrong_type::<()>(key, "a table", other);
@@ -254,7 +314,9 @@ impl<'d> Section<'d> {
         key: &str,
         mut read: impl FnMut(&mut Section<'_>) -> T,
     ) -> Vec<T> {
-        let Some(value) = self.value(key) else { return Vec::new() };
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
         let DeValue::Array(array) = value.get_ref() else {
             self.wrong_type::<()>(key, "a list of tables", value.get_ref());
             return Vec::new();
@@ -263,7 +325,8 @@ impl<'d> Section<'d> {
         for (index, item) in array.iter().enumerate() {
             let path = format!("{}[{index}]", self.full(key));
             let DeValue::Table(table) = item.get_ref() else {
-                self.document.fault(item.span().start, &path, "this has to be a table");
+                self.document
+                    .fault(item.span().start, &path, "this has to be a table");
                 continue;
             };
             let mut section = Section::new(self.document, path, item.span().start, table);
@@ -276,18 +339,21 @@ impl<'d> Section<'d> {
     /// Notes every key that nobody asked for, with the nearest one that exists.
     fn finish(&self) {
         let asked = self.asked.borrow();
-        for (key, value) in self.table {
+        for key in self.table.keys() {
             if asked.contains(key.get_ref().as_ref()) {
                 continue;
             }
-            let nearest = asked.iter().min_by_key(|known| distance(known, key.get_ref()));
+            let nearest = asked
+                .iter()
+                .min_by_key(|known| distance(known, key.get_ref()));
             let hint = match nearest {
                 Some(known) if distance(known, key.get_ref()) <= 2 => {
                     format!("there is no such key; did you mean `{known}`?")
                 }
                 _ => "there is no such key here".to_owned(),
             };
-            self.document.fault(value.span().start, &self.full(key.get_ref()), hint);
+            self.document
+                .fault(key.span().start, &self.full(key.get_ref()), hint);
         }
     }
 
@@ -329,7 +395,10 @@ impl<'d> Section<'d> {
     }
 
     fn wrong_type<T>(&self, key: &str, wanted: &str, found: &DeValue<'_>) -> Option<T> {
-        self.fault(key, format!("this has to be {wanted}, and is {}", found.type_str()));
+        self.fault(
+            key,
+            format!("this has to be {wanted}, and is {}", found.type_str()),
+        );
         None
     }
 
@@ -349,7 +418,11 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, x) in a.chars().enumerate() {
         let mut corner = std::mem::replace(&mut row[0], i + 1);
         for (j, y) in b.iter().enumerate() {
-            let edit = if x == *y { corner } else { 1 + corner.min(row[j]).min(row[j + 1]) };
+            let edit = if x == *y {
+                corner
+            } else {
+                1 + corner.min(row[j]).min(row[j + 1])
+            };
             corner = std::mem::replace(&mut row[j + 1], edit);
         }
     }
@@ -374,7 +447,11 @@ mod tests {
                 listener.parsed::<std::net::IpAddr>("address", "an IP address");
             });
         });
-        let lines: Vec<String> = document.into_faults().iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = document
+            .into_faults()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             lines,
             [

@@ -1,7 +1,5 @@
 //! `[limits]` and `[rekey]`.
 
-use std::time::Duration;
-
 use control::settings::{Limits, Rekey};
 
 use super::document::Section;
@@ -16,7 +14,10 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
         tunnels_per_peer: number("tunnels_per_peer", limits.tunnels_per_peer),
         sessions: number("sessions", limits.sessions),
         half_open_ike: number("half_open_ike", limits.half_open_ike),
-        half_open_ike_per_source: number("half_open_ike_per_source", limits.half_open_ike_per_source),
+        half_open_ike_per_source: number(
+            "half_open_ike_per_source",
+            limits.half_open_ike_per_source,
+        ),
         half_open_l2tp: number("half_open_l2tp", limits.half_open_l2tp),
         half_open_l2tp_per_source: number(
             "half_open_l2tp_per_source",
@@ -37,11 +38,13 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
 pub(super) fn rekey(section: &mut Section<'_>, rekey: &mut Rekey) {
     *rekey = Rekey {
         soft_percent: section.number("soft_percent", 10..=100, rekey.soft_percent),
-        linger: section.duration("linger", Duration::ZERO..=HOUR, rekey.linger),
         soft_packets: section.number("soft_packets", 1..=u64::MAX, rekey.soft_packets),
         hard_packets: section.number("hard_packets", 1..=0xffff_fff0, rekey.hard_packets),
     };
     if rekey.soft_packets > rekey.hard_packets {
-        section.fault("soft_packets", "a soft limit above the hard one is never reached");
+        section.fault(
+            "soft_packets",
+            "a soft limit above the hard one is never reached",
+        );
     }
 }

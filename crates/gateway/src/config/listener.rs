@@ -24,13 +24,19 @@ pub(super) fn read(
         None if !section.has("address") => {
             section.fault("address", "a listener needs the address that peers dial");
         }
-        Some(IpAddr::V6(_)) => section.fault("address", "IPv6 outside the tunnels is not served yet"),
+        Some(IpAddr::V6(_)) => {
+            section.fault("address", "IPv6 outside the tunnels is not served yet")
+        }
         Some(address) if address.is_unspecified() => {
             section.fault("address", "name the address; one listener for each");
         }
         _ => {}
     }
-    let ipsec = [("required", (true, true)), ("optional", (true, false)), ("off", (false, false))];
+    let ipsec = [
+        ("required", (true, true)),
+        ("optional", (true, false)),
+        ("off", (false, false)),
+    ];
     let (answers_ike, ipsec_required) = section.choice("ipsec", &ipsec, (true, true));
     let ike = read_ike(section, answers_ike);
     let (l2tp, data_checksum) = section.section("l2tp", |l2tp| read_l2tp(l2tp, host_name));
@@ -59,7 +65,10 @@ fn read_profile(section: &Section<'_>, listener: &str) -> (String, Option<Profil
             (profile.name.clone(), Some(profile))
         }
         (None, None) => {
-            section.fault("pool", "a listener needs a pool, or a profile that names one");
+            section.fault(
+                "pool",
+                "a listener needs a pool, or a profile that names one",
+            );
             (String::new(), None)
         }
         (Some(profile), Some(_)) => {
@@ -70,13 +79,23 @@ fn read_profile(section: &Section<'_>, listener: &str) -> (String, Option<Profil
 }
 
 fn read_ike(section: &mut Section<'_>, answers: bool) -> Option<Policy> {
-    let policies: [(&str, fn() -> Policy); 3] =
-        [("modern", Policy::modern), ("compat", Policy::compat), ("strict", Policy::strict)];
+    let policies: [(&str, fn() -> Policy); 3] = [
+        ("modern", Policy::modern),
+        ("compat", Policy::compat),
+        ("strict", Policy::strict),
+    ];
     let mut policy = section.choice("policy", &policies, Policy::modern)();
-    policy.psks = section.sections("psk", read_psk).into_iter().flatten().collect();
+    policy.psks = section
+        .sections("psk", read_psk)
+        .into_iter()
+        .flatten()
+        .collect();
     section.section("ike", |ike| read_ike_details(ike, &mut policy));
     if answers && policy.psks.is_empty() {
-        section.fault("psk", "IPsec needs a key: psk = [{ secret = \"…\" }], or ipsec = \"off\"");
+        section.fault(
+            "psk",
+            "IPsec needs a key: psk = [{ secret = \"…\" }], or ipsec = \"off\"",
+        );
     }
     if !answers && !policy.psks.is_empty() {
         section.fault("psk", "with ipsec = \"off\" nobody uses this key");
@@ -86,31 +105,56 @@ fn read_ike(section: &mut Section<'_>, answers: bool) -> Option<Policy> {
 
 fn read_psk(section: &mut Section<'_>) -> Option<Psk> {
     let any = section.text("peer").is_none_or(|peer| peer == "any");
-    let peer = if any { None } else { section.parsed("peer", "\"any\" or a prefix") };
+    let peer = if any {
+        None
+    } else {
+        section.parsed("peer", "\"any\" or a prefix")
+    };
     if !section.has("secret") {
-        section.fault("secret", "a key needs a secret: a text, or { file = \"…\" }");
+        section.fault(
+            "secret",
+            "a key needs a secret: a text, or { file = \"…\" }",
+        );
     }
     let key = section.secret("secret")?;
     if key.is_empty() {
         section.fault("secret", "an empty secret protects nothing");
     }
-    Some(Psk { peer, identity: None, key })
+    Some(Psk {
+        peer,
+        identity: None,
+        key,
+    })
 }
 
 fn read_ike_details(section: &mut Section<'_>, policy: &mut Policy) {
-    let natt = [("off", Natt::Off), ("detect", Natt::Detect), ("force", Natt::Force)];
+    let natt = [
+        ("off", Natt::Off),
+        ("detect", Natt::Detect),
+        ("force", Natt::Force),
+    ];
     policy.natt = section.choice("nat_traversal", &natt, Natt::Detect);
-    policy.phase1_lifetime =
-        section.duration("phase1_lifetime", 60 * SECOND..=7 * DAY, policy.phase1_lifetime);
-    policy.phase2_lifetime =
-        section.duration("phase2_lifetime", 10 * SECOND..=7 * DAY, policy.phase2_lifetime);
+    policy.phase1_lifetime = section.duration(
+        "phase1_lifetime",
+        60 * SECOND..=7 * DAY,
+        policy.phase1_lifetime,
+    );
+    policy.phase2_lifetime = section.duration(
+        "phase2_lifetime",
+        10 * SECOND..=7 * DAY,
+        policy.phase2_lifetime,
+    );
     policy.rekey = section.flag("rekey", policy.rekey);
+    policy.overlap = section.duration("overlap", SECOND..=HOUR, policy.overlap);
     policy.pfs_required = section.flag("pfs_required", false);
-    policy.nat_keepalive =
-        section.duration("nat_keepalive", SECOND..=HOUR, policy.nat_keepalive);
+    policy.nat_keepalive = section.duration("nat_keepalive", SECOND..=HOUR, policy.nat_keepalive);
     policy.setup_limit = section.duration("setup_limit", SECOND..=HOUR, policy.setup_limit);
     if section.flag("dpd", true) {
-        let default = Dpd { interval: 30 * SECOND, retry: 5 * SECOND, tries: 5 };
+        let default = Dpd {
+            interval: 30 * SECOND,
+            retry: 5 * SECOND,
+            tries: 5,
+        };
         let now = policy.dpd.unwrap_or(default);
         policy.dpd = Some(Dpd {
             interval: section.duration("dpd_interval", SECOND..=HOUR, now.interval),
@@ -131,7 +175,9 @@ fn read_l2tp(section: &mut Section<'_>, host_name: &str) -> (l2tp::Settings, boo
     }
     let hello = section.duration("hello", Duration::ZERO..=DAY, 60 * SECOND);
     let settings = l2tp::Settings {
-        host_name: section.text("host_name").unwrap_or_else(|| host_name.into()),
+        host_name: section
+            .text("host_name")
+            .unwrap_or_else(|| host_name.into()),
         require_tunnel_auth: require,
         receive_window: section.number("receive_window", 1..=1024, default.receive_window),
         hello_interval: (!hello.is_zero()).then_some(hello),
@@ -145,8 +191,11 @@ fn read_l2tp(section: &mut Section<'_>, host_name: &str) -> (l2tp::Settings, boo
 }
 
 fn read_ppp(section: &mut Section<'_>, host_name: &str) -> ppp::Settings {
-    let methods =
-        [("mschapv2", Method::MsChapV2), ("chap", Method::ChapMd5), ("pap", Method::Pap)];
+    let methods = [
+        ("mschapv2", Method::MsChapV2),
+        ("chap", Method::ChapMd5),
+        ("pap", Method::Pap),
+    ];
     let auth = section.choices("auth", &methods);
     if auth.as_ref().is_some_and(Vec::is_empty) {
         section.fault("auth", "at least one of mschapv2, chap, pap");
@@ -157,11 +206,17 @@ fn read_ppp(section: &mut Section<'_>, host_name: &str) -> ppp::Settings {
     }
     section.section("ppp", |ppp| {
         settings.mru = ppp.number("mru", 576..=9000, 1500);
-        settings.echo_interval =
-            ppp.duration("echo_interval", Duration::ZERO..=HOUR, settings.echo_interval);
+        settings.echo_interval = ppp.duration(
+            "echo_interval",
+            Duration::ZERO..=HOUR,
+            settings.echo_interval,
+        );
         settings.echo_failures = ppp.number("echo_failures", 1..=100, settings.echo_failures);
-        settings.negotiation_limit =
-            ppp.duration("negotiation_limit", SECOND..=HOUR, settings.negotiation_limit);
+        settings.negotiation_limit = ppp.duration(
+            "negotiation_limit",
+            SECOND..=HOUR,
+            settings.negotiation_limit,
+        );
     });
     settings
 }
@@ -169,17 +224,26 @@ fn read_ppp(section: &mut Section<'_>, host_name: &str) -> ppp::Settings {
 /// What one listener cannot see: two of the same name or address.
 pub(super) fn check(root: &Section<'_>, listeners: &[Listener]) {
     if listeners.is_empty() {
-        root.fault("listener", "at least one [[listener]] is needed: nobody could dial in");
+        root.fault(
+            "listener",
+            "at least one [[listener]] is needed: nobody could dial in",
+        );
     }
     let mut names = BTreeMap::new();
     let mut addresses = BTreeMap::new();
     for listener in listeners {
         if names.insert(&listener.name, ()).is_some() {
-            root.fault("listener", format!("the name \"{}\" is given twice", listener.name));
+            root.fault(
+                "listener",
+                format!("the name \"{}\" is given twice", listener.name),
+            );
         }
         if let Some(other) = addresses.insert(listener.address, &listener.name) {
             let name = &listener.name;
-            root.fault("listener", format!("\"{other}\" and \"{name}\" have the same address"));
+            root.fault(
+                "listener",
+                format!("\"{other}\" and \"{name}\" have the same address"),
+            );
         }
     }
 }

@@ -23,11 +23,17 @@ pub(super) fn pool(section: &mut Section<'_>) -> Pool {
         "a prefix such as \"10.77.0.0/24\" or a range such as \"10.77.0.10-10.77.0.99\"",
     );
     if ranges.is_empty() && !section.has("addresses") {
-        section.fault("addresses", "a pool needs addresses, for example [\"10.77.0.0/24\"]");
+        section.fault(
+            "addresses",
+            "a pool needs addresses, for example [\"10.77.0.0/24\"]",
+        );
     }
     let gateway = section.parsed("gateway", "an IP address");
     if gateway.is_none() && !section.has("gateway") {
-        section.fault("gateway", "a pool needs the gateway's own address inside the tunnels");
+        section.fault(
+            "gateway",
+            "a pool needs the gateway's own address inside the tunnels",
+        );
     }
     let default = Duration::from_secs(60);
     Pool {
@@ -63,7 +69,10 @@ pub(super) fn user(section: &mut Section<'_>) -> User {
         (None, Some(hash)) => nt_hash(section, hash.expose()),
         (None, None) => {
             if !section.has("password") && !section.has("nt_hash") {
-                section.fault("password", "a user needs a password, or an nt_hash (MS-CHAPv2 only)");
+                section.fault(
+                    "password",
+                    "a user needs a password, or an nt_hash (MS-CHAPv2 only)",
+                );
             }
             UserSecret::Password(crypto::Secret::new(Vec::new()))
         }
@@ -96,11 +105,16 @@ fn sessions(section: &Section<'_>) -> Option<SessionLimit> {
     }
     let max = section.number("sessions", 0..=u32::MAX, 1);
     let choices = [("replace", Beyond::Replace), ("deny", Beyond::Deny)];
-    Some(SessionLimit { max, beyond: section.choice("beyond_sessions", &choices, Beyond::Replace) })
+    Some(SessionLimit {
+        max,
+        beyond: section.choice("beyond_sessions", &choices, Beyond::Replace),
+    })
 }
 
 fn timeout(section: &Section<'_>, key: &str) -> Option<Duration> {
-    section.has(key).then(|| section.duration(key, SECOND..=LONG, DAY))
+    section
+        .has(key)
+        .then(|| section.duration(key, SECOND..=LONG, DAY))
 }
 
 /// A prefix, or two addresses with a hyphen.
@@ -125,20 +139,53 @@ impl FromStr for WrittenRange {
 
 /// What no table can see alone: names that lead nowhere, names given twice, pools that overlap.
 pub(super) fn check(root: &Section<'_>, settings: &Settings) {
-    let pools = unique(root, "pool", settings.pools.iter().map(|pool| pool.name.as_str()));
-    let profiles = unique(root, "profile", settings.profiles.iter().map(|p| p.name.as_str()));
-    unique(root, "user", settings.users.iter().map(|user| user.name.as_str()));
+    let pools = unique(
+        root,
+        "pool",
+        settings.pools.iter().map(|pool| pool.name.as_str()),
+    );
+    let profiles = unique(
+        root,
+        "profile",
+        settings.profiles.iter().map(|p| p.name.as_str()),
+    );
+    unique(
+        root,
+        "user",
+        settings.users.iter().map(|user| user.name.as_str()),
+    );
     for profile in &settings.profiles {
-        for pool in profile.pools.iter().filter(|pool| !pools.contains(pool.as_str())) {
-            root.fault("profile", format!("there is no pool \"{pool}\" ({})", profile.name));
+        for pool in profile
+            .pools
+            .iter()
+            .filter(|pool| !pools.contains(pool.as_str()))
+        {
+            root.fault(
+                "profile",
+                format!("there is no pool \"{pool}\" ({})", profile.name),
+            );
         }
     }
     for user in &settings.users {
-        if let Some(pool) = user.pool.as_ref().filter(|pool| !pools.contains(pool.as_str())) {
-            root.fault("user", format!("there is no pool \"{pool}\" (user {})", user.name));
+        if let Some(pool) = user
+            .pool
+            .as_ref()
+            .filter(|pool| !pools.contains(pool.as_str()))
+        {
+            root.fault(
+                "user",
+                format!("there is no pool \"{pool}\" (user {})", user.name),
+            );
         }
-        if let Some(name) = user.profile.as_ref().filter(|p| !profiles.contains(p.as_str())) {
-            root.fault("user", format!("there is no profile \"{name}\" (user {})", user.name));
+        if let Some(name) = user
+            .profile
+            .as_ref()
+            .filter(|p| !profiles.contains(p.as_str()))
+        {
+            root.fault(
+                "user",
+                format!("there is no profile \"{name}\" (user {})", user.name),
+            );
         }
     }
     check_overlaps(root, &settings.pools);
@@ -165,9 +212,14 @@ fn check_overlaps(root: &Section<'_>, pools: &[Pool]) {
         .collect();
     ranges.sort_by_key(|(range, _)| range.first);
     for pair in ranges.windows(2) {
-        let [(low, a), (high, b)] = pair else { continue };
+        let [(low, a), (high, b)] = pair else {
+            continue;
+        };
         if high.first <= low.last {
-            root.fault("pool", format!("{} is in pool \"{a}\" and in pool \"{b}\"", high.first));
+            root.fault(
+                "pool",
+                format!("{} is in pool \"{a}\" and in pool \"{b}\"", high.first),
+            );
         }
     }
 }

@@ -25,7 +25,10 @@ password = "wonder-land"
 fn a_small_configuration_is_enough() {
     let config = read(SMALL).unwrap();
     let listener = &config.control.listeners[0];
-    assert!(listener.ipsec_required, "IPsec is required unless it is said otherwise");
+    assert!(
+        listener.ipsec_required,
+        "IPsec is required unless it is said otherwise"
+    );
     assert_eq!(listener.ike.as_ref().unwrap().psks.len(), 1);
     assert_eq!(config.control.users[0].name, "alice");
     assert_eq!(config.io, Io::Auto);
@@ -37,8 +40,16 @@ fn what_only_the_whole_file_shows_is_found_too() {
     let text = SMALL.replace("pool = \"main\"", "pool = \"mian\"") + "sessions = 2\nroom = 5\n";
     let faults = read(&text).unwrap_err();
     let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    assert!(texts.iter().any(|t| t.contains("there is no pool \"mian\"")), "{texts:?}");
-    assert!(texts.iter().any(|t| t.contains("user[0].room")), "{texts:?}");
+    assert!(
+        texts
+            .iter()
+            .any(|t| t.contains("there is no pool \"mian\"")),
+        "{texts:?}"
+    );
+    assert!(
+        texts.iter().any(|t| t.contains("user[0].room")),
+        "{texts:?}"
+    );
 }
 
 #[test]
@@ -53,7 +64,10 @@ fn pools_that_overlap_are_refused() {
     let second = "[[pool]]\nname = \"more\"\naddresses = \"10.77.0.9-10.77.0.20\"\n\
                   gateway = \"10.78.0.1\"\n";
     let faults = read(&(SMALL.to_owned() + second)).unwrap_err();
-    assert!(faults[0].what.contains("10.77.0.9 is in pool"), "{faults:?}");
+    assert!(
+        faults[0].what.contains("10.77.0.9 is in pool"),
+        "{faults:?}"
+    );
 }
 
 #[test]
@@ -70,9 +84,17 @@ fn every_shipped_configuration_is_good() {
     let mut count = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             let config = Config::load(&path);
-            assert!(config.is_ok(), "{}: {:?}", path.display(), config.unwrap_err());
+            assert!(
+                config.is_ok(),
+                "{}: {:?}",
+                path.display(),
+                config.unwrap_err()
+            );
             count += 1;
         }
     }

@@ -62,14 +62,21 @@ impl<C: Chunk> Sockets<C> {
     pub(crate) fn open(port: u8, addresses: &[IpAddr], share: Share) -> Result<Self> {
         let mut doors = Vec::new();
         for address in addresses {
-            for (number, protocol) in
-                [(Udp::IKE, Carrier::Ike), (Udp::NAT_T, Carrier::NatT), (Udp::L2TP, Carrier::L2tp)]
-            {
+            for (number, protocol) in [
+                (Udp::IKE, Carrier::Ike),
+                (Udp::NAT_T, Carrier::NatT),
+                (Udp::L2TP, Carrier::L2tp),
+            ] {
                 doors.push(Door::udp(SocketAddr::new(*address, number), protocol)?);
             }
             doors.push(Door::raw_esp(*address, share)?);
         }
-        Ok(Self { port, doors, next: 0, queue: Vec::with_capacity(QUEUE) })
+        Ok(Self {
+            port,
+            doors,
+            next: 0,
+            queue: Vec::with_capacity(QUEUE),
+        })
     }
 
     /// What a parked worker waits for.
@@ -87,16 +94,26 @@ impl<C: Chunk> Sockets<C> {
             Kind::Ip => return None,
         };
         let address = meta.local.address();
-        self.doors.iter().find(|d| d.protocol == protocol && d.local.address() == address)
+        self.doors
+            .iter()
+            .find(|d| d.protocol == protocol && d.local.address() == address)
     }
 
     fn transmit(&self, packet: &mut Packet<C>) -> Result<(), SendError> {
         let door = self.door_for(&packet.meta).ok_or(SendError::Unresolved)?;
         if packet.meta.kind == Kind::Ike && door.protocol == Carrier::NatT {
-            packet.frame.prepend_bytes(&NON_ESP_MARKER).ok_or(SendError::NoRoom)?;
+            packet
+                .frame
+                .prepend_bytes(&NON_ESP_MARKER)
+                .ok_or(SendError::NoRoom)?;
         }
         let remote = SocketAddr::from(packet.meta.remote);
-        match sendto(&door.socket, packet.frame.bytes(), SendFlags::DONTWAIT, &remote) {
+        match sendto(
+            &door.socket,
+            packet.frame.bytes(),
+            SendFlags::DONTWAIT,
+            &remote,
+        ) {
             Ok(_) => Ok(()),
             Err(Errno::MSGSIZE) => Err(SendError::TooLong),
             Err(Errno::AGAIN | Errno::NOBUFS | Errno::INTR) => Err(SendError::Full),
@@ -112,7 +129,9 @@ impl<C: Chunk> Port for Sockets<C> {
         let before = burst.len();
         for index in self.readable() {
             while burst.len() - before < max {
-                let Some(chunk) = pool.take() else { return burst.len() - before };
+                let Some(chunk) = pool.take() else {
+                    return burst.len() - before;
+                };
                 match self.doors[index].receive(chunk, self.port) {
                     Received::Packet(packet) => burst.push(packet),
                     Received::Other(chunk) => pool.put(chunk),
@@ -154,15 +173,23 @@ impl<C: Chunk> Port for Sockets<C> {
 impl<C> Sockets<C> {
     /// Indexes of the doors at which something waits, another one first at each call.
     fn readable(&mut self) -> Vec<usize> {
-        let mut waiting: Vec<PollFd<'_>> =
-            self.doors.iter().map(|d| PollFd::new(&d.socket, PollFlags::IN)).collect();
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut waiting: Vec<PollFd<'_>> = self
+            .doors
+            .iter()
+            .map(|d| PollFd::new(&d.socket, PollFlags::IN))
+            .collect();
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         if !matches!(poll(&mut waiting, Some(&now)), Ok(count) if count > 0) {
             return Vec::new();
         }
         let count = self.doors.len();
         let order = (0..count).map(|i| (i + self.next) % count);
-        let ready = order.filter(|i| !waiting[*i].revents().is_empty()).collect();
+        let ready = order
+            .filter(|i| !waiting[*i].revents().is_empty())
+            .collect();
         self.next = (self.next + 1) % count;
         ready
     }
@@ -178,13 +205,23 @@ enum Received<C> {
 
 impl Door {
     fn udp(address: SocketAddr, protocol: Carrier) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
         // A smaller buffer than asked for costs packets in a burst, nothing else.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        socket.bind(&address.into()).with_context(|| format!("cannot bind UDP {address}"))?;
-        Ok(Self { socket, local: address.into(), protocol })
+        socket
+            .bind(&address.into())
+            .with_context(|| format!("cannot bind UDP {address}"))?;
+        Ok(Self {
+            socket,
+            local: address.into(),
+            protocol,
+        })
     }
 
     fn raw_esp(address: IpAddr, share: Share) -> Result<Self> {
@@ -195,8 +232,14 @@ impl Door {
         socket.set_nonblocking(true)?;
         socket.attach_filter(&share.filter())?;
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        socket.bind(&local.into()).with_context(|| format!("cannot bind raw ESP on {address}"))?;
-        Ok(Self { socket, local: local.into(), protocol: Carrier::Esp })
+        socket
+            .bind(&local.into())
+            .with_context(|| format!("cannot bind raw ESP on {address}"))?;
+        Ok(Self {
+            socket,
+            local: local.into(),
+            protocol: Carrier::Esp,
+        })
     }
 
     fn receive<C: Chunk>(&self, mut chunk: C, port: u8) -> Received<C> {
@@ -210,7 +253,9 @@ impl Door {
             }
             Err(_) => return Received::Nothing(chunk),
         };
-        let Ok(remote) = SocketAddr::try_from(remote) else { return Received::Other(chunk) };
+        let Ok(remote) = SocketAddr::try_from(remote) else {
+            return Received::Other(chunk);
+        };
         let frame = Frame::new(chunk, HEADROOM, len).expect("the kernel wrote into the chunk");
         match self.canonical(frame, remote.into(), port) {
             Ok(packet) => Received::Packet(packet),
@@ -240,7 +285,9 @@ impl Door {
                 _ => Kind::EspInUdp,
             },
             Carrier::Esp => {
-                let Some(ip) = frame.peek::<Ipv4>().copied() else { return Err(frame) };
+                let Some(ip) = frame.peek::<Ipv4>().copied() else {
+                    return Err(frame);
+                };
                 dscp_ecn = ip.dscp_ecn;
                 if frame.skip(ip.header_len()).is_none() {
                     return Err(frame);
@@ -251,7 +298,11 @@ impl Door {
         let meta = Meta {
             kind,
             local: self.local,
-            remote: if kind == Kind::Esp { remote.with_port(0) } else { remote },
+            remote: if kind == Kind::Esp {
+                remote.with_port(0)
+            } else {
+                remote
+            },
             port,
             vrf: 0,
             next_hop: None,

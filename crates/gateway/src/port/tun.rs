@@ -23,7 +23,12 @@ pub(crate) struct Tun<C> {
 impl<C: Chunk> Tun<C> {
     /// The port over an open queue; `mtu` is the largest IP packet the device takes.
     pub(crate) fn new(port: u8, queue: OwnedFd, mtu: usize) -> Self {
-        Self { port, queue, mtu, sent: Vec::with_capacity(QUEUE) }
+        Self {
+            port,
+            queue,
+            mtu,
+            sent: Vec::with_capacity(QUEUE),
+        }
     }
 
     /// What a parked worker waits for.
@@ -58,7 +63,10 @@ impl<C: Chunk> Port for Tun<C> {
                 break;
             };
             let frame = Frame::new(chunk, HEADROOM, len).expect("the kernel wrote into the chunk");
-            burst.push(Packet { frame, meta: self.meta() });
+            burst.push(Packet {
+                frame,
+                meta: self.meta(),
+            });
         }
         burst.len() - before
     }

@@ -20,7 +20,17 @@ pub(crate) struct Xdp {
 
 impl Xdp {
     pub(crate) fn new(socket: Socket, interface: Interface, shared: Arc<Shared>) -> Self {
-        Self { socket, interface, shared, refused: Vec::new() }
+        Self {
+            socket,
+            interface,
+            shared,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Whether the driver works on packet memory itself.
+    pub(crate) fn is_zero_copy(&self) -> bool {
+        self.socket.is_zero_copy()
     }
 
     /// What a parked worker waits for.
@@ -31,7 +41,9 @@ impl Xdp {
     /// The MAC addresses of the next hop and of the interface.
     fn rewrite(&self, packet: &Packet<Chunk>) -> Option<[[u8; 6]; 2]> {
         let next_hop = packet.meta.next_hop?;
-        self.shared.adjacency(next_hop).and_then(|adjacency| adjacency.rewrite)
+        self.shared
+            .adjacency(next_hop)
+            .and_then(|adjacency| adjacency.rewrite)
     }
 }
 
@@ -45,13 +57,20 @@ impl Port for Xdp {
         max: usize,
     ) -> usize {
         let before = burst.len();
-        let Self { socket, interface, shared, refused } = self;
-        socket.receive(max, |chunk, offset, len| match Frame::new(chunk, offset, len) {
-            Some(frame) => match wire::read(frame, interface, shared) {
-                Ok(packet) => burst.push(packet),
-                Err((frame, _)) => refused.push(frame.into_chunk()),
-            },
-            None => debug_assert!(false, "the socket checks its descriptors"),
+        let Self {
+            socket,
+            interface,
+            shared,
+            refused,
+        } = self;
+        socket.receive(max, |chunk, offset, len| {
+            match Frame::new(chunk, offset, len) {
+                Some(frame) => match wire::read(frame, interface, shared) {
+                    Ok(packet) => burst.push(packet),
+                    Err((frame, _)) => refused.push(frame.into_chunk()),
+                },
+                None => debug_assert!(false, "the socket checks its descriptors"),
+            }
         });
         refused.drain(..).for_each(|chunk| pool.put(chunk));
         socket.fill(|| pool.take());
@@ -67,10 +86,12 @@ impl Port for Xdp {
         }
         let Packet { frame, meta } = packet;
         let (offset, len) = (frame.headroom(), frame.len());
-        self.socket.transmit(frame.into_chunk(), offset, len).map_err(|chunk| {
-            let frame = Frame::new(chunk, offset, len).expect("the window it had before");
-            (Packet { frame, meta }, SendError::Full)
-        })
+        self.socket
+            .transmit(frame.into_chunk(), offset, len)
+            .map_err(|chunk| {
+                let frame = Frame::new(chunk, offset, len).expect("the window it had before");
+                (Packet { frame, meta }, SendError::Full)
+            })
     }
 
     fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {
