@@ -15,13 +15,23 @@
 //! | file | holds |
 //! |---|---|
 //! | `header.rs` | the header of control and data messages, §3.1 |
-//! | `avp.rs` | attribute-value pairs, §4.1, and their hiding, §4.3 |
-//! | `message.rs` | control messages as types, §6 |
-//! | `channel.rs` | reliable delivery, §5.8 and Appendix A |
-//! | `tunnel.rs` | the control connection, §7.2 |
-//! | `session.rs` | calls, §7.4 |
+//! | `avp.rs`, `avp/hidden.rs` | attribute-value pairs, §4.1, and their hiding, §4.3 |
+//! | `message.rs` | control messages as types, §6; messages with tunnel id 0 |
+//! | `channel.rs`, `channel/congestion.rs` | reliable delivery, §5.8 and Appendix A |
+//! | `session.rs` | the tables of a call, §7.4 |
+//! | `tunnel.rs` | the control connection; its table (§7.2) is `tunnel/table.rs` |
+//! | `tunnel/receive.rs` | from a datagram to an event of the tables |
+//! | `tunnel/establishment.rs` | SCCRQ, SCCRP, SCCCN and tunnel authentication, §5.1 |
+//! | `tunnel/calls.rs`, `tunnel/call_messages.rs` | calls as the owner and as the peer sees them |
+//! | `tunnel/register.rs` | calls by both ids, offers, deadlines |
+//! | `tunnel/timers.rs` | HELLO, retransmissions, limits |
 //! | `result.rs`, `refusal.rs` | why a tunnel or a call ended, and what a peer did wrong |
 //! | `settings.rs`, `output.rs` | what goes in and what comes out |
+//!
+//! How a message finds its tunnel is the owner's business. A header with a tunnel id names it. One with id 0 is an SCCRQ
+//! or a StopCCN: [`peek_opening`] reads what it says, [`Tunnel::expects`] tells whether a tunnel of that peer takes it,
+//! [`Tunnel::meet`] settles a race with a tunnel that we are dialling, and what is left is for a new [`Tunnel::answer`].
+//! A control message for a tunnel that nobody knows is answered with [`unknown_tunnel`], not too often.
 //!
 //! Data messages are not handled here, only recognised ([`peek`]): the data plane carries them.
 

@@ -1,9 +1,13 @@
 //! Control messages as types, RFC 2661 §6: what each must have, and how ours are written.
 //!
-//! The order of AVPs in what we send is fixed. SCCRQ: Protocol Version, Host Name, Framing Capabilities, Assigned Tunnel
-//! ID, Receive Window Size, Challenge, Firmware Revision, Vendor Name, Tie Breaker. SCCRP: the same with Challenge Response
-//! ahead of Challenge and without Tie Breaker. So what every client needs comes first, in mtpd's own order, and what is
-//! optional comes last.
+//! The order of AVPs in what we send is fixed. SCCRQ: Protocol Version, Host Name, Framing Capabilities,
+//! Assigned Tunnel ID, Receive Window Size, Challenge, Firmware Revision, Vendor Name, Tie Breaker. SCCRP:
+//! the same with Challenge Response ahead of Challenge and without Tie Breaker. So what every client needs
+//! comes first, in mtpd's own order, and what is optional comes last.
+//!
+//! Hiding (`Settings::hide_avps`) is for messages about calls, which carry names, numbers and passwords. A
+//! set-up message has nothing to hide, and its receiver may learn only from it which secret applies: xl2tpd
+//! looks for one when it has read the whole message, and so can reveal nothing in it.
 
 use crypto::Secret;
 
@@ -140,9 +144,8 @@ pub(crate) fn greeting(
     settings: &Settings,
     tunnel: TunnelId,
     credentials: Credentials<'_>,
-    hiding: Option<Hiding<'_>>,
 ) -> Vec<u8> {
-    let mut message = Writer::new(kind as u16, SessionId(0), hiding);
+    let mut message = Writer::new(kind as u16, SessionId(0), None);
     message
         .u16(Attribute::ProtocolVersion, PROTOCOL_VERSION)
         .bytes(Attribute::HostName, settings.host_name.as_bytes())
@@ -171,13 +174,8 @@ pub(crate) fn greeting(
 }
 
 /// SCCCN.
-pub(crate) fn connected(response: Option<&[u8; 16]>, hiding: Option<Hiding<'_>>) -> Vec<u8> {
-    // Without a response there is nothing to hide, and no need for a random vector.
-    let mut message = Writer::new(
-        MessageType::Scccn as u16,
-        SessionId(0),
-        hiding.filter(|_| response.is_some()),
-    );
+pub(crate) fn connected(response: Option<&[u8; 16]>) -> Vec<u8> {
+    let mut message = Writer::new(MessageType::Scccn as u16, SessionId(0), None);
     if let Some(response) = response {
         message.bytes(Attribute::ChallengeResponse, response);
     }
@@ -213,6 +211,8 @@ pub(crate) fn cdn(peer: SessionId, own: SessionId, result: &ResultCode) -> Vec<u
 }
 
 /// The Result Code of a StopCCN or CDN; zero where there is none to be read.
+// Departs from RFC 2661 §6.4, §6.12: both are obeyed even if they lack an AVP or have an unknown mandatory one,
+// because the peer is gone either way.
 pub(crate) fn result(avps: &Attributes<'_>, scope: Scope) -> ResultCode {
     avps.bytes(Attribute::ResultCode)
         .map(|value| ResultCode::decode(value, scope))

@@ -113,7 +113,8 @@ impl ResultCode {
         let swapped = result.swap_bytes();
         let defined = 1..=scope.last_defined();
         if !defined.contains(&result) && defined.contains(&swapped) {
-            // Apple sends the code in the order of its own memory, and stale octets behind it.
+            // Departs from RFC 2661 §4.4.2: a code that is defined only when its octets are swapped is taken so,
+            // because Apple sends it in the order of its own memory, with stale octets behind it.
             return Self::plain(swapped);
         }
         let [e0, e1, text @ ..] = rest else {

@@ -31,7 +31,7 @@ pub struct Settings {
     pub secret: Option<Secret>,
     /// Challenge the peer, and refuse it if it cannot answer. Windows and Apple clients cannot.
     pub require_tunnel_auth: bool,
-    /// Hide every AVP that may be hidden, RFC 2661 §4.3; needs a secret.
+    /// Hide every AVP that may be hidden in messages about calls, RFC 2661 §4.3; needs a secret.
     pub hide_avps: bool,
     /// Receive Window Size AVP: how many control messages the peer may have outstanding; 0 is taken as 1.
     pub receive_window: u16,

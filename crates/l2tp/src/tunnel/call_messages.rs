@@ -165,8 +165,8 @@ impl Tunnel {
             return Err(fault.clone());
         }
         let connected = Connected::read(avps)?;
-        // RFC 2661 §4.4.3: a framing type that was not advertised is rejected. Some clients name both and mean either,
-        // some name none.
+        // RFC 2661 §4.4.3: a framing type that was not advertised is rejected.
+        // Departs from RFC 2661 §4.4.4: one that names both, or none, is taken, because clients mean "any" by it.
         let framing = connected.framing_type;
         if framing != 0 && framing & self.settings.framing_capabilities == 0 {
             return Err(Refusal::FramingType(framing));
@@ -195,6 +195,8 @@ impl Tunnel {
     }
 
     /// WEN and SLI: there is no physical line here whose errors or control characters would matter.
+    // Departs from RFC 2661 §6.13, §6.14: they are taken without the AVPs that they must have, because nothing
+    // depends on those, and some servers send SLI without being asked.
     pub(super) fn receive_status(
         &mut self,
         header: SessionId,

@@ -1,7 +1,5 @@
 //! SCCRQ, SCCRP, SCCCN: judging the peer's, writing ours, and tunnel authentication, RFC 2661 §5.1.
 
-use std::sync::Arc;
-
 use crypto::{Random, chap, ct_eq};
 
 use super::Tunnel;
@@ -133,21 +131,16 @@ impl Tunnel {
     }
 
     pub(super) fn send_scccn(&mut self) {
-        let settings = Arc::clone(&self.settings);
-        let hiding = self.hiding(&settings);
         self.channel
-            .send(message::connected(self.response.as_ref(), hiding));
+            .send(message::connected(self.response.as_ref()));
     }
 
     fn send_greeting(&mut self, kind: MessageType, credentials: Credentials<'_>) {
-        let settings = Arc::clone(&self.settings);
-        let hiding = self.hiding(&settings);
         self.channel.send(message::greeting(
             kind,
-            &settings,
+            &self.settings,
             self.id,
             credentials,
-            hiding,
         ));
     }
 

@@ -47,6 +47,8 @@ impl Tunnel {
             Arrival::InOrder => {}
             Arrival::Kept => return Ok(()),
             Arrival::Duplicate if header.tunnel == TunnelId(0) && self.is_farewell(body) => {
+                // Departs from RFC 2661 §5.8: the Ns of such a StopCCN isn't looked at, because its sender
+                // has no state and had to guess.
                 self.channel.resynchronise(ns);
             }
             Arrival::Duplicate => return Err(Refusal::Duplicate),

@@ -73,7 +73,8 @@ impl Tunnel {
         }
         let is_hello = self.channel.oldest().is_some_and(message::is_hello);
         if is_hello && self.heard_at > self.hello_since {
-            // Phones asleep send data and acknowledge no HELLO: the data is proof enough that the peer lives.
+            // Departs from RFC 2661 §5.5: an undelivered HELLO doesn't end the tunnel of a peer that is heard,
+            // because phones asleep send data and acknowledge no HELLO.
             self.hello_since = now;
             self.channel.keep_trying(now, out);
             return;

@@ -541,6 +541,26 @@ fn a_placed_call_goes_up_with_its_parameters() {
     ));
 }
 
+// conformance: 2661-18
+#[test]
+fn nothing_is_hidden_without_a_secret() {
+    for (secret, is_hidden) in [(None, false), (Some(crate::testing::secret()), true)] {
+        let mut peer = Peer::answered(Settings {
+            hide_avps: true,
+            secret,
+            ..Settings::default()
+        });
+        let call = CallParameters::default();
+        let out = peer.with(|tunnel, now, out| tunnel.place_call(now, OURS, call, out));
+        peer.acknowledge();
+        let request = sent(&out).pop().unwrap();
+        let random_vector = [0x80, 22, 0, 0, 0, 36];
+        assert_eq!(request[20..26] == random_vector, is_hidden);
+        let second_last = if is_hidden { 42 } else { 20 };
+        assert_eq!(request[second_last] & 0x40 != 0, is_hidden);
+    }
+}
+
 #[test]
 fn an_icrp_that_cannot_be_used_is_answered_at_the_id_it_names() {
     let mut peer = placed(Settings::default());
