@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use crypto::Random;
 use crypto::dh::{Job, Outcome};
-use crypto::hash::Hash;
 use dataplane::change::{Entry, Kind};
+use dataplane::cookie::CookieKey;
 use dataplane::id::{PathId, ShardId, Slot, WorkerId};
 use ike::v1::Sa;
 use ike::{Cookie, Cookies, DownReason, Refusal, Spi};
@@ -92,7 +92,7 @@ pub(crate) struct Exchanges {
     pub(crate) half_open: HalfOpen<IpAddr>,
     firsts: BTreeMap<(IpAddr, Cookie), IkeId>,
     computations: Computations,
-    secret: [u8; 32],
+    pub(crate) key: CookieKey,
 }
 
 impl Exchanges {
@@ -102,7 +102,7 @@ impl Exchanges {
             half_open: HalfOpen::new(limits.half_open_ike, limits.half_open_ike_per_source),
             firsts: BTreeMap::new(),
             computations: Computations::default(),
-            secret: random.array(),
+            key: CookieKey::new(random.array()),
         }
     }
 
@@ -115,16 +115,6 @@ impl Exchanges {
                 (self.slots.get(id.0)?.cookie == cookie).then_some(id)
             })
     }
-}
-
-fn cookie(secret: &[u8; 32], slot: Slot, remote: IpAddr) -> Cookie {
-    let word = slot.word().to_be_bytes();
-    let address = Endpoint::new(remote, 0).to_string();
-    let mac = Hash::Sha256.hmac(secret, &[&word, address.as_bytes()]);
-    let mut cookie = [0; 8];
-    cookie[..4].copy_from_slice(&mac[..4]);
-    cookie[4..].copy_from_slice(&word);
-    Cookie(cookie)
 }
 
 fn slot_of(cookie: Cookie) -> Slot {
@@ -219,9 +209,9 @@ impl Control {
         }
         let shard = self.outbox.choose_shard(worker);
         let correlation = Correlation::new(&mut self.random);
-        let secret = self.ike.secret;
+        let key = self.ike.key.clone();
         let slot = self.ike.slots.insert_with(shard, |slot| {
-            let cookie = cookie(&secret, slot, source);
+            let cookie = Cookie(key.cookie(slot, source));
             let policy = Arc::clone(policy);
             let sa = Sa::respond(policy, cookie, now, local.into(), remote.into());
             Exchange {
@@ -253,11 +243,11 @@ impl Control {
         let Some(policy) = settings.listeners[listener].ike.as_ref() else {
             return;
         };
-        let secret = self.ike.secret;
+        let key = self.ike.key.clone();
         let mut out = Vec::new();
         let mut reserved = BTreeSet::new();
         let slot = self.ike.slots.insert_with(path.0.shard, |slot| {
-            let cookie = cookie(&secret, slot, remote.address());
+            let cookie = Cookie(key.cookie(slot, remote.address()));
             let mut env = Environment {
                 random: &mut self.random,
                 spis: &mut self.inbound,
@@ -524,20 +514,5 @@ impl Exchange {
             suite: String::new(),
             has_told_wrong_key: false,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cookie_names_its_slot_and_is_bound_to_the_peers_address() {
-        let slot = Slot::from_word(0x0300_1234);
-        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
-        let ours = cookie(&[7; 32], slot, one);
-        assert_eq!(slot_of(ours), slot);
-        assert_ne!(ours, cookie(&[7; 32], slot, other));
-        assert_ne!(ours, cookie(&[8; 32], slot, one));
     }
 }

@@ -235,8 +235,8 @@ const STRANGER_LINES_PER_SECOND: u32 = 20;
 const TIMERS_PER_TURN: usize = 4096;
 
 impl Control {
-    /// A slow path that serves nobody yet. The first outputs are the listeners, our own inner
-    /// addresses and the pools, for the tables that all workers read.
+    /// A slow path that serves nobody yet. The first outputs are the cookie key, the listeners, our
+    /// own inner addresses and the pools, for the tables that all workers read.
     pub fn new(
         settings: Settings,
         seed: [u8; 32],
@@ -277,6 +277,7 @@ impl Control {
     /// What all workers have to know before the first frame.
     fn announce(&mut self) {
         let settings = Arc::clone(&self.settings);
+        self.outbox.shared(SharedChange::SetCookieKey(self.ike.key.clone()));
         for listener in &settings.listeners {
             self.outbox
                 .shared(SharedChange::SetListener(dataplane::change::Listener {

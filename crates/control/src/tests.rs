@@ -1,4 +1,11 @@
-//! Control as its owner drives it.
+//! Control as its owner drives it: stories of subscribers who dial in, stay, and leave.
+
+mod client;
+mod fast_path;
+mod lines;
+mod plain;
+mod secured;
+mod world;
 
 use std::time::Instant;
 

@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn sessions_of_a_user_are_known_in_the_order_in_which_they_came() {
-        let slot = |index| SessionSlot(dataplane::id::Slot::from_word(index << 6));
+        let slot = |index: u32| SessionSlot(dataplane::id::Slot::from_word(index << 6));
         let mut users = users();
         users.enter("ann", slot(1));
         users.enter("ann", slot(2));

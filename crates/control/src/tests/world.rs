@@ -1,0 +1,294 @@
+//! A gateway, its clients, and an ideal wire between them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crypto::Secret;
+use dataplane::change::{Class, Origin, Punt};
+use dataplane::id::WorkerId;
+use packet::Endpoint;
+use ppp::{Method, UserSecret};
+
+use super::client::{Client, Upstream};
+use super::fast_path::{Downstream, FastPath};
+use super::lines::Lines;
+use super::start;
+use crate::admin::{Request, Response};
+use crate::settings::{Listener, Pool, Profile, User};
+use crate::{Control, Input, NoActivity, Output, Settings};
+
+pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// Steps after which a conversation has gone wrong.
+const STEPS_MAX: usize = 2_000_000;
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) control: Control,
+    pub(super) fast: FastPath,
+    pub(super) clients: Vec<Client>,
+    pub(super) lines: Lines,
+    pub(super) replies: Vec<(u64, Response, bool)>,
+    pub(super) is_finished: bool,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+/// One listener without IPsec, one pool, and users `user0` … with the password `secret`.
+pub(super) fn plain_settings(users: usize) -> Settings {
+    let user = |n| User::new(&format!("user{n}"), UserSecret::Password(Secret::new("secret")));
+    let mut ppp = ppp::Settings::server("gateway");
+    ppp.auth = vec![Method::MsChapV2, Method::ChapMd5, Method::Pap];
+    Settings {
+        listeners: vec![Listener {
+            index: 0,
+            name: "test".to_owned(),
+            address: GATEWAY.into(),
+            vrf: 0,
+            ipsec_required: false,
+            ike: None,
+            l2tp: Arc::new(l2tp::Settings::default()),
+            ppp,
+            profile: "home".to_owned(),
+            data_checksum: false,
+        }],
+        pools: vec![pool("10.64.0.0/16")],
+        profiles: vec![Profile::new("home", "pool")],
+        users: (0..users).map(user).collect(),
+        ..Settings::default()
+    }
+}
+
+pub(super) fn pool(prefix: &str) -> Pool {
+    let prefix: ipnet::IpNet = prefix.parse().unwrap();
+    Pool {
+        name: "pool".to_owned(),
+        vrf: 0,
+        ranges: vec![prefix.into()],
+        gateway: Ipv4Addr::new(10, 64, 0, 1).into(),
+        dns: vec![Ipv4Addr::new(10, 64, 0, 1).into()],
+        wins: Vec::new(),
+        quarantine: Duration::from_secs(60),
+    }
+}
+
+impl World {
+    pub(super) fn new(settings: Settings, clients: u32) -> Self {
+        let (now, lines) = (start(), Lines::default());
+        let guard = tracing::subscriber::set_default(lines.clone());
+        Self {
+            now,
+            control: Control::new(settings, [42; 32], now, Box::new(NoActivity)),
+            fast: FastPath::default(),
+            clients: (0..clients).map(Client::new).collect(),
+            lines,
+            replies: Vec::new(),
+            is_finished: false,
+            _guard: guard,
+        }
+    }
+
+    /// Client `n` dials in.
+    pub(super) fn dial(&mut self, n: usize) {
+        self.clients[n].dial(self.now);
+        self.settle();
+    }
+
+    pub(super) fn inner(&self, n: usize) -> Option<IpAddr> {
+        self.clients[n].inner.map(IpAddr::V4)
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.settle();
+        while let Some(at) = self.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.control.handle_timeout(self.now);
+            for client in &mut self.clients {
+                if client.deadline().is_some_and(|at| at <= self.now) {
+                    client.on_timeout(self.now);
+                }
+            }
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let control = self.control.poll_timeout().map(|deadline| deadline.at);
+        let clients = self.clients.iter().filter_map(Client::deadline);
+        clients.chain(control).min()
+    }
+
+    /// Delivers everything that is on its way; none of it takes any time.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..STEPS_MAX {
+            let sent = self.deliver_upstream();
+            self.drain_control();
+            if !sent && !self.deliver_downstream() && self.fast.events.is_empty() {
+                let is_due = |at| at <= self.now;
+                if !self.control.poll_timeout().is_some_and(|deadline| is_due(deadline.at)) {
+                    return;
+                }
+            }
+        }
+        panic!("the conversation does not end");
+    }
+
+    fn deliver_upstream(&mut self) -> bool {
+        let mut any = false;
+        for n in 0..self.clients.len() {
+            for sent in std::mem::take(&mut self.clients[n].sends) {
+                any = true;
+                self.upstream(n, sent);
+            }
+        }
+        any
+    }
+
+    fn upstream(&mut self, n: usize, sent: Upstream) {
+        let client = &self.clients[n];
+        let from = |port| Endpoint::new(client.address.into(), port);
+        let to = |port| Endpoint::new(GATEWAY.into(), port);
+        // The newest pair that the client has.
+        let spi = client.pairs.last().map(|pair| pair.outbound);
+        let is_plain = client.policy.is_none();
+        let punt = match sent {
+            Upstream::Compute(token, job) => {
+                return self.clients[n].on_computed(self.now, token, job.run());
+            }
+            Upstream::Ike(remote, bytes) => {
+                let local_port = remote.port();
+                Some(Punt {
+                    class: Class::Stranger,
+                    origin: Origin::Ike {
+                        worker: WorkerId(0),
+                        local: remote.into(),
+                        remote: from(local_port),
+                    },
+                    bytes,
+                })
+            }
+            Upstream::L2tp(bytes) if is_plain => {
+                Some(self.fast.plain_l2tp(to(1701), from(client.port), bytes))
+            }
+            Upstream::L2tp(bytes) => spi.and_then(|spi| self.fast.secured_l2tp(spi, bytes)),
+            Upstream::Ppp(tunnel, session, frame) if is_plain => {
+                self.fast.plain_ppp(from(client.port), (tunnel, session), frame)
+            }
+            Upstream::Ppp(tunnel, session, frame) => {
+                spi.and_then(|spi| self.fast.secured_ppp(spi, (tunnel, session), frame))
+            }
+        };
+        if let Some(punt) = punt {
+            self.control.handle_input(self.now, Input::Punt(punt));
+        }
+    }
+
+    fn drain_control(&mut self) {
+        self.control.handle_timeout(self.now);
+        while let Some(output) = self.control.poll_output() {
+            match output {
+                Output::ToWorker { message, .. } => self.fast.apply(message),
+                Output::Shared(change) => self.fast.apply_shared(change),
+                Output::Compute { token, job } => {
+                    let outcome = job.run();
+                    self.control.handle_input(self.now, Input::Computed { token, outcome });
+                }
+                Output::Reply {
+                    request,
+                    response,
+                    last,
+                } => self.replies.push((request, response, last)),
+                Output::KeyLog(_) => {}
+                Output::Finished => self.is_finished = true,
+            }
+        }
+        while let Some(event) = self.fast.events.pop_front() {
+            self.control.handle_input(self.now, Input::Event(event));
+        }
+    }
+
+    fn deliver_downstream(&mut self) -> bool {
+        let sent = std::mem::take(&mut self.fast.sent);
+        let any = !sent.is_empty();
+        for downstream in sent {
+            self.downstream(downstream);
+        }
+        any
+    }
+
+    fn downstream(&mut self, downstream: Downstream) {
+        let now = self.now;
+        match downstream {
+            Downstream::Ike(to, bytes) => {
+                let from = SocketAddr::new(GATEWAY.into(), to.port());
+                if let Some(client) = self.at(to) {
+                    client.on_ike(now, to.into(), from, &bytes);
+                }
+            }
+            Downstream::PlainL2tp(to, bytes) => {
+                if let Some(client) = self.at(to) {
+                    client.on_l2tp(now, &bytes);
+                }
+            }
+            Downstream::SecuredL2tp(spi, bytes) => {
+                if let Some(client) = self.with_spi(spi) {
+                    client.on_l2tp(now, &bytes);
+                }
+            }
+            Downstream::Ppp {
+                spi,
+                remote,
+                session,
+                frame,
+            } => {
+                let client = match spi {
+                    Some(spi) => self.with_spi(spi),
+                    None => self.at(remote),
+                };
+                if let Some(client) = client {
+                    client.on_ppp(now, (session.peer_tunnel, session.peer_session), &frame);
+                }
+            }
+        }
+    }
+
+    fn at(&mut self, remote: Endpoint) -> Option<&mut Client> {
+        let mut clients = self.clients.iter_mut();
+        clients.find(|client| IpAddr::V4(client.address) == remote.address())
+    }
+
+    fn with_spi(&mut self, spi: u32) -> Option<&mut Client> {
+        let mut clients = self.clients.iter_mut();
+        clients.find(|client| client.pairs.iter().any(|pair| pair.inbound == spi))
+    }
+
+    /// An operator asks; all pages of the answer.
+    pub(super) fn ask(&mut self, query: Request) -> Vec<Response> {
+        let request = 77;
+        self.control.handle_input(self.now, Input::Admin { request, query });
+        self.settle();
+        let replies = std::mem::take(&mut self.replies);
+        assert!(replies.last().is_some_and(|(_, _, last)| *last));
+        assert_eq!(replies.iter().filter(|(_, _, last)| *last).count(), 1);
+        replies.into_iter().map(|(_, response, _)| response).collect()
+    }
+
+    /// Nothing is left of anybody.
+    pub(super) fn assert_empty(&self) {
+        assert!(self.fast.is_empty(), "{:?}", self.fast);
+        let control = &self.control;
+        assert_eq!(control.peers.slots.len() + control.peers.slots.retiring(), 0);
+        assert_eq!(control.subscribers.len() + control.subscribers.retiring(), 0);
+        assert_eq!(control.inbound.len() + control.inbound.retiring(), 0);
+        assert_eq!(control.tunnels.by_key.len(), 0);
+        assert_eq!(control.ike.slots.len(), 0);
+        assert_eq!(control.ike.half_open.len(), 0);
+        assert_eq!(control.tunnels.half_open.len(), 0);
+        assert_eq!(control.sessions_up, 0);
+        assert_eq!(control.timers.len(), 0, "{:?}", control.timers);
+        assert_eq!(control.verify_pools(), Vec::<String>::new());
+    }
+}
