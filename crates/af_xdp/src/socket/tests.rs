@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use super::*;
 use crate::area::{AreaSettings, HugePages};
@@ -225,6 +226,7 @@ fn chunks_wander_between_sockets_and_threads() {
     let (inward, near) = rings(8, u32::MAX - 100);
     let (outward, far) = rings(8, 77);
     let (mut inward, mut outward) = (over(inward, &area), over(outward, &area));
+    let patience = Patience::new();
     let (hand_over, handed) = mpsc::channel();
     let (home, returned) = mpsc::channel();
     let kernels = [
@@ -246,7 +248,7 @@ fn chunks_wander_between_sockets_and_threads() {
             count += inward.receive(5, |chunk, offset, len| {
                 hand_over.send((chunk, offset, len)).unwrap();
             }) as u64;
-            thread::yield_now();
+            patience.wait();
         }
         drop(hand_over);
         pool.extend(returned);
@@ -264,7 +266,7 @@ fn chunks_wander_between_sockets_and_threads() {
                     }
                 }
                 Err(mpsc::TryRecvError::Disconnected) if outward.in_transmit() == 0 => break,
-                Err(_) => thread::yield_now(),
+                Err(_) => patience.wait(),
             }
             outward.rings.transmit.publish();
             outward.complete(|chunk| home.send(chunk).unwrap());
@@ -280,10 +282,11 @@ fn chunks_wander_between_sockets_and_threads() {
 
 /// A kernel that writes numbered frames into the chunks of a fill ring.
 fn deliver(area: &Area, mut kernel: KernelEnds) {
+    let patience = Patience::new();
     let mut number = 0u64;
     while number < FRAMES {
         let Some(address) = kernel.fill.pop() else {
-            thread::yield_now();
+            patience.wait();
             continue;
         };
         // SAFETY: the address is out of the fill ring and goes back with the frame only.
@@ -293,7 +296,7 @@ fn deliver(area: &Area, mut kernel: KernelEnds) {
         }
         kernel.fill.release();
         while !kernel.receive.has_room() {
-            thread::yield_now();
+            patience.wait();
         }
         kernel.receives(address + 256, 64);
         number += 1;
@@ -302,10 +305,11 @@ fn deliver(area: &Area, mut kernel: KernelEnds) {
 
 /// A kernel that checks the numbers of the frames it sends.
 fn collect(area: &Area, mut kernel: KernelEnds) {
+    let patience = Patience::new();
     let mut number = 0u64;
     while number < FRAMES {
         let Some(descriptor) = kernel.transmit.pop() else {
-            thread::yield_now();
+            patience.wait();
             continue;
         };
         let len = descriptor.len as usize;
@@ -321,11 +325,73 @@ fn collect(area: &Area, mut kernel: KernelEnds) {
         frame.fill(0xee);
         kernel.transmit.release();
         while !kernel.completion.has_room() {
-            thread::yield_now();
+            patience.wait();
         }
         kernel.completes(descriptor.address);
         number += 1;
     }
+}
+
+/// Lets other threads run, and ends a test that waits for what does not come.
+#[derive(Clone, Copy)]
+struct Patience(Instant);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "four threads that wait for each other"
+)]
+impl Patience {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn wait(self) {
+        assert!(
+            self.0.elapsed() < Duration::from_secs(60),
+            "it does not come"
+        );
+        thread::yield_now();
+    }
+}
+
+/// `cargo test --release -p af_xdp --lib -- --ignored --nocapture a_round_costs`
+#[test]
+#[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "a measurement")]
+fn a_round_costs_so_much() {
+    const ROUNDS: u32 = 1_000_000;
+    let (mut socket, mut kernel, mut pool) = socket(8, 0);
+    let mut burst = Vec::new();
+    let start = Instant::now();
+    for _ in 0..ROUNDS {
+        socket.fill(|| pool.pop());
+        for _ in 0..8 {
+            let address = kernel.fill.pop().unwrap();
+            kernel.receive.push(Descriptor {
+                address: address + 256,
+                len: 60,
+                options: 0,
+            });
+        }
+        kernel.fill.release();
+        kernel.receive.publish();
+        socket.receive(64, |chunk, offset, len| burst.push((chunk, offset, len)));
+        for (chunk, offset, len) in burst.drain(..) {
+            assert!(socket.transmit(chunk, offset, len).is_ok());
+        }
+        socket.rings.transmit.publish();
+        while let Some(descriptor) = kernel.transmit.pop() {
+            kernel.completion.push(descriptor.address);
+        }
+        kernel.transmit.release();
+        kernel.completion.publish();
+        socket.complete(|chunk| pool.push(chunk));
+    }
+    let frames = f64::from(ROUNDS) * 8.0;
+    let nanoseconds = start.elapsed().as_nanos() as f64 / frames;
+    println!(
+        "fill, receive, transmit, complete, and the kernel's half: {nanoseconds:.1} ns a frame"
+    );
 }
 
 fn random(seed: &mut u64) -> u64 {
