@@ -509,6 +509,13 @@ impl<P: Port> Worker<P> {
         self.end.bell.disarm();
     }
 
+    /// The windows of the frames that were in line when a turn ended early: what a panic leaves.
+    pub fn frames_at_hand(&self) -> Vec<Vec<u8>> {
+        let in_line = self.batch.line().map(|t| t.frame.bytes().to_vec());
+        let burst = self.burst.iter().map(|packet| packet.frame.bytes().to_vec());
+        in_line.chain(burst).collect()
+    }
+
     /// The ports.
     pub fn ports_mut(&mut self) -> &mut [P] {
         &mut self.ports
@@ -518,6 +525,11 @@ impl<P: Port> Worker<P> {
     pub fn chunks(&self) -> usize {
         let parcels: usize = self.parcels.iter().map(Vec::len).sum();
         self.free.len() + self.lobbies.len() + self.limbo.len() + self.held.len() + parcels
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shard(&mut self, id: ShardId) -> Option<&mut crate::shard::Shard> {
+        self.tables.shards.owned(id)
     }
 
     /// How long turns with something to do took, in cycles.

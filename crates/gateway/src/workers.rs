@@ -172,8 +172,10 @@ fn serve(recruit: Recruit, post: &Post, idle: Idle, stop: &AtomicBool) -> Worker
 /// A worker that panicked cannot be trusted with keys and windows, and a gateway that serves half
 /// of its subscribers is worse than one that restarts: the process ends here.
 fn end_with_the_frame_at_hand(worker: &Worker<AnyPort>) -> ! {
-    let file = std::env::temp_dir().join(format!("adit-panic-{}.frames", std::process::id()));
-    let saved = std::fs::write(&file, worker.frames_at_hand().concat());
+    let file = std::env::temp_dir().join(format!("adit-panic-{}.hex", std::process::id()));
+    let hex = |frame: &Vec<u8>| frame.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    let frames: Vec<String> = worker.frames_at_hand().iter().map(hex).collect();
+    let saved = std::fs::write(&file, frames.join("\n"));
     let place = match saved {
         Ok(()) => format!("the frames at hand are in {}", file.display()),
         Err(error) => format!("the frames at hand could not be saved: {error}"),

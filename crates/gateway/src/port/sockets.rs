@@ -308,6 +308,7 @@ impl Door {
             next_hop: None,
             dscp_ecn,
             bad_checksum: false,
+            checksum: false,
             moves: 0,
         };
         Ok(Packet { frame, meta })

@@ -46,6 +46,7 @@ impl<C: Chunk> Tun<C> {
             next_hop: None,
             dscp_ecn: 0,
             bad_checksum: false,
+            checksum: false,
             moves: 0,
         }
     }
