@@ -46,6 +46,8 @@ pub mod ring;
 mod shard;
 mod shared;
 mod tables;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 mod worker;
 

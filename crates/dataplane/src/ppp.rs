@@ -35,7 +35,9 @@ pub(crate) fn strip<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     if session.network.is_none() {
         return Err(early(session));
     }
-    t.frame.skip(len).ok_or(Discard::PppMalformed.into())
+    t.frame.skip(len).ok_or(Discard::PppMalformed)?;
+    t.meta.kind = Kind::Ip;
+    Ok(())
 }
 
 /// The protocol number, and the octets up to what it announces.

@@ -229,9 +229,15 @@ impl Shared {
 
     /// The next hop towards an outer endpoint.
     #[inline]
+    ///
+    /// An adjacency that needs no rewrite leads to the host, which cannot be given a frame that
+    /// has yet to get its outer headers: there is none then.
     pub fn next_hop(&self, remote: Endpoint) -> Option<AdjacencyId> {
         match self.lookup(0, remote.address()) {
-            Target::Via(adjacency) => Some(adjacency),
+            Target::Via(id) => {
+                let adjacency = self.adjacency(id)?;
+                (adjacency.rewrite.is_some() || !adjacency.is_resolved).then_some(id)
+            }
             Target::None
             | Target::Session(_)
             | Target::Local

@@ -114,6 +114,11 @@ impl Outbound {
         Ok(sequence)
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_next(&mut self, next: u64) {
+        self.next = next;
+    }
+
     /// Whether another packet may be sent.
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {

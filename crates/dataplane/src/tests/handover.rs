@@ -1,0 +1,202 @@
+use std::time::Duration;
+
+use super::gateway::{SERVER, ethernet, hop, ip};
+use super::{Gateway, NETWORK, Peer, TUNNEL};
+use crate::Discard;
+use crate::change::{Change, Event};
+use crate::id::{InboundSa, ShardId, WorkerId};
+use crate::mesh::Sizes;
+
+/// Subscribers whose traffic arrives at the worker that does not own them.
+#[test]
+fn both_directions_cross_the_workers_and_every_chunk_comes_home() {
+    for workers in [1, 2, 3] {
+        let mut gateway = Gateway::new(workers);
+        let mut peers: Vec<_> = (0..8).map(|n| Peer::new(n as u8, n)).collect();
+        for peer in &mut peers {
+            gateway.open(peer);
+        }
+        let (mut up, mut down) = (0, 0);
+        for round in 0..200 {
+            for peer in &mut peers {
+                let owner = usize::from(gateway.shared.owner(peer.slot.shard).0);
+                let other = (owner + 1) % usize::from(workers);
+                let packet = ip(peer.address, SERVER, 60 + round);
+                let frame = peer.data(&packet);
+                gateway.send(other, TUNNEL, frame);
+                let packet = ip(SERVER, peer.address, 60 + round);
+                gateway.send(other, NETWORK, ethernet(&packet));
+            }
+            gateway.settle();
+            for worker in 0..usize::from(workers) {
+                up += gateway.received(worker, NETWORK).len();
+                for frame in gateway.received(worker, TUNNEL) {
+                    let spi = u32::from_be_bytes(frame[42..46].try_into().unwrap());
+                    let peer = peers.iter_mut().find(|p| p.spi_out == spi).unwrap();
+                    assert_eq!(peer.open(&frame).len(), 60 + round);
+                    down += 1;
+                }
+            }
+        }
+        assert_eq!((up, down), (1600, 1600));
+        assert_eq!(gateway.discards(), []);
+        for worker in 0..workers {
+            let counters = gateway.shared.worker(WorkerId(worker));
+            let crossed = if workers == 1 { 0 } else { 1 };
+            assert_eq!(counters.handed_out.value().min(1), crossed);
+            assert_eq!(counters.handed_in.value().min(1), crossed);
+        }
+        gateway.assert_chunks_are_whole();
+    }
+}
+
+#[test]
+fn two_subscribers_of_two_workers_reach_each_other() {
+    let mut gateway = Gateway::new(2);
+    let (mut a, mut b) = (Peer::new(2, 5), Peer::new(3, 6));
+    gateway.open(&mut a);
+    gateway.open(&mut b);
+    assert_ne!(gateway.shared.owner(a.slot.shard), gateway.shared.owner(b.slot.shard));
+    for (from, to) in [(0, 1), (1, 0), (0, 0), (1, 1)] {
+        let packet = ip(a.address, b.address, 300);
+        let frame = a.data(&packet);
+        gateway.send(from, TUNNEL, frame);
+        gateway.settle();
+        let out: Vec<_> = (0..2).flat_map(|w| gateway.received(w, TUNNEL)).collect();
+        assert_eq!(b.open(&out[0]), hop(&packet));
+        let packet = ip(b.address, a.address, 300);
+        let frame = b.data(&packet);
+        gateway.send(to, TUNNEL, frame);
+        gateway.settle();
+        let out: Vec<_> = (0..2).flat_map(|w| gateway.received(w, TUNNEL)).collect();
+        assert_eq!(a.open(&out[0]), hop(&packet));
+    }
+    assert_eq!(gateway.discards(), []);
+    gateway.assert_chunks_are_whole();
+}
+
+/// Traffic runs both ways while the shard goes to and fro. `Peer::open_esp` panics if a sequence
+/// number (and so an IV) comes twice.
+#[test]
+fn a_shard_that_moves_every_few_turns_loses_nothing_and_repeats_nothing() {
+    for parcels in [64, 2] {
+        let sizes = Sizes {
+            parcels,
+            ..Sizes::default()
+        };
+        let mut gateway = Gateway::with_sizes(2, sizes);
+        let mut peer = Peer::new(7, 5);
+        gateway.open(&mut peer);
+        let shard = peer.slot.shard;
+        let (mut up, mut down, mut sent, mut moves) = (0, 0, 0, 0);
+        let mut is_at_home = true;
+        for round in 0..3000_usize {
+            let packet = ip(peer.address, SERVER, 60 + round % 1000);
+            let frame = peer.data(&packet);
+            gateway.send(round % 2, TUNNEL, frame);
+            let packet = ip(SERVER, peer.address, 60 + round % 1000);
+            gateway.send(round / 2 % 2, NETWORK, ethernet(&packet));
+            sent += 1;
+            if round % 5 == 0 && is_at_home {
+                let to = WorkerId(1 - gateway.shared.owner(shard).0);
+                gateway.change(shard, Change::GiveShard { shard, to });
+                is_at_home = false;
+                moves += 1;
+            }
+            // In every order that two workers can run in.
+            gateway.turn(round / 3 % 2);
+            if round % 7 > 2 {
+                gateway.turn((round / 3 + 1) % 2);
+            }
+            let arrived = |e: &Event| matches!(e, Event::ShardArrived(s, _) if *s == shard);
+            if gateway.events.iter().any(arrived) {
+                is_at_home = true;
+                gateway.events.clear();
+            }
+            gateway.now += Duration::from_millis(1);
+            let count = collect(&gateway, &mut peer);
+            (up, down) = (up + count.0, down + count.1);
+        }
+        gateway.settle();
+        let count = collect(&gateway, &mut peer);
+        (up, down) = (up + count.0, down + count.1);
+        assert!(moves > 300, "{moves}");
+        assert_eq!(gateway.discards(), [], "{parcels}");
+        assert_eq!((up, down), (sent, sent));
+        let owners = (0..2).filter(|w| gateway.workers[*w].shard(shard).is_some()).count();
+        assert_eq!(owners, 1);
+        gateway.assert_chunks_are_whole();
+    }
+}
+
+fn collect(gateway: &Gateway, peer: &mut Peer) -> (usize, usize) {
+    let (mut up, mut down) = (0, 0);
+    for worker in 0..2 {
+        up += gateway.received(worker, NETWORK).len();
+        for frame in gateway.received(worker, TUNNEL) {
+            peer.open(&frame);
+            down += 1;
+        }
+    }
+    (up, down)
+}
+
+#[test]
+fn a_frame_of_a_shard_on_its_way_waits_for_it() {
+    let mut gateway = Gateway::new(2);
+    let mut peer = Peer::new(0, 5);
+    gateway.open(&mut peer);
+    let shard = peer.slot.shard;
+    let to = WorkerId(1);
+    gateway.change(shard, Change::GiveShard { shard, to });
+    gateway.turn(0);
+    assert_eq!(gateway.shared.owner(shard), to);
+    for _ in 0..10 {
+        let frame = peer.data(&ip(peer.address, SERVER, 100));
+        gateway.send(0, TUNNEL, frame);
+    }
+    gateway.turn(0);
+    gateway.settle();
+    assert_eq!(gateway.received(1, NETWORK).len(), 10);
+    let first = Event::FirstInbound(InboundSa(peer.slot));
+    assert_eq!(gateway.events, [Event::ShardArrived(shard, to), first]);
+    gateway.assert_chunks_are_whole();
+}
+
+#[test]
+fn a_full_hand_over_drops_by_name_and_keeps_the_chunks() {
+    let sizes = Sizes {
+        parcels: 1,
+        ..Sizes::default()
+    };
+    let mut gateway = Gateway::with_sizes(2, sizes);
+    let mut peer = Peer::new(1, 5);
+    gateway.open(&mut peer);
+    for _ in 0..64 {
+        let frame = peer.data(&ip(peer.address, SERVER, 100));
+        gateway.send(0, TUNNEL, frame);
+    }
+    gateway.turn(0);
+    assert_eq!(gateway.discarded(Discard::ParcelFull), 32);
+    gateway.settle();
+    assert_eq!(gateway.received(1, NETWORK).len(), 32);
+    gateway.assert_chunks_are_whole();
+}
+
+#[test]
+fn a_frame_runs_in_circles_four_times_and_no_more() {
+    // A path that no worker owns, because the map names one that never got the shard.
+    let mut gateway = Gateway::new(2);
+    let mut peer = Peer::new(0, 5);
+    gateway.open(&mut peer);
+    let shard = ShardId::new(0);
+    gateway.shared.set_owner(shard, WorkerId(1));
+    let frame = peer.data(&ip(peer.address, SERVER, 100));
+    gateway.send(1, TUNNEL, frame);
+    for _ in 0..20 {
+        gateway.turn(0);
+        gateway.turn(1);
+    }
+    assert_eq!(gateway.workers[1].chunks() + gateway.workers[0].chunks(), 2 * 2048);
+    gateway.assert_chunks_are_whole();
+}
