@@ -415,6 +415,14 @@ impl Payloads {
     }
 }
 
+#[cfg(test)]
+impl Payloads {
+    /// For tests that spoil what they send.
+    pub(crate) fn set_byte(&mut self, at: usize, value: u8) {
+        self.bytes[at] = value;
+    }
+}
+
 /// Who a message is from and what it is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {

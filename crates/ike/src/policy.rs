@@ -153,65 +153,63 @@ pub enum Natt {
 }
 
 impl Policy {
-    /// AES with SHA1 or SHA2 and groups 14, 15, 16, 19, 20: what stock clients of today offer.
+    /// AES with SHA2 or SHA1 and groups 14, 15, 16, 19, 20: what stock clients of today offer.
     #[must_use]
     pub fn modern() -> Self {
-        Self::with(
-            &[
-                Group::Ecp256,
-                Group::Ecp384,
-                Group::Modp2048,
-                Group::Modp3072,
-                Group::Modp4096,
-            ],
-            &[Hash::Sha256, Hash::Sha384, Hash::Sha512, Hash::Sha1],
-            &[
-                Integrity::HmacSha256_128,
-                Integrity::HmacSha384_192,
-                Integrity::HmacSha512_256,
-                Integrity::HmacSha1_96,
-            ],
-        )
+        let mut policy = Self::strict();
+        policy
+            .phase1
+            .extend(phase1(&MODERN_GROUPS, &AES, &[Hash::Sha1]));
+        policy.phase2.extend(cbc(&[Integrity::HmacSha1_96]));
+        policy
     }
 
     /// `modern`, and after it 3DES and groups 5 and 2.
     #[must_use]
     pub fn compat() -> Self {
+        const OLD_GROUPS: [Group; 2] = [Group::Modp1536, Group::Modp1024];
         let mut policy = Self::modern();
-        let sha = [Hash::Sha256, Hash::Sha384, Hash::Sha512, Hash::Sha1];
-        let groups = std::mem::take(&mut policy.pfs_groups);
-        policy
-            .phase1
-            .extend(phase1(&[Group::Modp1536, Group::Modp1024], &AES, &sha));
-        let groups = [&groups[..], &[Group::Modp1536, Group::Modp1024]].concat();
-        policy
-            .phase1
-            .extend(phase1(&groups, &[Algorithm::TripleDesCbc], &sha));
-        policy.phase2.push(Phase2Proposal {
-            suite: Suite::TripleDesCbc {
-                integrity: Integrity::HmacSha1_96,
-            },
-        });
-        policy.pfs_groups = groups;
+        let all_groups = [&MODERN_GROUPS[..], &OLD_GROUPS].concat();
+        for hashes in [&SHA2[..], &[Hash::Sha1]] {
+            policy.phase1.extend(phase1(&OLD_GROUPS, &AES, hashes));
+        }
+        for hashes in [&SHA2[..], &[Hash::Sha1]] {
+            policy
+                .phase1
+                .extend(phase1(&all_groups, &[Algorithm::TripleDesCbc], hashes));
+        }
+        let suite = Suite::TripleDesCbc {
+            integrity: Integrity::HmacSha1_96,
+        };
+        policy.phase2.push(Phase2Proposal { suite });
+        policy.pfs_groups = all_groups;
         policy
     }
 
     /// `modern` without SHA1.
     #[must_use]
     pub fn strict() -> Self {
-        let mut policy = Self::modern();
-        policy.phase1.retain(|proposal| proposal.hash != Hash::Sha1);
-        policy
-            .phase2
-            .retain(|proposal| integrity(proposal.suite) != Some(Integrity::HmacSha1_96));
-        policy
+        let gcm = KEY_BITS.map(|key_bits| Suite::AesGcm16 { key_bits });
+        let gcm = gcm.into_iter().map(|suite| Phase2Proposal { suite });
+        let sha2 = [
+            Integrity::HmacSha256_128,
+            Integrity::HmacSha384_192,
+            Integrity::HmacSha512_256,
+        ];
+        Self {
+            phase1: phase1(&MODERN_GROUPS, &AES, &SHA2),
+            phase2: gcm.chain(cbc(&sha2)).collect(),
+            pfs_groups: MODERN_GROUPS.to_vec(),
+            ..Self::bare()
+        }
     }
 
-    fn with(groups: &[Group], hashes: &[Hash], integrities: &[Integrity]) -> Self {
+    /// No algorithms, and what is the same for all policies.
+    fn bare() -> Self {
         Self {
-            phase1: phase1(groups, &AES, hashes),
-            phase2: phase2(integrities),
-            pfs_groups: groups.to_vec(),
+            phase1: Vec::new(),
+            phase2: Vec::new(),
+            pfs_groups: Vec::new(),
             pfs: None,
             pfs_required: false,
             psks: Vec::new(),
@@ -257,8 +255,18 @@ const AES: [Algorithm; 3] = [
     Algorithm::Aes128Cbc,
     Algorithm::Aes192Cbc,
 ];
+const KEY_BITS: [u16; 3] = [256, 128, 192];
+const SHA2: [Hash; 3] = [Hash::Sha256, Hash::Sha384, Hash::Sha512];
+/// Curves first: they cost a fraction.
+const MODERN_GROUPS: [Group; 5] = [
+    Group::Ecp256,
+    Group::Ecp384,
+    Group::Modp2048,
+    Group::Modp3072,
+    Group::Modp4096,
+];
 
-/// Groups count most: they cost the most and last the longest.
+/// Every combination, groups outermost.
 fn phase1(groups: &[Group], ciphers: &[Algorithm], hashes: &[Hash]) -> Vec<Phase1Proposal> {
     let mut list = Vec::new();
     for &group in groups {
@@ -275,19 +283,15 @@ fn phase1(groups: &[Group], ciphers: &[Algorithm], hashes: &[Hash]) -> Vec<Phase
     list
 }
 
-fn phase2(integrities: &[Integrity]) -> Vec<Phase2Proposal> {
-    const KEY_BITS: [u16; 3] = [256, 128, 192];
-    let gcm = KEY_BITS.map(|key_bits| Suite::AesGcm16 { key_bits });
-    let cbc = integrities.iter().flat_map(|&integrity| {
-        KEY_BITS.map(move |key_bits| Suite::AesCbc {
-            key_bits,
-            integrity,
+fn cbc(integrities: &[Integrity]) -> impl Iterator<Item = Phase2Proposal> {
+    integrities.iter().flat_map(|&integrity| {
+        KEY_BITS.map(|key_bits| Phase2Proposal {
+            suite: Suite::AesCbc {
+                key_bits,
+                integrity,
+            },
         })
-    });
-    gcm.into_iter()
-        .chain(cbc)
-        .map(|suite| Phase2Proposal { suite })
-        .collect()
+    })
 }
 
 /// The HMAC of a suite that has one.

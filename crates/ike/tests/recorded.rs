@@ -22,11 +22,16 @@ struct Record {
 
 impl Record {
     fn read(text: &str) -> Self {
-        let mut record = Self { values: BTreeMap::new(), messages: Vec::new() };
+        let mut record = Self {
+            values: BTreeMap::new(),
+            messages: Vec::new(),
+        };
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, hex) = line.split_once(' ').unwrap();
             let bytes = (0..hex.len()).step_by(2);
-            let bytes = bytes.map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+            let bytes = bytes
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .collect();
             match name {
                 "sent" | "received" => record.messages.push(bytes),
                 _ => drop(record.values.insert(name.to_owned(), bytes)),
@@ -61,7 +66,11 @@ impl Record {
             sa_i: chain1.single(kind::SA).unwrap(),
         };
         assert_eq!(exchanged.public_i.len(), group.public_len());
-        let proposal = Phase1Proposal { cipher, hash, group };
+        let proposal = Phase1Proposal {
+            cipher,
+            hash,
+            group,
+        };
         let psk = self.value("psk");
         let keys = IsakmpKeys::derive(proposal, psk, &exchanged, self.value("shared"));
         let log = keys.key_log(exchanged.cookies);
@@ -81,8 +90,11 @@ impl Record {
             let first = peek(message).unwrap().next_payload;
             let chain = Chain::parse(first, &opened.plain, Padding::Allowed).unwrap();
             let id = chain.single(kind::IDENTIFICATION).unwrap();
-            let expected =
-                if index == 4 { keys.hash_i(exchanged, id) } else { keys.hash_r(exchanged, id) };
+            let expected = if index == 4 {
+                keys.hash_i(exchanged, id)
+            } else {
+                keys.hash_r(exchanged, id)
+            };
             assert_eq!(chain.single(kind::HASH).unwrap(), &expected[..]);
             iv = opened.next_iv;
         }
@@ -106,20 +118,29 @@ impl Record {
         let (nonce_i, nonce_r) = (nonce(0), nonce(1));
         let hash = |index: usize| chains[index].leading(kind::HASH).unwrap();
         assert_eq!(hash(0), &keys.hash_1(id, chains[0].after_first())[..]);
-        assert_eq!(hash(1), &keys.hash_2(id, nonce_i, chains[1].after_first())[..]);
+        assert_eq!(
+            hash(1),
+            &keys.hash_2(id, nonce_i, chains[1].after_first())[..]
+        );
         assert_eq!(hash(2), &keys.hash_3(id, nonce_i, nonce_r)[..]);
         // The initiator encrypts under the responder's SPI, and the other way round.
         let spi = |index: usize| {
             let sa = SecurityAssociation::parse(chains[index].single(kind::SA).unwrap()).unwrap();
             Spi(u32::from_be_bytes(sa.proposals[0].spi.try_into().unwrap()))
         };
-        let shared = self.values.get("quick_shared").map(|shared| Secret::new(shared.clone()));
+        let shared = self
+            .values
+            .get("quick_shared")
+            .map(|shared| Secret::new(shared.clone()));
         for (end, spi) in [("i", spi(1)), ("r", spi(0))] {
             let keymat = keys.keymat(suite, spi, (nonce_i, nonce_r), shared.as_ref());
             let encryption = [keymat.encryption_key(), keymat.salt()].concat();
             assert_eq!(encryption, self.value(&format!("esp_encryption_{end}")));
             if !keymat.integrity_key().is_empty() {
-                assert_eq!(keymat.integrity_key(), self.value(&format!("esp_integrity_{end}")));
+                assert_eq!(
+                    keymat.integrity_key(),
+                    self.value(&format!("esp_integrity_{end}"))
+                );
             }
         }
     }
@@ -133,7 +154,10 @@ fn a_long_key_is_expanded_as_strongswan_does() {
         Algorithm::Aes256Cbc,
         Hash::Sha1,
         Group::Ecp384,
-        Suite::AesCbc { key_bits: 256, integrity },
+        Suite::AesCbc {
+            key_bits: 256,
+            integrity,
+        },
     );
 }
 
@@ -145,7 +169,10 @@ fn sha256_and_forward_secrecy_agree_with_strongswan() {
         Algorithm::Aes128Cbc,
         Hash::Sha256,
         Group::Modp2048,
-        Suite::AesCbc { key_bits: 256, integrity },
+        Suite::AesCbc {
+            key_bits: 256,
+            integrity,
+        },
     );
 }
 

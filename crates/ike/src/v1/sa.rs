@@ -366,6 +366,17 @@ impl Sa {
     }
 }
 
+#[cfg(test)]
+impl Sa {
+    /// The keys, for tests that forge authentic messages.
+    pub(super) fn isakmp(&self) -> &Isakmp {
+        match &self.phase {
+            Phase::Established(isakmp) => isakmp,
+            Phase::MainMode(_) | Phase::Down => panic!("not established"),
+        }
+    }
+}
+
 // What messages do.
 impl Sa {
     /// RFC 2408 §5.2: unknown cookies discard the message.

@@ -75,10 +75,19 @@ pub(super) struct World {
     pub(super) ends: [End; 2],
     pub(super) faults: Faults,
     pub(super) nat: Option<Nat>,
+    /// Before the message of this number arrives, this happens to its receiver.
+    pub(super) ambush: Option<(usize, Box<Ambush>)>,
+    /// The message of this number is changed on its way.
+    pub(super) edit_number: Option<(usize, fn(&mut Vec<u8>))>,
+    pub(super) arrived: usize,
     random: Random,
     wire: BTreeMap<(Instant, u64), Arrival>,
     count: u64,
 }
+
+/// Gets the end, its clock, where the message arrives and comes from, and the message.
+pub(super) type Ambush =
+    dyn FnMut(&mut End, Instant, (SocketAddr, SocketAddr), &[u8]) -> Vec<Output>;
 
 /// A NAT in front of the initiator.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +174,9 @@ impl World {
             ends: [end(sa_i, env_i), end(sa_r, env_r)],
             faults: Faults::default(),
             nat,
+            ambush: None,
+            edit_number: None,
+            arrived: 0,
             random,
             wire: BTreeMap::new(),
             count: 0,
@@ -334,8 +346,18 @@ impl World {
                 to,
                 from,
                 at,
-                bytes,
+                mut bytes,
             } => {
+                self.arrived += 1;
+                if let Some((_, edit)) = self.edit_number.filter(|row| row.0 == self.arrived) {
+                    edit(&mut bytes);
+                }
+                if let Some((_, mut ambush)) =
+                    self.ambush.take_if(|(number, _)| *number == self.arrived)
+                {
+                    let out = ambush(&mut self.ends[to], self.now, (at, from), &bytes);
+                    self.carry_out(to, out);
+                }
                 self.act(to, |end, now, out| {
                     let result = end
                         .sa
