@@ -328,17 +328,24 @@ impl Control {
                     log::proposal_refused(&self.log, exchange, &refused);
                 }
             }
-            ike::Output::RenewalDue => {
-                if let Some(path) = self.ike.slots.get(id.0).and_then(|exchange| exchange.peer) {
-                    self.start_exchange(now, path, false);
-                }
-            }
+            ike::Output::RenewalDue => self.renewal_due(now, id),
             ike::Output::KeysForLog(keys) => {
                 if self.settings.key_log {
                     self.outbox.push(Output::KeyLog(KeyLog::Ike(keys)));
                 }
             }
             ike::Output::Down { reason } => self.exchange_down(now, id, reason),
+        }
+    }
+
+    /// Time for a new main mode, unless the peer has begun one since.
+    fn renewal_due(&mut self, now: Instant, id: IkeId) {
+        let path = self.ike.slots.get(id.0).and_then(|exchange| exchange.peer);
+        let peer = path.and_then(|path| self.ike_peer(path));
+        if let Some(path) = path
+            && peer.is_some_and(|(_, ike)| ike.exchanges.last() == Some(&id))
+        {
+            self.start_exchange(now, path, false);
         }
     }
 

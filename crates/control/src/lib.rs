@@ -277,7 +277,8 @@ impl Control {
     /// What all workers have to know before the first frame.
     fn announce(&mut self) {
         let settings = Arc::clone(&self.settings);
-        self.outbox.shared(SharedChange::SetCookieKey(self.ike.key.clone()));
+        self.outbox
+            .shared(SharedChange::SetCookieKey(self.ike.key.clone()));
         for listener in &settings.listeners {
             self.outbox
                 .shared(SharedChange::SetListener(dataplane::change::Listener {

@@ -117,6 +117,11 @@ pub(crate) fn exchange_down(log: &Log, exchange: &Exchange, reason: &DownReason)
         DownReason::NoPreSharedKey => {
             info!(%id, %peer, "IKE refused: no pre-shared key is configured for this peer");
         }
+        DownReason::SetupTimeout { .. } | DownReason::Unanswered { .. }
+            if exchange.renews.is_some() =>
+        {
+            debug!(%id, %peer, %reason, "the peer does not answer our new main mode");
+        }
         DownReason::SetupTimeout { .. } | DownReason::Unanswered { .. } => {
             info!(%id, %peer, %reason, "IKE did not come up");
         }

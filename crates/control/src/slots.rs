@@ -170,6 +170,7 @@ impl<T> Slots<T> {
     }
 
     /// How many wait for the fast path to let go.
+    #[cfg(test)]
     pub(crate) fn retiring(&self) -> usize {
         self.retiring
     }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crypto::dh::{Job, Outcome};
 use crypto::{Random, Secret};
 use ike::v1::Sa;
 use ike::{Cookie, Policy, Spi};
@@ -21,7 +22,7 @@ pub(super) enum Upstream {
     L2tp(Vec<u8>),
     /// The gateway's tunnel and session id, and a frame.
     Ppp(u16, u16, Vec<u8>),
-    Compute(u64, crypto::dh::Job),
+    Compute(usize, u64, Job),
 }
 
 /// A pair of SAs as the client has it.
@@ -39,7 +40,8 @@ pub(super) struct Client {
     pub(super) l2tp: Arc<l2tp::Settings>,
     /// With IPsec, if there is a policy.
     pub(super) policy: Option<Arc<Policy>>,
-    pub(super) sa: Option<Sa>,
+    /// The newest last.
+    pub(super) sas: Vec<Sa>,
     pub(super) pairs: Vec<Pair>,
     pub(super) tunnel: Option<l2tp::Tunnel>,
     pub(super) link: Option<ppp::Link>,
@@ -83,7 +85,7 @@ impl Client {
                 ..l2tp::Settings::default()
             }),
             policy: None,
-            sa: None,
+            sas: Vec::new(),
             pairs: Vec::new(),
             tunnel: None,
             link: None,
@@ -115,8 +117,8 @@ impl Client {
         let mut out = Vec::new();
         let mut env = Environment(&mut self.random, &mut self.next_spi);
         let sa = Sa::initiate(policy, cookie, now, local, remote, &mut env, &mut out);
-        self.sa = Some(sa);
-        self.take_ike(now, out);
+        self.sas.push(sa);
+        self.take_ike(now, self.sas.len() - 1, out);
     }
 
     pub(super) fn dial_l2tp(&mut self, now: Instant) {
@@ -124,14 +126,21 @@ impl Client {
         self.next_tunnel += 1;
         let mut out = Vec::new();
         let settings = Arc::clone(&self.l2tp);
-        self.tunnel = Some(l2tp::Tunnel::dial(settings, id, now, &mut self.random, &mut out));
+        self.tunnel = Some(l2tp::Tunnel::dial(
+            settings,
+            id,
+            now,
+            &mut self.random,
+            &mut out,
+        ));
         self.take_l2tp(now, out);
     }
 
     /// Forgets everything, as after a power cut.
     pub(super) fn crash(&mut self) {
         let (next_tunnel, next_spi) = (1, self.next_spi + 1);
-        (self.sa, self.tunnel, self.link) = (None, None, None);
+        (self.tunnel, self.link) = (None, None);
+        self.sas.clear();
         self.pairs.clear();
         (self.next_tunnel, self.next_spi) = (next_tunnel, next_spi);
         (self.inner, self.mtu) = (None, None);
@@ -140,7 +149,9 @@ impl Client {
 
     /// Hangs up as a well-behaved client does: LCP, call, tunnel, SAs.
     pub(super) fn hang_up(&mut self, now: Instant) {
-        self.with_link(now, |link, _, out, now| link.close(now, ppp::DownReason::Cleared, out));
+        self.with_link(now, |link, _, out, now| {
+            link.close(now, ppp::DownReason::Cleared, out)
+        });
         self.with_l2tp(now, |tunnel, _, out, now| {
             tunnel.hang_up(now, SESSION, l2tp::CallEnd::LostCarrier, out);
             tunnel.close(now, l2tp::TunnelEnd::Administrative, out);
@@ -149,17 +160,40 @@ impl Client {
 
     pub(super) fn hang_up_ike(&mut self, now: Instant) {
         self.with_ike(now, |sa, env, out, now| sa.close(now, env, out));
-        self.sa = None;
+        self.sas.clear();
     }
 
-    pub(super) fn on_ike(&mut self, now: Instant, to: SocketAddr, from: SocketAddr, message: &[u8]) {
-        self.with_ike(now, |sa, env, out, now| {
-            let _ = sa.handle_input(now, to, from, message, env, out);
+    pub(super) fn on_ike(
+        &mut self,
+        now: Instant,
+        to: SocketAddr,
+        from: SocketAddr,
+        message: &[u8],
+    ) {
+        let Some(policy) = self.policy.clone() else {
+            return;
+        };
+        let header = ike::peek(message).unwrap();
+        let is_ours = |sa: &Sa| sa.cookies().initiator == header.cookies.initiator;
+        if header.is_first() && !self.sas.iter().any(is_ours) {
+            // The gateway begins.
+            let cookie = Cookie(self.random.array());
+            self.sas.push(Sa::respond(policy, cookie, now, to, from));
+        }
+        for n in (0..self.sas.len()).rev() {
+            let taken = self.with_sa(now, n, |sa, env, out| {
+                sa.handle_input(now, to, from, message, env, out)
+            });
+            if taken != Some(Err(ike::Refusal::ForeignCookies)) {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn on_computed(&mut self, now: Instant, sa: usize, token: u64, outcome: Outcome) {
+        self.with_sa(now, sa, |sa, env, out| {
+            sa.handle_computed(now, token, outcome, env, out)
         });
-    }
-
-    pub(super) fn on_computed(&mut self, now: Instant, token: u64, outcome: crypto::dh::Outcome) {
-        self.with_ike(now, |sa, env, out, now| sa.handle_computed(now, token, outcome, env, out));
     }
 
     pub(super) fn on_l2tp(&mut self, now: Instant, message: &[u8]) {
@@ -178,29 +212,50 @@ impl Client {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let ike = self.sa.as_ref().and_then(Sa::poll_timeout);
+        let ike = self.sas.iter().filter_map(Sa::poll_timeout).min();
         let l2tp = self.tunnel.as_ref().and_then(l2tp::Tunnel::poll_timeout);
         let ppp = self.link.as_ref().and_then(ppp::Link::poll_timeout);
-        [ike, l2tp, ppp].into_iter().flatten().map(|(at, _)| at).min()
+        [ike, l2tp, ppp]
+            .into_iter()
+            .flatten()
+            .map(|(at, _)| at)
+            .min()
     }
 
     pub(super) fn on_timeout(&mut self, now: Instant) {
-        self.with_ike(now, |sa, env, out, now| sa.handle_timeout(now, env, out));
-        self.with_l2tp(now, |tunnel, random, out, now| tunnel.handle_timeout(now, random, out));
-        self.with_link(now, |link, random, out, now| link.handle_timeout(now, random, out));
+        for n in 0..self.sas.len() {
+            self.with_sa(now, n, |sa, env, out| sa.handle_timeout(now, env, out));
+        }
+        self.with_l2tp(now, |tunnel, random, out, now| {
+            tunnel.handle_timeout(now, random, out)
+        });
+        self.with_link(now, |link, random, out, now| {
+            link.handle_timeout(now, random, out)
+        });
     }
 
+    /// Calls the newest ISAKMP SA.
     pub(super) fn with_ike(
         &mut self,
         now: Instant,
         act: impl FnOnce(&mut Sa, &mut dyn ike::Environment, &mut Vec<ike::Output>, Instant),
     ) {
-        let mut out = Vec::new();
-        if let Some(sa) = &mut self.sa {
-            let mut env = Environment(&mut self.random, &mut self.next_spi);
-            act(sa, &mut env, &mut out, now);
+        if let Some(newest) = self.sas.len().checked_sub(1) {
+            self.with_sa(now, newest, |sa, env, out| act(sa, env, out, now));
         }
-        self.take_ike(now, out);
+    }
+
+    fn with_sa<R>(
+        &mut self,
+        now: Instant,
+        n: usize,
+        act: impl FnOnce(&mut Sa, &mut dyn ike::Environment, &mut Vec<ike::Output>) -> R,
+    ) -> Option<R> {
+        let mut out = Vec::new();
+        let mut env = Environment(&mut self.random, &mut self.next_spi);
+        let result = act(self.sas.get_mut(n)?, &mut env, &mut out);
+        self.take_ike(now, n, out);
+        Some(result)
     }
 
     fn with_l2tp(
@@ -227,20 +282,17 @@ impl Client {
         self.take_ppp(now, out);
     }
 
-    fn take_ike(&mut self, now: Instant, out: Vec<ike::Output>) {
+    fn take_ike(&mut self, now: Instant, n: usize, out: Vec<ike::Output>) {
         for output in out {
             match output {
                 ike::Output::Send {
                     remote, message, ..
                 } => self.sends.push(Upstream::Ike(remote, message)),
                 ike::Output::Compute { token, job } => {
-                    self.sends.push(Upstream::Compute(token, job));
+                    self.sends.push(Upstream::Compute(n, token, job));
                 }
-                ike::Output::Established(_) => {
-                    if self.pairs.is_empty() {
-                        self.with_ike(now, |sa, env, out, now| sa.create_child(now, env, out));
-                    }
-                }
+                ike::Output::Established(_) => self.established(now, n),
+                ike::Output::RenewalDue => self.dial_ike(now),
                 ike::Output::ChildUp(child) => {
                     let (inbound, outbound) = (child.inbound.0, child.outbound.0);
                     self.pairs.push(Pair { inbound, outbound });
@@ -258,9 +310,19 @@ impl Client {
                 | ike::Output::RemoteMoved { .. }
                 | ike::Output::InitialContact
                 | ike::Output::ProposalRefused(_)
-                | ike::Output::RenewalDue
                 | ike::Output::KeysForLog(_) => {}
             }
+        }
+    }
+
+    /// The living pairs go over to the new ISAKMP SA; the first one makes a pair.
+    fn established(&mut self, now: Instant, n: usize) {
+        for older in 0..n {
+            let children = self.sas[older].take_children();
+            self.sas[n].adopt_children(children);
+        }
+        if self.pairs.is_empty() {
+            self.with_sa(now, n, |sa, env, out| sa.create_child(now, env, out));
         }
     }
 
@@ -301,7 +363,8 @@ impl Client {
             match output {
                 ppp::Output::Send(frame) => {
                     let tunnel = self.tunnel.as_ref().map_or(0, |tunnel| tunnel.peer_id().0);
-                    self.sends.push(Upstream::Ppp(tunnel, self.peer_session.0, frame));
+                    self.sends
+                        .push(Upstream::Ppp(tunnel, self.peer_session.0, frame));
                 }
                 ppp::Output::LcpUp(negotiated) => self.mtu = Some(negotiated.peer_mru),
                 ppp::Output::Up(addresses) => self.inner = Some(addresses.own),

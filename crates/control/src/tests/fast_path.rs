@@ -77,7 +77,8 @@ impl FastPath {
         match message {
             ToWorker::Change(change) => {
                 let text = format!("{change:?}");
-                self.history.push(text.chars().take_while(|c| c.is_alphanumeric()).collect());
+                self.history
+                    .push(text.chars().take_while(|c| c.is_alphanumeric()).collect());
                 self.change(change);
             }
             ToWorker::Inject(inject) => self.inject(inject),
@@ -87,7 +88,10 @@ impl FastPath {
     fn change(&mut self, change: Change) {
         match change {
             Change::OpenPath(path) => {
-                assert!(self.paths.insert(path.id, path).is_none(), "path opened twice");
+                assert!(
+                    self.paths.insert(path.id, path).is_none(),
+                    "path opened twice"
+                );
                 self.outbound.insert(path.id, (None, Vec::new()));
             }
             Change::MovePath {
@@ -144,10 +148,13 @@ impl FastPath {
             }
             Change::RetireInbound(sa) => {
                 self.inbound.remove(&sa.spi()).unwrap();
-                self.events.push_back(Event::InboundRetired(sa, Traffic::default()));
+                self.events
+                    .push_back(Event::InboundRetired(sa, Traffic::default()));
             }
             Change::InstallOutbound(install) => self.install_outbound(install),
-            Change::ActivateOutbound { path, spi } => self.activate(path, |install| install.spi == spi),
+            Change::ActivateOutbound { path, spi } => {
+                self.activate(path, |install| install.spi == spi)
+            }
             Change::RetireOutbound { path, spi } => {
                 let (current, waiting) = self.outbound.get_mut(&path).unwrap();
                 waiting.retain(|install| install.spi != spi);
@@ -234,7 +241,12 @@ impl FastPath {
     }
 
     /// A plain PPP frame by our ids; `None` where the worker discards it.
-    pub(super) fn plain_ppp(&self, remote: Endpoint, ids: (u16, u16), bytes: Vec<u8>) -> Option<Punt> {
+    pub(super) fn plain_ppp(
+        &self,
+        remote: Endpoint,
+        ids: (u16, u16),
+        bytes: Vec<u8>,
+    ) -> Option<Punt> {
         let path = *self.plain.get(&(0, ids.0))?;
         (self.paths[&path].remote == remote).then_some(())?;
         self.ppp(path, ids, bytes)
@@ -242,7 +254,8 @@ impl FastPath {
 
     fn ppp(&self, path: PathId, ids: (u16, u16), bytes: Vec<u8>) -> Option<Punt> {
         let mut sessions = self.sessions.values();
-        let is_it = |session: &&Session| session.path == path && (session.tunnel, session.session) == ids;
+        let is_it =
+            |session: &&Session| session.path == path && (session.tunnel, session.session) == ids;
         Some(Punt {
             class: Class::Established,
             origin: Origin::Ppp(sessions.find(is_it)?.id),
@@ -257,7 +270,9 @@ impl FastPath {
         if !std::mem::replace(is_used, true) {
             let sa = InboundSa::from_spi(spi);
             self.events.push_back(Event::FirstInbound(sa));
-            self.activate(path, |install| install.activation == Activation::AfterFirst(sa));
+            self.activate(path, |install| {
+                install.activation == Activation::AfterFirst(sa)
+            });
         }
         Some(path)
     }
@@ -278,7 +293,12 @@ impl FastPath {
     }
 
     /// A PPP frame under one of our SPIs.
-    pub(super) fn secured_ppp(&mut self, spi: u32, ids: (u16, u16), bytes: Vec<u8>) -> Option<Punt> {
+    pub(super) fn secured_ppp(
+        &mut self,
+        spi: u32,
+        ids: (u16, u16),
+        bytes: Vec<u8>,
+    ) -> Option<Punt> {
         let path = self.open(spi)?;
         self.ppp(path, ids, bytes)
     }

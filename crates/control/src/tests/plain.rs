@@ -21,7 +21,13 @@ fn a_client_dials_in_and_its_address_leads_to_it() {
     assert_eq!(world.fast.networks[session].mtu, 1400);
     let up = world.lines.with("session up");
     assert_eq!(up.len(), 1);
-    for part in ["INFO", "user=user0", "address=10.64.0.2", "peer=198.51.0.1:1701", "mru=1400"] {
+    for part in [
+        "INFO",
+        "user=user0",
+        "address=10.64.0.2",
+        "peer=198.51.0.1:1701",
+        "mru=1400",
+    ] {
         assert!(up[0].contains(part), "{part} in {up:?}");
     }
 }
@@ -73,7 +79,13 @@ fn every_line_about_a_subscriber_carries_its_correlation_id() {
     world.clients[0].hang_up(now);
     world.run(AFTERWARDS);
     let summary = world.lines.with("session ended");
-    let id = summary[0].split(" id=").nth(1).unwrap().split('.').next().unwrap();
+    let id = summary[0]
+        .split(" id=")
+        .nth(1)
+        .unwrap()
+        .split('.')
+        .next()
+        .unwrap();
     for line in world.lines.all() {
         assert!(line.contains(id), "{line}");
     }
@@ -156,7 +168,12 @@ fn a_user_at_a_hard_limit_is_refused_and_the_old_session_stays() {
     world.run(A_SECOND);
     assert!(world.inner(0).is_some());
     assert_eq!(world.inner(1), None);
-    assert!(!world.lines.with("too many sessions of this user").is_empty());
+    assert!(
+        !world
+            .lines
+            .with("too many sessions of this user")
+            .is_empty()
+    );
 }
 
 #[test]
@@ -198,7 +215,11 @@ fn sessions_beyond_the_limit_are_told_that_we_are_busy() {
     (0..3).for_each(|n| world.dial(n));
     assert_eq!(world.fast.sessions.len(), 2);
     assert_eq!(world.inner(2), None);
-    assert!(world.clients[2].ends[0].starts_with("call:"), "{:?}", world.clients[2].ends);
+    assert!(
+        world.clients[2].ends[0].starts_with("call:"),
+        "{:?}",
+        world.clients[2].ends
+    );
 }
 
 #[test]
@@ -209,7 +230,10 @@ fn where_ipsec_is_required_plain_l2tp_gets_no_answer() {
     world.dial(0);
     world.run(A_SECOND);
     assert!(world.fast.is_empty());
-    let refused = world.control.counters().find(|(name, _)| name.contains("IPsec is required"));
+    let refused = world
+        .control
+        .counters()
+        .find(|(name, _)| name.contains("IPsec is required"));
     assert!(refused.unwrap().1 >= 1);
 }
 
@@ -254,7 +278,10 @@ fn an_operator_sees_and_clears_sessions() {
         panic!("rows, then totals");
     };
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].user.as_str(), rows[0].state.as_str()), ("user1", "up"));
+    assert_eq!(
+        (rows[0].user.as_str(), rows[0].state.as_str()),
+        ("user1", "up")
+    );
     assert_eq!((totals.matched, totals.sessions_up), (1, 3));
 
     let what = Clear::Session;
@@ -300,12 +327,17 @@ fn a_shutdown_says_goodbye_and_finishes_in_time() {
     let mut world = World::new(plain_settings(2), 2);
     (0..2).for_each(|n| world.dial(n));
     let now = world.now;
-    world.control.handle_input(now, crate::Input::Shutdown { hurry: false });
+    world
+        .control
+        .handle_input(now, crate::Input::Shutdown { hurry: false });
     world.run(Duration::from_millis(10));
     for client in &world.clients {
         let ends = client.ends.join(", ");
         assert!(ends.contains("call: peer hung up"), "{ends}");
-        assert!(ends.contains("tunnel: peer closed it: being shut down"), "{ends}");
+        assert!(
+            ends.contains("tunnel: peer closed it: being shut down"),
+            "{ends}"
+        );
     }
     assert_eq!(world.fast.terminate_requests, 2);
     assert!(world.fast.attached.is_empty());
@@ -322,7 +354,9 @@ fn a_second_order_to_shut_down_finishes_at_once() {
     let now = world.now;
     for hurry in [false, true] {
         assert!(!world.is_finished);
-        world.control.handle_input(now, crate::Input::Shutdown { hurry });
+        world
+            .control
+            .handle_input(now, crate::Input::Shutdown { hurry });
         world.settle();
     }
     assert!(world.is_finished);

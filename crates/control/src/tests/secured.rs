@@ -26,7 +26,10 @@ fn a_client_dials_in_through_ipsec() {
     assert_eq!(world.inner(0).unwrap().to_string(), "10.64.0.2");
     assert_eq!(world.fast.paths.len(), 1);
     let path = world.fast.paths.values().next().unwrap();
-    assert_eq!((path.encapsulation, path.remote.port()), (Encapsulation::Esp, 0));
+    assert_eq!(
+        (path.encapsulation, path.remote.port()),
+        (Encapsulation::Esp, 0)
+    );
     assert_eq!(world.lines.with("IKE peer authenticated").len(), 1);
     let up = world.lines.with("session up");
     assert!(up[0].contains("suite=aes128gcm16"), "{up:?}");
@@ -60,7 +63,10 @@ fn with_nat_traversal_esp_goes_in_udp_and_the_mru_fits() {
     let mut world = secured_with(settings, 1);
     world.dial(0);
     let path = world.fast.paths.values().next().unwrap();
-    assert_eq!((path.encapsulation, path.remote.port()), (Encapsulation::EspInUdp, 4500));
+    assert_eq!(
+        (path.encapsulation, path.remote.port()),
+        (Encapsulation::EspInUdp, 4500)
+    );
     let network = world.fast.networks.values().next().unwrap();
     // The client's MRU is 1400; ours is what AES-GCM in UDP leaves of 1500.
     assert_eq!((network.mtu, world.clients[0].mtu), (1400, Some(1418)));
@@ -144,6 +150,25 @@ fn sas_are_renewed_by_time_for_hours_and_the_session_stays() {
 }
 
 #[test]
+fn the_gateway_authenticates_a_client_anew_that_never_does() {
+    let mut world = secured(1);
+    let passive = Policy {
+        rekey: false,
+        ..policy()
+    };
+    world.clients[0].policy = Some(Arc::new(passive));
+    world.dial(0);
+    let address = world.inner(0);
+    for _ in 0..20 {
+        world.run(Duration::from_secs(3600));
+        assert_eq!(world.inner(0), address);
+    }
+    assert!(world.lines.with("authenticated anew").len() >= 2);
+    assert!(world.fast.inbound.len() <= 2);
+    assert!(world.lines.with("session ended").is_empty());
+}
+
+#[test]
 fn a_peer_that_authenticates_anew_keeps_its_session() {
     let mut world = secured(1);
     world.dial(0);
@@ -173,7 +198,10 @@ fn initial_contact_sweeps_away_what_was_before() {
     world.clients[0].crash();
     world.dial(0);
     assert_eq!(world.inner(0), address);
-    assert_eq!((world.fast.sessions.len(), world.fast.inbound.len()), (1, 1));
+    assert_eq!(
+        (world.fast.sessions.len(), world.fast.inbound.len()),
+        (1, 1)
+    );
     world.run(Duration::from_secs(100));
     assert_eq!(world.inner(0), address);
     assert_eq!(world.lines.with("the peer has started anew").len(), 2);
@@ -217,7 +245,7 @@ fn half_open_exchanges_are_limited_per_source() {
         let client = &mut world.clients[0];
         client.crash();
         client.dial_ike(now);
-        client.sa = None;
+        client.sas.clear();
         world.settle();
     }
     assert_eq!(world.control.ike.half_open.len(), 2);
@@ -287,7 +315,9 @@ fn a_shutdown_deletes_the_sas_too() {
     world.dial(0);
     world.dial(1);
     let now = world.now;
-    world.control.handle_input(now, crate::Input::Shutdown { hurry: false });
+    world
+        .control
+        .handle_input(now, crate::Input::Shutdown { hurry: false });
     world.run(Duration::from_secs(5));
     assert!(world.is_finished);
     assert!(world.clients.iter().all(|client| client.pairs.is_empty()));

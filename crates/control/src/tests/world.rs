@@ -36,7 +36,12 @@ pub(super) struct World {
 
 /// One listener without IPsec, one pool, and users `user0` … with the password `secret`.
 pub(super) fn plain_settings(users: usize) -> Settings {
-    let user = |n| User::new(&format!("user{n}"), UserSecret::Password(Secret::new("secret")));
+    let user = |n| {
+        User::new(
+            &format!("user{n}"),
+            UserSecret::Password(Secret::new("secret")),
+        )
+    };
     let mut ppp = ppp::Settings::server("gateway");
     ppp.auth = vec![Method::MsChapV2, Method::ChapMd5, Method::Pap];
     Settings {
@@ -128,7 +133,11 @@ impl World {
             self.drain_control();
             if !sent && !self.deliver_downstream() && self.fast.events.is_empty() {
                 let is_due = |at| at <= self.now;
-                if !self.control.poll_timeout().is_some_and(|deadline| is_due(deadline.at)) {
+                if !self
+                    .control
+                    .poll_timeout()
+                    .is_some_and(|deadline| is_due(deadline.at))
+                {
                     return;
                 }
             }
@@ -155,8 +164,8 @@ impl World {
         let spi = client.pairs.last().map(|pair| pair.outbound);
         let is_plain = client.policy.is_none();
         let punt = match sent {
-            Upstream::Compute(token, job) => {
-                return self.clients[n].on_computed(self.now, token, job.run());
+            Upstream::Compute(sa, token, job) => {
+                return self.clients[n].on_computed(self.now, sa, token, job.run());
             }
             Upstream::Ike(remote, bytes) => {
                 let local_port = remote.port();
@@ -175,7 +184,8 @@ impl World {
             }
             Upstream::L2tp(bytes) => spi.and_then(|spi| self.fast.secured_l2tp(spi, bytes)),
             Upstream::Ppp(tunnel, session, frame) if is_plain => {
-                self.fast.plain_ppp(from(client.port), (tunnel, session), frame)
+                self.fast
+                    .plain_ppp(from(client.port), (tunnel, session), frame)
             }
             Upstream::Ppp(tunnel, session, frame) => {
                 spi.and_then(|spi| self.fast.secured_ppp(spi, (tunnel, session), frame))
@@ -194,7 +204,8 @@ impl World {
                 Output::Shared(change) => self.fast.apply_shared(change),
                 Output::Compute { token, job } => {
                     let outcome = job.run();
-                    self.control.handle_input(self.now, Input::Computed { token, outcome });
+                    self.control
+                        .handle_input(self.now, Input::Computed { token, outcome });
                 }
                 Output::Reply {
                     request,
@@ -268,20 +279,30 @@ impl World {
     /// An operator asks; all pages of the answer.
     pub(super) fn ask(&mut self, query: Request) -> Vec<Response> {
         let request = 77;
-        self.control.handle_input(self.now, Input::Admin { request, query });
+        self.control
+            .handle_input(self.now, Input::Admin { request, query });
         self.settle();
         let replies = std::mem::take(&mut self.replies);
         assert!(replies.last().is_some_and(|(_, _, last)| *last));
         assert_eq!(replies.iter().filter(|(_, _, last)| *last).count(), 1);
-        replies.into_iter().map(|(_, response, _)| response).collect()
+        replies
+            .into_iter()
+            .map(|(_, response, _)| response)
+            .collect()
     }
 
     /// Nothing is left of anybody.
     pub(super) fn assert_empty(&self) {
         assert!(self.fast.is_empty(), "{:?}", self.fast);
         let control = &self.control;
-        assert_eq!(control.peers.slots.len() + control.peers.slots.retiring(), 0);
-        assert_eq!(control.subscribers.len() + control.subscribers.retiring(), 0);
+        assert_eq!(
+            control.peers.slots.len() + control.peers.slots.retiring(),
+            0
+        );
+        assert_eq!(
+            control.subscribers.len() + control.subscribers.retiring(),
+            0
+        );
         assert_eq!(control.inbound.len() + control.inbound.retiring(), 0);
         assert_eq!(control.tunnels.by_key.len(), 0);
         assert_eq!(control.ike.slots.len(), 0);
