@@ -70,3 +70,76 @@ impl Fragments {
         Some(whole)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Payloads;
+
+    fn add(
+        fragments: &mut Fragments,
+        id: u8,
+        number: u8,
+        flags: u8,
+        piece: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
+        let body = [&[0, id, number, flags][..], piece].concat();
+        let payloads = Payloads::new().with(kind::FRAGMENT, &body);
+        fragments.add(payloads.first(), payloads.bytes())
+    }
+
+    #[test]
+    fn any_order_makes_the_message() {
+        let mut fragments = Fragments::default();
+        let stored = Err(Refusal::FragmentStored);
+        assert_eq!(add(&mut fragments, 1, 3, 1, b"!"), stored);
+        assert_eq!(add(&mut fragments, 1, 1, 0, b"hello "), stored);
+        assert_eq!(add(&mut fragments, 1, 1, 0, b"hello "), stored, "a copy");
+        assert_eq!(
+            add(&mut fragments, 1, 2, 0, b"world"),
+            Ok(b"hello world!".to_vec())
+        );
+        assert_eq!(
+            add(&mut fragments, 1, 1, 1, b"once"),
+            Ok(b"once".to_vec()),
+            "starts afresh"
+        );
+    }
+
+    #[test]
+    fn another_id_is_another_message() {
+        let mut fragments = Fragments::default();
+        let _ = add(&mut fragments, 1, 1, 0, b"old");
+        assert_eq!(
+            add(&mut fragments, 2, 2, 1, b"new"),
+            Err(Refusal::FragmentStored)
+        );
+        assert_eq!(
+            add(&mut fragments, 2, 1, 0, b"the "),
+            Ok(b"the new".to_vec())
+        );
+    }
+
+    #[test]
+    fn number_and_size_are_bounded() {
+        let mut fragments = Fragments::default();
+        let refused = Err(Refusal::TooManyFragments);
+        assert_eq!(add(&mut fragments, 1, 17, 0, b"x"), refused);
+        assert_eq!(
+            add(&mut fragments, 1, 0, 0, b"x"),
+            Err(Refusal::BadFragment)
+        );
+        assert_eq!(add(&mut fragments, 1, 1, 0, b""), Err(Refusal::BadFragment));
+        let half = vec![0; MESSAGE_LEN_MAX / 2];
+        assert_eq!(
+            add(&mut fragments, 1, 16, 0, &half),
+            Err(Refusal::FragmentStored)
+        );
+        assert_eq!(
+            add(&mut fragments, 1, 1, 0, &half),
+            Err(Refusal::FragmentStored)
+        );
+        assert_eq!(add(&mut fragments, 1, 2, 0, b"xx"), refused);
+        assert!(fragments.pieces.is_empty(), "all of it is dropped");
+    }
+}
