@@ -1,0 +1,569 @@
+//! One emulated client: IKE as initiator, L2TP as LAC, PPP as the side that asks for an address.
+//!
+//! The same machines as the gateway's, turned round. A client has no socket, no clock, no thread
+//! and no keys: what it wants sent, computed or installed comes out as [`Output`].
+//!
+//! ```text
+//!   dial ─► ike::v1::Sa ─► l2tp::Tunnel ─► ppp::Link ─► Up(Lease)
+//!            Phase1         Tunnel          Lcp
+//!            Phase2         Call            Authentication
+//!                                           Ipcp
+//!   hang_up: the same way back, each layer with its own goodbye, and Down at the end
+//! ```
+
+mod failure;
+mod follow;
+mod stage;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crypto::Random;
+use crypto::dh;
+use ike::{Cookie, Environment, Spi};
+use l2tp::{CallParameters, Kind, SessionId, TunnelEnd, TunnelId};
+use packet::header::Udp;
+
+pub use failure::{Cause, Failure};
+pub use stage::{Stage, Stages};
+
+use crate::wire::{self, ShortPpp};
+
+/// How long a client says goodbye before it just goes.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a kind of client does; shared by all of that kind.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// IPsec around L2TP; `None` is plain L2TP.
+    pub ipsec: Option<Arc<ike::Policy>>,
+    /// The tunnel.
+    pub l2tp: Arc<l2tp::Settings>,
+    /// The call.
+    pub call: CallParameters,
+    /// The link.
+    pub ppp: Arc<ppp::Settings>,
+    /// From the first message to the address.
+    pub setup_limit: Duration,
+}
+
+/// Something to be done for a client, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// An ISAKMP message, without marker.
+    Ike {
+        /// From port 4500 to port 4500, not 500 to 500.
+        is_floated: bool,
+        /// The message.
+        message: Vec<u8>,
+    },
+    /// A NAT keepalive, on port 4500.
+    Keepalive,
+    /// An L2TP message, control or data: sealed where there is IPsec.
+    L2tp(Vec<u8>),
+    /// Public-key work; its outcome goes to [`Client::handle_computed`].
+    Compute {
+        /// Names the answer.
+        token: u64,
+        /// The work.
+        job: dh::Job,
+    },
+    /// A pair of SAs to install.
+    SaUp(Box<ike::Child>),
+    /// Keys of the ISAKMP SA, for decoding a capture.
+    Keys(Box<ike::KeyLog>),
+    /// The pair may be sent on.
+    SaConfirmed(Spi),
+    /// The pair, or the reserved SPI, is no more.
+    SaDown(Spi),
+    /// The client has an address.
+    Up(Lease),
+    /// The client is over. Once, and last; `None` if it was asked to hang up.
+    Down(Option<Failure>),
+}
+
+/// What PPP gave the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// The gateway's inside the tunnel; unspecified if it did not say.
+    pub gateway: Ipv4Addr,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// What was agreed on, for show.
+#[derive(Clone, Debug, Default)]
+pub struct Agreed {
+    /// Phase 1, as `AES256/SHA1/MODP2048`.
+    pub phase1: String,
+    /// Whether anybody found a NAT.
+    pub nat: bool,
+    /// The ESP suite.
+    pub suite: Option<crypto::esp::Suite>,
+    /// ESP in UDP.
+    pub is_encapsulated: bool,
+    /// The server's L2TP host name.
+    pub host_name: String,
+    /// How the client showed who it is.
+    pub auth: Option<ppp::Method>,
+    /// The longest packet the server takes.
+    pub peer_mru: u16,
+}
+
+/// What every call brings along.
+pub struct Turn<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Reserves SPIs.
+    pub spis: &'a mut dyn FnMut() -> Option<Spi>,
+    /// What comes out.
+    pub out: &'a mut Vec<Output>,
+}
+
+/// How far in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    SettingUp { until: Instant },
+    Up,
+    Leaving { until: Instant },
+    Over,
+}
+
+/// The call and what runs in it.
+struct Session {
+    id: SessionId,
+    peer: SessionId,
+    link: ppp::Link,
+}
+
+/// One client.
+pub struct Client {
+    settings: Arc<Settings>,
+    /// Its own address as it knows it: behind a NAT the world sees another.
+    inside: IpAddr,
+    server: IpAddr,
+    random: Random,
+    phase: Phase,
+    stages: Stages,
+    agreed: Agreed,
+    isakmp: Option<ike::v1::Sa>,
+    tunnel: Option<l2tp::Tunnel>,
+    session: Option<Session>,
+    lease: Option<Lease>,
+    ppp_header: ShortPpp,
+    /// When data last came: told to the machines when they next look at the time.
+    heard_at: Option<Instant>,
+    /// The Ns of our StopCCN.
+    farewell: Option<u16>,
+    failure: Option<Failure>,
+    remark: Option<String>,
+}
+
+impl Client {
+    /// A client that has not begun.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, inside: IpAddr, server: IpAddr, random: Random) -> Self {
+        Self {
+            settings,
+            inside,
+            server,
+            random,
+            phase: Phase::Idle,
+            stages: Stages::default(),
+            agreed: Agreed::default(),
+            isakmp: None,
+            tunnel: None,
+            session: None,
+            lease: None,
+            ppp_header: ShortPpp::default(),
+            heard_at: None,
+            farewell: None,
+            failure: None,
+            remark: None,
+        }
+    }
+
+    /// Sends the first message. A second call does nothing.
+    pub fn dial(&mut self, turn: &mut Turn<'_>) {
+        if self.phase != Phase::Idle {
+            return;
+        }
+        let until = turn.now + self.settings.setup_limit;
+        self.phase = Phase::SettingUp { until };
+        self.stages.begin(turn.now);
+        match self.settings.ipsec.clone() {
+            Some(policy) => self.begin_ike(policy, turn),
+            None => self.begin_tunnel(turn),
+        }
+    }
+
+    /// Takes an ISAKMP message that came to port 500, or 4500 if `is_floated`.
+    pub fn handle_ike(&mut self, is_floated: bool, message: &[u8], turn: &mut Turn<'_>) {
+        let (local, remote) = self.path(is_floated);
+        let mut events = Vec::new();
+        let Some(sa) = &mut self.isakmp else { return };
+        let env = &mut Env::new(&mut self.random, turn.spis);
+        let taken = sa.handle_input(turn.now, local, remote, message, env, &mut events);
+        if let Err(refusal) = taken
+            && !is_harmless(refusal)
+        {
+            self.remark = Some(refusal.to_string());
+        }
+        self.follow_ike(events, turn);
+    }
+
+    /// Takes the outcome of public-key work.
+    pub fn handle_computed(&mut self, token: u64, outcome: dh::Outcome, turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        let Some(sa) = &mut self.isakmp else { return };
+        let env = &mut Env::new(&mut self.random, turn.spis);
+        sa.handle_computed(turn.now, token, outcome, env, &mut events);
+        self.follow_ike(events, turn);
+    }
+
+    /// Takes an L2TP message. If it holds a packet for the subscriber, says where.
+    pub fn handle_l2tp(&mut self, message: &[u8], turn: &mut Turn<'_>) -> Option<Range<usize>> {
+        let header = match l2tp::peek(message) {
+            Ok(header) => header,
+            Err(refusal) => {
+                self.remark = Some(refusal.to_string());
+                return None;
+            }
+        };
+        if header.kind == Kind::Control {
+            self.handle_control(&header, message, turn);
+            return None;
+        }
+        let frame = &message[header.payload.clone()];
+        let session = self.session.as_mut()?;
+        let is_ours = self.tunnel.as_ref().map(l2tp::Tunnel::id) == Some(header.tunnel)
+            && session.id == header.session;
+        if !is_ours {
+            return None;
+        }
+        if let (Some(packet), Some(_)) = (wire::ip_in_ppp(frame), &self.lease) {
+            self.heard_at = Some(turn.now);
+            return Some(header.payload.end - packet.len()..header.payload.end);
+        }
+        let mut events = Vec::new();
+        session
+            .link
+            .handle_input(turn.now, frame, &mut self.random, &mut events);
+        self.follow_ppp(events, turn);
+        None
+    }
+
+    /// Something authentic came over this pair, on which we have not been sending.
+    pub fn saw_pair(&mut self, inbound: Spi, turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        if let Some(sa) = &mut self.isakmp {
+            sa.saw_child_traffic(turn.now, inbound, &mut events);
+        }
+        self.follow_ike(events, turn);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, turn: &mut Turn<'_>) {
+        if let Some(at) = self.heard_at.take() {
+            self.tell_of_traffic(at);
+        }
+        self.ike_timeout(turn);
+        self.tunnel_timeout(turn);
+        self.link_timeout(turn);
+        match self.phase {
+            Phase::SettingUp { until } if until <= turn.now => {
+                self.fail(Cause::SetupLimit(self.settings.setup_limit));
+                self.leave(turn);
+            }
+            Phase::Leaving { until } if until <= turn.now => self.finish(turn),
+            _ => {}
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is next wanted, and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let own = match self.phase {
+            Phase::Idle | Phase::Over => return None,
+            Phase::SettingUp { until } => Some((until, "set-up limit")),
+            Phase::Leaving { until } => Some((until, "end of the goodbye")),
+            Phase::Up => None,
+        };
+        let isakmp = self.isakmp.as_ref().and_then(ike::v1::Sa::poll_timeout);
+        let tunnel = self.tunnel.as_ref().and_then(l2tp::Tunnel::poll_timeout);
+        let link = self.session.as_ref().and_then(|s| s.link.poll_timeout());
+        [own, isakmp, tunnel, link]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Says goodbye from PPP down to IKE.
+    pub fn hang_up(&mut self, turn: &mut Turn<'_>) {
+        match self.phase {
+            Phase::Idle => {
+                self.phase = Phase::Over;
+                turn.out.push(Output::Down(None));
+            }
+            Phase::SettingUp { .. } => {
+                self.fail(Cause::HungUp);
+                self.leave(turn);
+            }
+            Phase::Up => self.leave(turn),
+            Phase::Leaving { .. } | Phase::Over => {}
+        }
+    }
+
+    /// What goes before each packet of the subscriber; `None` while there is no address.
+    #[must_use]
+    pub fn session_header(&self) -> Option<Vec<u8>> {
+        self.lease.as_ref()?;
+        let (tunnel, session) = (self.tunnel.as_ref()?, self.session.as_ref()?);
+        Some(wire::session_header(tunnel.peer_id().0, session.peer.0, self.ppp_header))
+    }
+
+    /// What PPP gave it, while it is up.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// When it came how far.
+    #[must_use]
+    pub fn stages(&self) -> &Stages {
+        &self.stages
+    }
+
+    /// What was agreed on so far.
+    #[must_use]
+    pub fn agreed(&self) -> &Agreed {
+        &self.agreed
+    }
+
+    /// Why it is not up, if it has failed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// L2TP without IPsec.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.settings.ipsec.is_none()
+    }
+
+    /// Nothing more comes from it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    fn begin_ike(&mut self, policy: Arc<ike::Policy>, turn: &mut Turn<'_>) {
+        let (local, remote) = self.path(false);
+        let cookie = Cookie(self.random.array());
+        let mut events = Vec::new();
+        let env = &mut Env::new(&mut self.random, turn.spis);
+        let sa =
+            ike::v1::Sa::initiate(policy, cookie, turn.now, local, remote, env, &mut events);
+        self.isakmp = Some(sa);
+        self.follow_ike(events, turn);
+    }
+
+    fn begin_tunnel(&mut self, turn: &mut Turn<'_>) {
+        let id = TunnelId(self.random.u16().max(1));
+        let mut events = Vec::new();
+        let settings = Arc::clone(&self.settings.l2tp);
+        self.tunnel =
+            Some(l2tp::Tunnel::dial(settings, id, turn.now, &mut self.random, &mut events));
+        self.follow_l2tp(events, turn);
+    }
+
+    fn handle_control(&mut self, header: &l2tp::Header, message: &[u8], turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        let Some(tunnel) = &mut self.tunnel else {
+            return;
+        };
+        match tunnel.handle_input(turn.now, message, &mut self.random, &mut events) {
+            Ok(()) | Err(l2tp::Refusal::Duplicate | l2tp::Refusal::TunnelOver) => {}
+            Err(refusal) => self.remark = Some(refusal.to_string()),
+        }
+        self.follow_l2tp(events, turn);
+        // RFC 2661 §5.8: Nr is the number of the next message that the peer expects.
+        let acknowledged = header.sequence.map(|(_, nr)| nr.wrapping_sub(1));
+        if self.farewell.is_some() && self.farewell == acknowledged {
+            self.end_ike(turn);
+        }
+    }
+
+    fn path(&self, is_floated: bool) -> (SocketAddr, SocketAddr) {
+        let port = if is_floated { Udp::NAT_T } else { Udp::IKE };
+        (
+            SocketAddr::new(self.inside, port),
+            SocketAddr::new(self.server, port),
+        )
+    }
+
+    fn tell_of_traffic(&mut self, at: Instant) {
+        if let Some(sa) = &mut self.isakmp {
+            sa.saw_traffic(at);
+        }
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.saw_traffic(at);
+        }
+        if let Some(session) = &mut self.session {
+            session.link.saw_traffic(at);
+        }
+    }
+
+    fn ike_timeout(&mut self, turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        if let Some(sa) = &mut self.isakmp
+            && is_due(sa.poll_timeout(), turn.now)
+        {
+            let env = &mut Env::new(&mut self.random, turn.spis);
+            sa.handle_timeout(turn.now, env, &mut events);
+        }
+        self.follow_ike(events, turn);
+    }
+
+    fn tunnel_timeout(&mut self, turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        if let Some(tunnel) = &mut self.tunnel
+            && is_due(tunnel.poll_timeout(), turn.now)
+        {
+            tunnel.handle_timeout(turn.now, &mut self.random, &mut events);
+        }
+        self.follow_l2tp(events, turn);
+    }
+
+    fn link_timeout(&mut self, turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        if let Some(session) = &mut self.session
+            && is_due(session.link.poll_timeout(), turn.now)
+        {
+            session
+                .link
+                .handle_timeout(turn.now, &mut self.random, &mut events);
+        }
+        self.follow_ppp(events, turn);
+    }
+
+    /// Notes why the client ends; the first reason stands.
+    fn fail(&mut self, cause: Cause) {
+        if self.failure.is_some() || matches!(self.phase, Phase::Leaving { .. } | Phase::Over) {
+            return;
+        }
+        self.failure = Some(Failure {
+            stage: self.stages.awaited(self.settings.ipsec.is_some()),
+            cause,
+            remark: self.remark.take(),
+        });
+    }
+
+    /// Begins the goodbye at whatever layer is there.
+    fn leave(&mut self, turn: &mut Turn<'_>) {
+        if matches!(self.phase, Phase::Leaving { .. } | Phase::Over) {
+            return;
+        }
+        let until = turn.now + GOODBYE_LIMIT;
+        self.phase = Phase::Leaving { until };
+        self.lease = None;
+        match &mut self.session {
+            Some(session) => {
+                let mut events = Vec::new();
+                session
+                    .link
+                    .close(turn.now, ppp::DownReason::Cleared, &mut events);
+                self.follow_ppp(events, turn);
+            }
+            None => self.end_tunnel(turn),
+        }
+    }
+
+    /// PPP has ended: StopCCN, which takes the call along.
+    fn end_tunnel(&mut self, turn: &mut Turn<'_>) {
+        self.session = None;
+        let Some(tunnel) = &mut self.tunnel else {
+            return self.end_ike(turn);
+        };
+        let mut events = Vec::new();
+        tunnel.close(turn.now, TunnelEnd::Administrative, &mut events);
+        // Our StopCCN has the highest Ns of what goes out with it.
+        self.farewell = events.iter().rev().find_map(|event| match event {
+            l2tp::Output::Send(message) => l2tp::peek(message).ok()?.sequence.map(|(ns, _)| ns),
+            _ => None,
+        });
+        let has_nobody_to_tell = self.farewell.is_none();
+        self.follow_l2tp(events, turn);
+        if has_nobody_to_tell {
+            self.end_ike(turn);
+        }
+    }
+
+    /// L2TP has ended: DELETE for what there is.
+    fn end_ike(&mut self, turn: &mut Turn<'_>) {
+        self.farewell = None;
+        let mut events = Vec::new();
+        if let Some(sa) = &mut self.isakmp {
+            let env = &mut Env::new(&mut self.random, turn.spis);
+            sa.close(turn.now, env, &mut events);
+        }
+        self.follow_ike(events, turn);
+        self.finish(turn);
+    }
+
+    fn finish(&mut self, turn: &mut Turn<'_>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        self.phase = Phase::Over;
+        self.lease = None;
+        (self.session, self.tunnel, self.isakmp) = (None, None, None);
+        turn.out.push(Output::Down(self.failure.clone()));
+    }
+}
+
+/// What IKE needs from whoever owns it.
+struct Env<'a> {
+    random: &'a mut Random,
+    spis: &'a mut dyn FnMut() -> Option<Spi>,
+}
+
+impl<'a> Env<'a> {
+    fn new(random: &'a mut Random, spis: &'a mut dyn FnMut() -> Option<Spi>) -> Self {
+        Self { random, spis }
+    }
+}
+
+impl Environment for Env<'_> {
+    fn random(&mut self, bytes: &mut [u8]) {
+        self.random.fill(bytes);
+    }
+
+    fn allocate_spi(&mut self) -> Option<Spi> {
+        (self.spis)()
+    }
+}
+
+/// Refusals that are part of every conversation over a lossy path.
+fn is_harmless(refusal: ike::Refusal) -> bool {
+    matches!(
+        refusal,
+        ike::Refusal::Duplicate
+            | ike::Refusal::FragmentStored
+            | ike::Refusal::Finished
+            | ike::Refusal::UnauthenticatedNotification
+    )
+}
+
+fn is_due(deadline: Option<(Instant, &'static str)>, now: Instant) -> bool {
+    deadline.is_some_and(|(at, _)| at <= now)
+}
+
+#[cfg(test)]
+mod tests;

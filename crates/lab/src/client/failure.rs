@@ -1,0 +1,65 @@
+//! Why a client is not up, in words that say where it went wrong and what the peer said about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Stage;
+
+/// Why a client ended that nobody had asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it was waiting for; `None` if it had been up.
+    pub stage: Option<Stage>,
+    /// What ended it.
+    pub cause: Cause,
+    /// The last thing the peer did that was not accepted.
+    pub remark: Option<String>,
+}
+
+/// What ended a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The ISAKMP SA.
+    Isakmp(ike::DownReason),
+    /// The quick mode, or the last pair of IPsec SAs.
+    Ipsec(ike::ChildEnd),
+    /// The L2TP tunnel.
+    Tunnel(l2tp::TunnelEnd),
+    /// The L2TP call.
+    Call(l2tp::CallEnd),
+    /// The PPP link.
+    Link(ppp::DownReason),
+    /// It took too long.
+    SetupLimit(Duration),
+    /// Somebody wanted it to end before it was up.
+    HungUp,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.stage {
+            Some(stage) => write!(f, "{stage}: {}", self.cause)?,
+            None => write!(f, "after it was up: {}", self.cause)?,
+        }
+        match &self.remark {
+            Some(remark) => write!(f, "; not accepted from the peer: {remark}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Isakmp(reason) => write!(f, "{reason}"),
+            Self::Ipsec(reason) => write!(f, "IPsec SA: {reason}"),
+            Self::Tunnel(end) => write!(f, "tunnel: {end}"),
+            Self::Call(end) => write!(f, "call: {end}"),
+            Self::Link(reason) => write!(f, "PPP: {reason}"),
+            Self::SetupLimit(limit) => write!(f, "not up within {} s", limit.as_secs()),
+            Self::HungUp => f.write_str("hung up before it was up"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,240 @@
+//! What follows from the news of each machine: the one above it begins, or all ends.
+
+use std::sync::Arc;
+
+use l2tp::{CallRefusal, SessionId};
+
+use super::{Cause, Client, Env, Lease, Output, Phase, Session, Stage, Turn};
+use crate::wire::ShortPpp;
+
+impl Client {
+    pub(super) fn follow_ike(&mut self, events: Vec<ike::Output>, turn: &mut Turn<'_>) {
+        let mut has_pair = false;
+        let mut end = None;
+        for event in events {
+            has_pair |= matches!(event, ike::Output::ChildUp(_));
+            let cause = self.follow_ike_event(event, turn);
+            end = end.or(cause);
+        }
+        if let Some(cause) = end {
+            self.give_up_unless_up(cause, turn);
+        }
+        // Behind the messages that announce the pair: strongSwan as a responder has it only when
+        // quick mode message 3 is there.
+        if has_pair && self.tunnel.is_none() && matches!(self.phase, Phase::SettingUp { .. }) {
+            self.begin_tunnel(turn);
+        }
+    }
+
+    /// What an event means; a cause if the client may have to end for it, once all are followed.
+    fn follow_ike_event(&mut self, event: ike::Output, turn: &mut Turn<'_>) -> Option<Cause> {
+        match event {
+            ike::Output::Send { local, message, .. } => turn.out.push(Output::Ike {
+                is_floated: local.port() != ike::nat::IKE_PORT,
+                message,
+            }),
+            ike::Output::Keepalive { .. } => turn.out.push(Output::Keepalive),
+            ike::Output::Compute { token, job } => turn.out.push(Output::Compute { token, job }),
+            ike::Output::Established(established) => self.begin_quick_mode(&established, turn),
+            ike::Output::ChildUp(child) => {
+                self.stages.reach(Stage::Phase2, turn.now);
+                self.agreed.suite = Some(child.suite);
+                self.agreed.is_encapsulated = child.encapsulated;
+                turn.out.push(Output::SaUp(child));
+            }
+            ike::Output::ChildConfirmed { inbound } => turn.out.push(Output::SaConfirmed(inbound)),
+            ike::Output::ChildFailed { inbound, reason } => {
+                turn.out.extend(inbound.map(Output::SaDown));
+                return Some(Cause::Ipsec(reason));
+            }
+            ike::Output::ChildDown { inbound, .. } => turn.out.push(Output::SaDown(inbound)),
+            ike::Output::ProposalRefused(refused) => {
+                let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
+                self.remark = Some(list.join(", "));
+            }
+            ike::Output::Down { reason } => return Some(Cause::Isakmp(reason)),
+            ike::Output::RemoteMoved { .. }
+            | ike::Output::InitialContact
+            | ike::Output::RenewalDue => {}
+            ike::Output::KeysForLog(keys) => turn.out.push(Output::Keys(Box::new(keys))),
+        }
+        None
+    }
+
+    fn begin_quick_mode(&mut self, established: &ike::Established, turn: &mut Turn<'_>) {
+        self.stages.reach(Stage::Phase1, turn.now);
+        self.agreed.phase1.clone_from(&established.suite);
+        self.agreed.nat = established.nat.encapsulates();
+        let mut events = Vec::new();
+        if let Some(sa) = &mut self.isakmp {
+            let env = &mut Env::new(&mut self.random, turn.spis);
+            sa.create_child(turn.now, env, &mut events);
+        }
+        self.follow_ike(events, turn);
+    }
+
+    /// Messages first: an acknowledgement goes out before the end that it acknowledges is followed.
+    pub(super) fn follow_l2tp(&mut self, events: Vec<l2tp::Output>, turn: &mut Turn<'_>) {
+        let mut news = Vec::new();
+        for event in events {
+            match event {
+                l2tp::Output::Send(message) => turn.out.push(Output::L2tp(message)),
+                event => news.push(event),
+            }
+        }
+        for event in news {
+            match event {
+                l2tp::Output::Send(_) => {}
+                l2tp::Output::TunnelUp { host_name, .. } => {
+                    self.stages.reach(Stage::Tunnel, turn.now);
+                    self.agreed.host_name = host_name;
+                    self.place_call(turn);
+                }
+                l2tp::Output::CallOffered { peer_session, .. } => {
+                    self.reject_call(peer_session, turn);
+                }
+                l2tp::Output::CallUp {
+                    session,
+                    peer_session,
+                    ..
+                } => self.begin_ppp(session, peer_session, turn),
+                l2tp::Output::CallDown { end, .. } => self.lose_call(end, turn),
+                l2tp::Output::TunnelDown { end } => {
+                    self.fail(Cause::Tunnel(end));
+                    self.leave(turn);
+                }
+                l2tp::Output::OfferWithdrawn { .. } => {}
+            }
+        }
+    }
+
+    fn place_call(&mut self, turn: &mut Turn<'_>) {
+        let id = SessionId(self.random.u16().max(1));
+        let mut events = Vec::new();
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.place_call(turn.now, id, self.settings.call.clone(), &mut events);
+        }
+        self.follow_l2tp(events, turn);
+    }
+
+    /// A client is called by nobody.
+    fn reject_call(&mut self, peer_session: SessionId, turn: &mut Turn<'_>) {
+        let mut events = Vec::new();
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.reject_call(turn.now, peer_session, CallRefusal::NoFacilities, &mut events);
+        }
+        self.follow_l2tp(events, turn);
+    }
+
+    fn begin_ppp(&mut self, id: SessionId, peer: SessionId, turn: &mut Turn<'_>) {
+        self.stages.reach(Stage::Call, turn.now);
+        let settings = Arc::clone(&self.settings.ppp);
+        let mut link = ppp::Link::new(settings, turn.now, &mut self.random);
+        let mut events = Vec::new();
+        link.open(turn.now, &mut self.random, &mut events);
+        self.session = Some(Session { id, peer, link });
+        self.follow_ppp(events, turn);
+    }
+
+    /// The call ended. While we are leaving, that is our own doing.
+    fn lose_call(&mut self, end: l2tp::CallEnd, turn: &mut Turn<'_>) {
+        // The end of the tunnel says it better.
+        if end != l2tp::CallEnd::TunnelDown {
+            self.fail(Cause::Call(end));
+        }
+        if let Some(session) = &mut self.session {
+            let mut events = Vec::new();
+            session
+                .link
+                .close(turn.now, ppp::DownReason::LowerLayerDown, &mut events);
+            self.session = None;
+        }
+        if self.failure.is_some() {
+            self.leave(turn);
+        }
+    }
+
+    pub(super) fn follow_ppp(&mut self, events: Vec<ppp::Output>, turn: &mut Turn<'_>) {
+        let (frames, news): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| matches!(event, ppp::Output::Send(_)));
+        for event in frames.into_iter().chain(news) {
+            self.follow_ppp_event(event, turn);
+        }
+        let phase = self.session.as_ref().map(|session| session.link.phase());
+        if phase == Some(ppp::Phase::Network) {
+            self.stages.reach(Stage::Authentication, turn.now);
+        }
+    }
+
+    fn follow_ppp_event(&mut self, event: ppp::Output, turn: &mut Turn<'_>) {
+        match event {
+            ppp::Output::Send(frame) => self.send_frame(&frame, turn),
+            ppp::Output::LcpUp(negotiated) => {
+                self.stages.reach(Stage::Lcp, turn.now);
+                self.ppp_header = ShortPpp {
+                    pfc: negotiated.pfc,
+                    acfc: negotiated.acfc,
+                };
+                self.agreed.auth = negotiated.auth;
+                self.agreed.peer_mru = negotiated.peer_mru;
+            }
+            ppp::Output::Up(addresses) => {
+                self.stages.reach(Stage::Authentication, turn.now);
+                self.stages.reach(Stage::Ipcp, turn.now);
+                self.come_up(addresses, turn);
+            }
+            ppp::Output::NetworkDown => self.lease = None,
+            ppp::Output::Discarded(refusal) => self.remark = Some(refusal.to_string()),
+            ppp::Output::Down(reason) => {
+                self.fail(Cause::Link(reason));
+                match self.phase {
+                    Phase::Leaving { .. } => self.end_tunnel(turn),
+                    _ => {
+                        self.session = None;
+                        self.leave(turn);
+                    }
+                }
+            }
+            // A client is the one who is asked; its refusal is told by `Down` as well.
+            ppp::Output::Authenticate(_)
+            | ppp::Output::AuthRefused { .. }
+            | ppp::Output::Ident(_)
+            | ppp::Output::TimeRemaining { .. }
+            | ppp::Output::EchoRtt(_) => {}
+        }
+    }
+
+    fn come_up(&mut self, addresses: ppp::Addresses, turn: &mut Turn<'_>) {
+        let lease = Lease {
+            address: addresses.own,
+            gateway: addresses.peer,
+            dns: addresses.dns,
+        };
+        self.lease = Some(lease.clone());
+        if matches!(self.phase, Phase::SettingUp { .. }) {
+            self.phase = Phase::Up;
+        }
+        // What was not accepted on the way was not in the way.
+        self.remark = None;
+        turn.out.push(Output::Up(lease));
+    }
+
+    /// A PPP frame as an L2TP data message. It comes with address, control and full protocol,
+    /// as RFC 1661 §6.5 and §6.6 want it while LCP may still negotiate.
+    fn send_frame(&mut self, frame: &[u8], turn: &mut Turn<'_>) {
+        let (Some(tunnel), Some(session)) = (&self.tunnel, &self.session) else {
+            return;
+        };
+        let header = crate::wire::l2tp_header(tunnel.peer_id().0, session.peer.0);
+        turn.out.push(Output::L2tp([&header[..], frame].concat()));
+    }
+
+    fn give_up_unless_up(&mut self, cause: Cause, turn: &mut Turn<'_>) {
+        // A rekey that fails leaves the old pair, and L2TP notices when that is gone; Windows
+        // deletes ISAKMP SAs under living pairs.
+        if self.phase != Phase::Up {
+            self.fail(cause);
+            self.leave(turn);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Runs a fleet: reads the clock, waits, receives, computes, sends.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crypto::dh::Outcome;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::clock;
+use crate::discard::Discard;
+use crate::fleet::{ClientId, Errand, Fleet};
+use crate::sockets::Sockets;
+
+/// Deadlines served in one turn.
+const DEADLINES: usize = 64;
+/// The longest wait: nothing depends on it, but a signal is then noticed soon.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What goes through the tunnels.
+pub trait Traffic {
+    /// A packet came for a subscriber.
+    fn handle_packet(&mut self, now: Instant, to: ClientId, packet: &[u8]);
+    /// Loads the packets that are due.
+    fn load(&mut self, now: Instant, fleet: &mut Fleet);
+    /// When something is next due.
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+/// No traffic.
+#[derive(Debug)]
+pub struct Silence;
+
+impl Traffic for Silence {
+    fn handle_packet(&mut self, _: Instant, _: ClientId, _: &[u8]) {}
+    fn load(&mut self, _: Instant, _: &mut Fleet) {}
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// A fleet with everything it needs to live.
+pub struct Driver {
+    /// The clients.
+    pub fleet: Fleet,
+    sockets: Sockets,
+    pool: Pool,
+    /// Packets that the kernel refused: how many, and what it said last.
+    refused: Option<String>,
+}
+
+impl Driver {
+    /// Opens the sockets that the clients of a fleet need.
+    pub fn new(fleet: Fleet) -> io::Result<Self> {
+        let mut ports = BTreeSet::new();
+        let mut addresses = BTreeSet::new();
+        for (_, client, outside) in fleet.clients() {
+            addresses.insert(outside.address);
+            match client.is_plain() {
+                true => ports.extend([outside.l2tp]),
+                false => ports.extend([outside.ike, outside.natt]),
+            }
+        }
+        let pool = Pool::start()?;
+        let (ports, addresses): (Vec<_>, Vec<_>) =
+            (ports.into_iter().collect(), addresses.into_iter().collect());
+        let sockets = Sockets::open(&ports, &addresses, &pool.waker)?;
+        Ok(Self {
+            fleet,
+            sockets,
+            pool,
+            refused: None,
+        })
+    }
+
+    /// One turn: waits, but not beyond `until`, and does what there is to do.
+    pub fn turn(&mut self, traffic: &mut dyn Traffic, until: Instant) -> io::Result<()> {
+        let deadlines = [self.fleet.poll_timeout(), traffic.poll_timeout()];
+        let next = deadlines.into_iter().flatten().fold(until, Instant::min);
+        let patience = next.saturating_duration_since(clock::now()).min(WAIT_MAX);
+        let readiness = self.sockets.wait(patience)?;
+        let (fleet, sockets) = (&mut self.fleet, &mut self.sockets);
+        sockets.receive(&mut |arrivals| {
+            let now = clock::now();
+            fleet.receive(now, arrivals, &mut |to, packet| traffic.handle_packet(now, to, packet));
+        })?;
+        if readiness.is_woken {
+            self.take_results();
+        }
+        let now = clock::now();
+        self.fleet.handle_timeout(now, DEADLINES);
+        traffic.load(now, &mut self.fleet);
+        self.pool.give(self.fleet.take_errands());
+        self.send();
+        Ok(())
+    }
+
+    /// What the kernel last said about a packet that it did not send.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
+    }
+
+    fn take_results(&mut self) {
+        for (id, token, outcome) in self.pool.take() {
+            self.fleet.handle_computed(clock::now(), id, token, outcome);
+        }
+    }
+
+    /// Sends the outbox. A packet that the kernel refuses is dropped; when it takes no more, the
+    /// rest waits for the next turn.
+    fn send(&mut self) {
+        loop {
+            let outbox = self.fleet.outbox();
+            if outbox.is_empty() {
+                return;
+            }
+            match self.sockets.send(outbox) {
+                Ok(0) => return,
+                Ok(count) => self.fleet.sent(count),
+                Err(error) => {
+                    self.refused = Some(error.to_string());
+                    self.fleet.sent(1);
+                    self.fleet.count(Discard::NotSent);
+                }
+            }
+        }
+    }
+}
+
+/// A thread that does public-key work, so that packets need not wait for it.
+struct Pool {
+    errands: Sender<Errand>,
+    results: Receiver<(ClientId, u64, Outcome)>,
+    waker: Arc<OwnedFd>,
+}
+
+impl Pool {
+    fn start() -> io::Result<Self> {
+        let waker = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let (errands, work) = channel::<Errand>();
+        let (done, results) = channel();
+        let bell = Arc::clone(&waker);
+        thread::Builder::new().name("compute".into()).spawn(move || {
+            for Errand { client, token, job } in work {
+                if done.send((client, token, job.run())).is_err() {
+                    return;
+                }
+                // It can only fail when it has been rung 2^64 times unheard.
+                let _is_rung = rustix::io::write(&bell, &1u64.to_ne_bytes());
+            }
+        })?;
+        Ok(Self { errands, results, waker })
+    }
+
+    fn give(&self, errands: Vec<Errand>) {
+        for errand in errands {
+            self.errands.send(errand).expect("the thread ends when this end is dropped");
+        }
+    }
+
+    fn take(&self) -> Vec<(ClientId, u64, Outcome)> {
+        let mut count = [0; 8];
+        let _how_often_rung = rustix::io::read(&*self.waker, &mut count);
+        self.results.try_iter().collect()
+    }
+}
