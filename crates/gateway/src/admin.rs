@@ -56,9 +56,9 @@ pub(crate) enum Answer {
 /// Frames discarded for one reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DiscardRow {
-    pub(crate) reason: String,
+    pub(crate) name: String,
     pub(crate) meaning: String,
-    pub(crate) count: u64,
+    pub(crate) frames: u64,
 }
 
 /// What a worker does.

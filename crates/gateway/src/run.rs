@@ -65,6 +65,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
         compute,
         questions,
         routes: inside.routes,
+        host: inside.host,
         signals,
         key_log,
         alarm,
@@ -102,6 +103,7 @@ struct Inside {
     chunks: Vec<Vec<Chunk>>,
     interfaces: Option<Interfaces>,
     routes: Option<Routes>,
+    host: OwnedFd,
 }
 
 impl Inside {
@@ -116,6 +118,7 @@ impl Inside {
             mtu,
             &config.control.pools,
         )?;
+        let slow_queue = host.queues[0].try_clone()?;
         let mut ports = open_sockets(config, host.queues)?;
         let because = match config.io {
             Io::Sockets => "as configured".to_owned(),
@@ -132,13 +135,8 @@ impl Inside {
                         };
                         let io = format!("{name} ({})", interfaces.text);
                         let (interfaces, routes) = (Some(interfaces), Some(routes));
-                        return Ok(Self {
-                            io,
-                            ports,
-                            chunks,
-                            interfaces,
-                            routes,
-                        });
+                        let host = slow_queue;
+                        return Ok(Self { io, ports, chunks, interfaces, routes, host });
                     }
                     Err(error) if config.io == Io::Auto => {
                         ports
@@ -152,13 +150,7 @@ impl Inside {
         };
         routes::leave_by_the_host(shared, mtu);
         let io = format!("sockets ({because})");
-        Ok(Self {
-            io,
-            ports,
-            chunks,
-            interfaces: None,
-            routes: None,
-        })
+        Ok(Self { io, ports, chunks, interfaces: None, routes: None, host: slow_queue })
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn show(socket: &Path, what: Show, json: bool) -> Result<u8> {
     let question = question(&what);
     let answers = ask(socket, &question)?;
     if json {
-        return print_json(&answers);
+        return print_json(table_name(&what), &answers);
     }
     let mut status = 0;
     let mut out = stdout().lock();
@@ -120,7 +120,7 @@ pub(crate) fn clear(socket: &Path, what: What, conditions: Conditions, json: boo
     };
     let answers = ask(socket, &Question::Control(Request::Clear { what, filter }))?;
     if json {
-        return print_json(&answers);
+        return print_json("", &answers);
     }
     let mut ended = 0;
     for answer in answers {
@@ -152,8 +152,23 @@ fn question(what: &Show) -> Question {
     }
 }
 
-/// One object: the rows of all pages under `rows`, what comes with them under its own name.
-fn print_json(answers: &[Answer]) -> Result<u8> {
+/// Where `--json` puts the rows; empty if there are none.
+fn table_name(what: &Show) -> &'static str {
+    match what {
+        Show::Sessions(_) => "sessions",
+        Show::Tunnels(_) => "tunnels",
+        Show::Sas(_) => "sas",
+        Show::Discards { .. } => "discards",
+        Show::Workers => "workers",
+        Show::Pools { verify: false } => "pools",
+        Show::Pools { verify: true } => "verified",
+        Show::Counters => "counters",
+        Show::Status => "",
+    }
+}
+
+/// One object: the rows of all pages under the table's name, the totals under theirs.
+fn print_json(table: &str, answers: &[Answer]) -> Result<u8> {
     let mut object = serde_json::Map::new();
     let mut rows = Vec::new();
     let mut status = 0;
@@ -162,22 +177,19 @@ fn print_json(answers: &[Answer]) -> Result<u8> {
             Answer::Control(response) => serde_json::to_value(response)?,
             other => serde_json::to_value(other)?,
         };
-        let serde_json::Value::Object(parts) = value else {
-            continue;
-        };
+        let serde_json::Value::Object(parts) = value else { continue };
         for (key, value) in parts {
-            match (key.as_str(), value) {
-                ("verified", serde_json::Value::Array(faults)) => {
-                    status = u8::from(!faults.is_empty());
-                    object.insert("faults".into(), faults.into());
-                }
-                (_, serde_json::Value::Array(page)) => rows.extend(page),
-                (_, value) => drop(object.insert(key, value)),
+            match value {
+                serde_json::Value::Array(page) => rows.extend(page),
+                value => drop(object.insert(key, value)),
             }
         }
     }
-    if !object.contains_key("faults") && !object.contains_key("status") {
-        object.insert("rows".into(), rows.into());
+    if table == "verified" {
+        status = u8::from(!rows.is_empty());
+    }
+    if !table.is_empty() {
+        object.insert(table.into(), rows.into());
     }
     writeln!(stdout(), "{}", serde_json::to_string_pretty(&object)?)?;
     Ok(status)
@@ -354,15 +366,15 @@ fn render_counters(rows: &[(String, u64)]) -> String {
 
 fn render_discards(what: &Show, rows: &[DiscardRow]) -> String {
     let all = matches!(what, Show::Discards { all: true });
-    let mut table = Table::new(&["frames", "reason", "meaning"]);
-    for row in rows.iter().filter(|row| all || row.count > 0) {
+    let mut table = Table::new(&["frames", "name", "meaning"]);
+    for row in rows.iter().filter(|row| all || row.frames > 0) {
         table.row(vec![
-            row.count.to_string(),
-            row.reason.clone(),
+            row.frames.to_string(),
+            row.name.clone(),
             row.meaning.clone(),
         ]);
     }
-    let total: u64 = rows.iter().map(|row| row.count).sum();
+    let total: u64 = rows.iter().map(|row| row.frames).sum();
     format!("{table}\n{total} frames discarded\n")
 }
 

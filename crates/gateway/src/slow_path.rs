@@ -9,7 +9,7 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use control::admin::Response;
 use control::{Activity, Control, Input, Output};
 use crossbeam::channel::{Receiver, Sender};
 use crypto::cpu;
-use dataplane::change::{Class, Event, SessionTraffic, ToWorker, Traffic};
+use dataplane::change::{Class, Event, Origin, SessionTraffic, ToWorker, Traffic};
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
 use dataplane::mesh::SlowEnd;
 use dataplane::{Discard, Shared};
@@ -48,6 +48,8 @@ pub(crate) struct SlowPath {
     pub(crate) compute: Compute,
     pub(crate) questions: Receiver<Asked>,
     pub(crate) routes: Option<Routes>,
+    /// A queue of `adit0`, for what subscribers send to the host itself.
+    pub(crate) host: OwnedFd,
     pub(crate) signals: Signals,
     pub(crate) key_log: Option<KeyLogFile>,
     pub(crate) alarm: Arc<Alarm>,
@@ -168,7 +170,11 @@ impl SlowPath {
         }
         let (count, now) = (punts.len(), clock::now());
         for punt in punts {
-            self.control.handle_input(now, Input::Punt(punt));
+            match punt.origin {
+                // A full device drops it, as a full link would.
+                Origin::Host(_) => drop(rustix::io::write(&self.host, &punt.bytes)),
+                _ => self.control.handle_input(now, Input::Punt(punt)),
+            }
         }
         count
     }
@@ -287,13 +293,13 @@ impl SlowPath {
     fn discards(&self) -> Vec<DiscardRow> {
         let row = |reason: &Discard| {
             let workers = 0..self.posts.len() as u8;
-            let count = workers
+            let frames = workers
                 .map(|w| self.shared.worker(WorkerId(w)).discarded(*reason))
                 .sum();
             DiscardRow {
-                reason: reason.name().into(),
+                name: reason.name().into(),
                 meaning: reason.text().into(),
-                count,
+                frames,
             }
         };
         Discard::ALL.iter().map(row).collect()
