@@ -202,6 +202,8 @@ impl<C> Lobbies<C> {
 pub(crate) struct Batch<C> {
     frames: Vec<(Traveller<C>, Option<Exit>)>,
     in_line: usize,
+    /// Who is in the room.
+    at_hand: usize,
 }
 
 impl<C> Default for Batch<C> {
@@ -209,6 +211,7 @@ impl<C> Default for Batch<C> {
         Self {
             frames: Vec::new(),
             in_line: 0,
+            at_hand: 0,
         }
     }
 }
@@ -217,7 +220,7 @@ impl<C> Batch<C> {
     pub(crate) fn new() -> Self {
         Self {
             frames: Vec::with_capacity(BATCH_FRAMES),
-            in_line: 0,
+            ..Self::default()
         }
     }
 
@@ -239,6 +242,7 @@ impl<C> Batch<C> {
     pub(crate) fn walk(&mut self, mut room: impl FnMut(&mut Traveller<C>) -> Result<(), Exit>) {
         let mut kept = 0;
         for i in 0..self.in_line {
+            self.at_hand = i;
             let (traveller, exit) = &mut self.frames[i];
             match room(traveller) {
                 Ok(()) => {
@@ -251,6 +255,12 @@ impl<C> Batch<C> {
             }
         }
         self.in_line = kept;
+    }
+
+    /// All frames, the one in the room first.
+    pub(crate) fn at_hand(&self) -> impl Iterator<Item = &Traveller<C>> {
+        let (before, from) = self.frames.split_at(self.at_hand.min(self.frames.len()));
+        from.iter().chain(before).map(|(traveller, _)| traveller)
     }
 
     /// The frames in line.

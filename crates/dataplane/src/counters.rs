@@ -87,6 +87,12 @@ pub struct WorkerCounters {
     pub busy_cycles: Counter,
     /// Cycles since the worker's first turn.
     pub cycles: Counter,
+    /// Median of the cycles of a turn that found something to do; published now and then.
+    pub burst_cycles_p50: Counter,
+    /// The 99th percentile of the same.
+    pub burst_cycles_p99: Counter,
+    /// The longest.
+    pub burst_cycles_max: Counter,
     /// Chunks this worker holds at the end of its last turn, outside the ports.
     pub chunks: Counter,
     discards: [Counter; Discard::COUNT],
@@ -106,6 +112,9 @@ impl Default for WorkerCounters {
             turns: Counter::default(),
             busy_cycles: Counter::default(),
             cycles: Counter::default(),
+            burst_cycles_p50: Counter::default(),
+            burst_cycles_p99: Counter::default(),
+            burst_cycles_max: Counter::default(),
             chunks: Counter::default(),
             discards: [const { Counter(AtomicU64::new(0)) }; Discard::COUNT],
         }

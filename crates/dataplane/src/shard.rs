@@ -32,7 +32,7 @@ const LISTENERS_MAX: u16 = 256;
 
 /// One of the 64 shards.
 #[derive(Debug)]
-pub struct Shard {
+pub(crate) struct Shard {
     id: ShardId,
     pub(crate) paths: Slots<Path>,
     pub(crate) inbound: Slots<Inbound>,
@@ -69,7 +69,7 @@ impl Shard {
     }
 
     /// Which one.
-    pub fn id(&self) -> ShardId {
+    pub(crate) fn id(&self) -> ShardId {
         self.id
     }
 
@@ -153,6 +153,8 @@ impl Shard {
     fn install_inbound(&mut self, install: &InstallInbound, shared: &Shared) {
         let slot = install.sa.0;
         assert_eq!(slot.shard, self.id, "an SA in its own shard");
+        // RFC 4303 §2.1: zero means no SA, and 1 to 255 are reserved.
+        assert!(install.sa.spi() > 255, "an SPI that is none");
         let Some(path) = self.paths.at_mut(install.path.0) else {
             return;
         };

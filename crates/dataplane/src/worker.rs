@@ -43,8 +43,10 @@ const PARCELS: usize = 4;
 const LIMBO_FRAMES: usize = 1024;
 /// Where an injected frame starts in its chunk.
 const HEADROOM: usize = 256;
-/// How soon to try again to tell what the slow path had no room for.
-const TELL_AGAIN: Duration = Duration::from_millis(1);
+/// How soon to try again what a full ring had no room for.
+const AGAIN: Duration = Duration::from_millis(1);
+/// Busy turns after which the quantiles of the burst time are published.
+const PUBLISH_TURNS: u64 = 4096;
 
 /// What an operator sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,7 +314,12 @@ impl<P: Port> Worker<P> {
                 count += parcel.len();
                 for traveller in parcel.drain(..) {
                     let stop = traveller.room.stop(traveller.slot);
-                    self.place(traveller, stop);
+                    // One whose shard has left in the meantime has to move once more.
+                    if self.tables.shards.peek(stop.slot.shard).is_some() {
+                        self.place(traveller, stop);
+                    } else {
+                        self.go(traveller, stop);
+                    }
                 }
                 // A parcel that finds no room on its way back is simply freed.
                 let _ = self.end.neighbours[from].empties_out.send(parcel);
@@ -373,7 +380,7 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// What is left in the parcels goes out once a turn.
+    /// What is in the parcels goes out once a turn.
     fn hand_over(&mut self) {
         for owner in 0..self.parcels.len() {
             if !self.parcels[owner].is_empty() {
@@ -387,6 +394,8 @@ impl<P: Port> Worker<P> {
         let count = parcel.len() as u64;
         match self.end.neighbours[owner].parcels_out.send(parcel) {
             Ok(()) => self.counters().handed_out.add(count),
+            // There is room for it in the next turn, unless it is full itself.
+            Err(parcel) if parcel.len() < PARCEL_FRAMES => self.parcels[owner] = parcel,
             Err(mut parcel) => {
                 for traveller in parcel.drain(..) {
                     self.discard(traveller, Discard::ParcelFull);
@@ -476,14 +485,28 @@ impl<P: Port> Worker<P> {
             counters.busy_turns.add(1);
             counters.busy_cycles.add(cycles);
             self.burst_cycles.saturating_record(cycles);
+            self.publish_burst_cycles();
         }
         self.tables.shared.turns.end(usize::from(self.end.id.0));
     }
 
+    /// Now and then others may see how long bursts take.
+    fn publish_burst_cycles(&self) {
+        let counters = self.counters();
+        if counters.busy_turns.value() % PUBLISH_TURNS == 1 {
+            let quantile = |q| self.burst_cycles.value_at_quantile(q);
+            counters.burst_cycles_p50.set(quantile(0.5));
+            counters.burst_cycles_p99.set(quantile(0.99));
+            counters.burst_cycles_max.set(self.burst_cycles.max());
+        }
+    }
+
     fn next(&self, now: Instant) -> Option<Instant> {
-        let tell = (self.untold != 0 || !self.arrived.is_empty()).then(|| now + TELL_AGAIN);
-        let held = self.held.next();
-        tell.into_iter().chain(held).min()
+        let is_behind = self.untold != 0
+            || !self.arrived.is_empty()
+            || self.parcels.iter().any(|parcel| !parcel.is_empty());
+        let again = is_behind.then(|| now + AGAIN);
+        again.into_iter().chain(self.held.next()).min()
     }
 
     fn counters(&self) -> &WorkerCounters {
@@ -509,13 +532,6 @@ impl<P: Port> Worker<P> {
         self.end.bell.disarm();
     }
 
-    /// The windows of the frames that were in line when a turn ended early: what a panic leaves.
-    pub fn frames_at_hand(&self) -> Vec<Vec<u8>> {
-        let in_line = self.batch.line().map(|t| t.frame.bytes().to_vec());
-        let burst = self.burst.iter().map(|packet| packet.frame.bytes().to_vec());
-        in_line.chain(burst).collect()
-    }
-
     /// The ports.
     pub fn ports_mut(&mut self) -> &mut [P] {
         &mut self.ports
@@ -528,6 +544,11 @@ impl<P: Port> Worker<P> {
     }
 
     #[cfg(test)]
+    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Box<crate::shard::Shard>> {
+        self.tables.shards.take(id)
+    }
+
+    #[cfg(test)]
     pub(crate) fn shard(&mut self, id: ShardId) -> Option<&mut crate::shard::Shard> {
         self.tables.shards.owned(id)
     }
@@ -535,6 +556,14 @@ impl<P: Port> Worker<P> {
     /// How long turns with something to do took, in cycles.
     pub fn burst_cycles(&self) -> &Histogram<u64> {
         &self.burst_cycles
+    }
+
+    /// The frames that were in a line when a turn ended early, the one in the room first, and those
+    /// that had just been received: what a panic leaves.
+    pub fn frames_at_hand(&self) -> Vec<Vec<u8>> {
+        let walking = self.batch.at_hand().map(|t| t.frame.bytes());
+        let received = self.burst.iter().map(|packet| packet.frame.bytes());
+        walking.chain(received).map(<[u8]>::to_vec).collect()
     }
 
     /// Gives everything back that holds packet memory, for an orderly end: the ports, and the

@@ -27,7 +27,11 @@ fn every_suite_opens_and_seals_raw_and_in_udp_with_and_without_esn() {
             for len in [40, 41, 47, 576, 1300] {
                 let packet = ip(peer.address, SERVER, len);
                 let frame = peer.data(&packet);
-                assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)), "{suite}");
+                assert_eq!(
+                    gateway.fate(TUNNEL, frame),
+                    Fate::Network(hop(&packet)),
+                    "{suite}"
+                );
                 let packet = ip(SERVER, peer.address, len);
                 let Fate::Peer(frame) = gateway.fate(NETWORK, ethernet(&packet)) else {
                     panic!("{suite} {len}: nothing came back");
@@ -74,15 +78,35 @@ fn the_ways_out_of_open() {
         ("second copy", good.clone(), Err(Discard::Replayed)),
         ("no SA", strange_spi, Err(Discard::UnknownSpi)),
         ("forged", forged, Err(Discard::NotAuthentic)),
-        ("forged, far ahead", forged_far_ahead, Err(Discard::NotAuthentic)),
+        (
+            "forged, far ahead",
+            forged_far_ahead,
+            Err(Discard::NotAuthentic),
+        ),
         ("after forgery", peer.data(&packet), Ok(())),
         ("short", peer.outer_esp(&[1, 2, 3]), Err(Discard::Truncated)),
-        ("no IV", peer.outer_esp(&good[42..52]), Err(Discard::BadEspLength)),
-        ("no block", peer.outer_esp(&good[42..good.len() - 1]), Err(Discard::BadEspLength)),
+        (
+            "no IV",
+            peer.outer_esp(&good[42..52]),
+            Err(Discard::BadEspLength),
+        ),
+        (
+            "no block",
+            peer.outer_esp(&good[42..good.len() - 1]),
+            Err(Discard::BadEspLength),
+        ),
         ("dummy", peer.outer_esp(&dummy), Err(Discard::Dummy)),
         ("not UDP", peer.outer_esp(&tcp), Err(Discard::NotUdp)),
-        ("padding not 1, 2, 3", peer.outer_esp(&bad_pad), Err(Discard::BadPadding)),
-        ("padding past the start", peer.outer_esp(&long_pad), Err(Discard::BadPadding)),
+        (
+            "padding not 1, 2, 3",
+            peer.outer_esp(&bad_pad),
+            Err(Discard::BadPadding),
+        ),
+        (
+            "padding past the start",
+            peer.outer_esp(&long_pad),
+            Err(Discard::BadPadding),
+        ),
     ];
     let late = peer.data(&packet);
     peer.sequence = 2000;
@@ -134,7 +158,11 @@ fn a_burst_of_many_suites_keeps_its_order() {
         expected.push(ethernet(&hop(&packet))[14..].to_vec());
     }
     gateway.settle();
-    let received: Vec<_> = gateway.received(0, NETWORK).iter().map(|f| f[14..].to_vec()).collect();
+    let received: Vec<_> = gateway
+        .received(0, NETWORK)
+        .iter()
+        .map(|f| f[14..].to_vec())
+        .collect();
     assert_eq!(received, expected);
 }
 
@@ -145,7 +173,10 @@ fn the_ways_out_of_seal() {
     let packet = |peer: &Peer| ethernet(&ip(SERVER, peer.address, 100));
     let mut peer = Peer::new(3, 5);
     let mut gateway = Gateway::with_peer(&mut peer);
-    assert!(matches!(gateway.fate(NETWORK, packet(&peer)), Fate::Peer(_)));
+    assert!(matches!(
+        gateway.fate(NETWORK, packet(&peer)),
+        Fate::Peer(_)
+    ));
     let (path, spi) = (peer.path(), peer.spi_out);
     gateway.change(peer.slot.shard, Change::RetireOutbound { path, spi });
     let fate = gateway.fate(NETWORK, packet(&peer));
@@ -158,7 +189,11 @@ fn the_ways_out_of_seal() {
     peer.open(&frame);
     gateway.change(peer.slot.shard, Change::ClosePath(path));
     let fate = gateway.fate(NETWORK, packet(&peer));
-    assert_eq!(fate, Fate::Discarded(Discard::NoSession), "the session went with its path");
+    assert_eq!(
+        fate,
+        Fate::Discarded(Discard::NoSession),
+        "the session went with its path"
+    );
     gateway.assert_chunks_are_whole();
 }
 
@@ -194,7 +229,10 @@ fn limits_are_told_once_and_hard_ones_stop_the_sa() {
 // conformance: 4303-16
 #[test]
 fn no_number_is_used_after_the_last_one() {
-    for (esn, last) in [(false, u64::from(u32::MAX)), (true, u64::from(u32::MAX) + 2)] {
+    for (esn, last) in [
+        (false, u64::from(u32::MAX)),
+        (true, u64::from(u32::MAX) + 2),
+    ] {
         let mut peer = Peer::new(3, 5);
         peer.esn = esn;
         let mut gateway = Gateway::with_peer(&mut peer);
@@ -205,7 +243,10 @@ fn no_number_is_used_after_the_last_one() {
         // The same SA near its end.
         if let Some(shard) = gateway.workers[0].shard(peer.slot.shard) {
             let path = shard.paths.at_mut(path.0).unwrap();
-            path.outbound.as_mut().unwrap().set_next(u64::from(u32::MAX) - 1);
+            path.outbound
+                .as_mut()
+                .unwrap()
+                .set_next(u64::from(u32::MAX) - 1);
             install = path.outbound.as_ref().map(|sa| sa.spi);
         }
         assert_eq!(install, Some(77));
@@ -214,7 +255,11 @@ fn no_number_is_used_after_the_last_one() {
             let fate = gateway.fate(NETWORK, ethernet(&ip(SERVER, peer.address, 100)));
             sent += u64::from(matches!(fate, Fate::Peer(_)));
         }
-        let expected = if esn { 4 } else { last - (u64::from(u32::MAX) - 1) + 1 };
+        let expected = if esn {
+            4
+        } else {
+            last - (u64::from(u32::MAX) - 1) + 1
+        };
         assert_eq!(sent, expected);
     }
 }
@@ -338,7 +383,10 @@ fn raw_esp_from_another_address_is_not_the_peers() {
     let other = Endpoint::new(Ipv4Addr::new(198, 51, 100, 99).into(), 0);
     let packet = ip(peer.address, SERVER, 100);
     let frame = peer.data_from(other, &packet);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::WrongEndpoint));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::WrongEndpoint)
+    );
     assert_eq!(gateway.events, [Event::FirstInbound(InboundSa(peer.slot))]);
 }
 
@@ -360,7 +408,10 @@ fn what_is_retired_is_told_with_its_last_counters_and_its_slots_serve_again() {
     assert!(matches!(session, Event::SessionRetired(_, t) if t.up.bytes == 100));
     assert!(matches!(sa, Event::InboundRetired(_, t) if t.bytes == esp_len as u64));
     assert_eq!(*path, Event::PathRetired(peer.path()));
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::UnknownSpi));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::UnknownSpi)
+    );
 
     let mut next = Peer::new(3, 5);
     next.slot.generation = 2;

@@ -60,7 +60,10 @@ fn no_frame_makes_the_line_panic_leak_or_disturb_a_neighbour() {
         .map(|packet| (TUNNEL, plain.data(packet)))
         .collect();
     seeds.push((TUNNEL, peer.data(&packets(&peer)[0])));
-    seeds.push((TUNNEL, plain.l2tp(&[0xc8, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0])));
+    seeds.push((
+        TUNNEL,
+        plain.l2tp(&[0xc8, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ));
     seeds.push((TUNNEL, peer.outer(Kind::Ike, &[7; 40])));
     seeds.push((NETWORK, ethernet(&ip(SERVER, peer.address, 64))));
     seeds.push((NETWORK, ethernet(&ip(SERVER, plain.address, 64))));
@@ -99,7 +102,13 @@ fn l2tp(peer: &Peer, packet: &[u8]) -> Vec<u8> {
     let len = (packet.len() + 8 + 6 + 4) as u16;
     let udp = [1701, 1701, len, 0].map(u16::to_be_bytes);
     let l2tp = [2, peer.tunnel(), peer.session_id()].map(u16::to_be_bytes);
-    [udp.as_flattened(), l2tp.as_flattened(), &[0xff, 3, 0, 0x21], packet].concat()
+    [
+        udp.as_flattened(),
+        l2tp.as_flattened(),
+        &[0xff, 3, 0, 0x21],
+        packet,
+    ]
+    .concat()
 }
 
 fn drain(gateway: &mut Gateway) {

@@ -2,8 +2,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use packet::header::{Icmp, Ipv4};
 use packet::checksum;
+use packet::header::{Icmp, Ipv4};
 use zerocopy::IntoBytes;
 
 use super::{Fate, Peer};
@@ -115,7 +115,9 @@ impl Gateway {
         while self.slow.workers[owner].room() == 0 {
             self.turn(owner);
         }
-        self.slow.workers[owner].send(message).expect("there is room");
+        self.slow.workers[owner]
+            .send(message)
+            .expect("there is room");
     }
 
     pub(super) fn turn(&mut self, worker: usize) -> Turn {
@@ -144,7 +146,9 @@ impl Gateway {
     }
 
     pub(super) fn send(&mut self, worker: usize, port: usize, frame: Vec<u8>) {
-        self.cables[worker][port].send(frame).expect("the cable has room");
+        self.cables[worker][port]
+            .send(frame)
+            .expect("the cable has room");
     }
 
     pub(super) fn received(&self, worker: usize, port: usize) -> Vec<Vec<u8>> {
@@ -162,7 +166,9 @@ impl Gateway {
     }
 
     pub(super) fn discards(&self) -> Vec<(Discard, u64)> {
-        let all = Discard::ALL.iter().map(|reason| (*reason, self.discarded(*reason)));
+        let all = Discard::ALL
+            .iter()
+            .map(|reason| (*reason, self.discarded(*reason)));
         all.filter(|(_, count)| *count > 0).collect()
     }
 
@@ -187,14 +193,21 @@ impl Gateway {
         let mut fates = Vec::new();
         for worker in 0..self.workers.len() {
             let network = self.received(worker, NETWORK);
-            fates.extend(network.into_iter().map(|frame| Fate::Network(frame[14..].to_vec())));
+            fates.extend(
+                network
+                    .into_iter()
+                    .map(|frame| Fate::Network(frame[14..].to_vec())),
+            );
             fates.extend(self.received(worker, TUNNEL).into_iter().map(Fate::Peer));
         }
         for punt in self.punts() {
             fates.push(Fate::Punted(punt.origin, punt.bytes));
         }
         for (reason, count) in self.discards() {
-            let was = before.iter().find(|(r, _)| *r == reason).map_or(0, |(_, n)| *n);
+            let was = before
+                .iter()
+                .find(|(r, _)| *r == reason)
+                .map_or(0, |(_, n)| *n);
             fates.extend((was..count).map(|_| Fate::Discarded(reason)));
         }
         fates

@@ -56,7 +56,10 @@ fn two_subscribers_of_two_workers_reach_each_other() {
     let (mut a, mut b) = (Peer::new(2, 5), Peer::new(3, 6));
     gateway.open(&mut a);
     gateway.open(&mut b);
-    assert_ne!(gateway.shared.owner(a.slot.shard), gateway.shared.owner(b.slot.shard));
+    assert_ne!(
+        gateway.shared.owner(a.slot.shard),
+        gateway.shared.owner(b.slot.shard)
+    );
     for (from, to) in [(0, 1), (1, 0), (0, 0), (1, 1)] {
         let packet = ip(a.address, b.address, 300);
         let frame = a.data(&packet);
@@ -123,7 +126,9 @@ fn a_shard_that_moves_every_few_turns_loses_nothing_and_repeats_nothing() {
         assert!(moves > 300, "{moves}");
         assert_eq!(gateway.discards(), [], "{parcels}");
         assert_eq!((up, down), (sent, sent));
-        let owners = (0..2).filter(|w| gateway.workers[*w].shard(shard).is_some()).count();
+        let owners = (0..2)
+            .filter(|w| gateway.workers[*w].shard(shard).is_some())
+            .count();
         assert_eq!(owners, 1);
         gateway.assert_chunks_are_whole();
     }
@@ -184,19 +189,49 @@ fn a_full_hand_over_drops_by_name_and_keeps_the_chunks() {
 }
 
 #[test]
-fn a_frame_runs_in_circles_four_times_and_no_more() {
-    // A path that no worker owns, because the map names one that never got the shard.
+fn a_frame_that_runs_in_circles_is_stopped() {
     let mut gateway = Gateway::new(2);
     let mut peer = Peer::new(0, 5);
     gateway.open(&mut peer);
-    let shard = ShardId::new(0);
+    let shard = peer.slot.shard;
+    // Nobody has the shard, and the map always names the other worker.
+    let taken = gateway.workers[0].take_shard(shard);
     gateway.shared.set_owner(shard, WorkerId(1));
     let frame = peer.data(&ip(peer.address, SERVER, 100));
-    gateway.send(1, TUNNEL, frame);
-    for _ in 0..20 {
-        gateway.turn(0);
-        gateway.turn(1);
+    gateway.send(0, TUNNEL, frame);
+    for turn in 0..10_u8 {
+        gateway.turn(usize::from(turn % 2));
+        gateway.shared.set_owner(shard, WorkerId(turn % 2));
     }
-    assert_eq!(gateway.workers[1].chunks() + gateway.workers[0].chunks(), 2 * 2048);
+    assert_eq!(gateway.discards(), [(Discard::TooManyMoves, 1)]);
+    assert!(taken.is_some());
+    gateway.assert_chunks_are_whole();
+}
+
+#[test]
+fn a_session_apart_from_its_path_may_live_at_another_worker() {
+    let mut gateway = Gateway::new(2);
+    let mut peer = Peer::new(2, 5);
+    peer.session.0.shard = ShardId::new(41);
+    gateway.open(&mut peer);
+    for worker in [0, 1] {
+        let packet = ip(peer.address, SERVER, 100);
+        let frame = peer.data(&packet);
+        gateway.send(worker, TUNNEL, frame);
+        let packet = ip(SERVER, peer.address, 100);
+        gateway.send(worker, NETWORK, ethernet(&packet));
+    }
+    gateway.settle();
+    assert_eq!(
+        gateway.received(1, NETWORK).len(),
+        2,
+        "where the session lives"
+    );
+    let frames = gateway.received(0, TUNNEL);
+    assert_eq!(frames.len(), 2, "where the path lives");
+    frames
+        .iter()
+        .for_each(|frame| assert_eq!(peer.open(frame).len(), 100));
+    assert_eq!(gateway.discards(), []);
     gateway.assert_chunks_are_whole();
 }

@@ -31,7 +31,11 @@ fn the_ways_out_of_forward() {
         ("cut off", good[..99].to_vec(), Discard::Truncated),
         ("version 6", with(&|p| p[0] = 0x65), Discard::NotIpv4),
         ("header of 16", with(&|p| p[0] = 0x44), Discard::IpMalformed),
-        ("length below header", broken(|h| h.total_length = 19.into()), Discard::IpMalformed),
+        (
+            "length below header",
+            broken(|h| h.total_length = 19.into()),
+            Discard::IpMalformed,
+        ),
         ("checksum", with(&|p| p[8] = 1), Discard::IpChecksum),
         ("forged", ip(OTHER, SERVER, 100), Discard::SourceForged),
         ("multicast", to([224, 0, 0, 1]), Discard::NotAddressed),
@@ -39,18 +43,33 @@ fn the_ways_out_of_forward() {
         ("loopback", to([127, 0, 0, 1]), Discard::NotAddressed),
         ("this network", to([0, 0, 0, 0]), Discard::NotAddressed),
         ("blackhole", to([203, 0, 113, 130]), Discard::Blackholed),
-        ("the tunnel's own address", to(SECURE.octets()), Discard::TunnelInTunnel),
+        (
+            "the tunnel's own address",
+            to(SECURE.octets()),
+            Discard::TunnelInTunnel,
+        ),
     ];
     for (name, packet, expected) in rows {
         let frame = peer.data(&packet);
-        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(expected), "{name}");
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Discarded(expected),
+            "{name}"
+        );
     }
     let host = to([172, 16, 0, 9]);
     let frame = peer.data(&host);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Punted(Origin::Host(peer.session), host));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Punted(Origin::Host(peer.session), host)
+    );
     let framed = ip(Ipv4Addr::new(192, 168, 77, 9), SERVER, 100);
     let frame = peer.data(&framed);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&framed)), "a routed prefix");
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Network(hop(&framed)),
+        "a routed prefix"
+    );
     let view = gateway.shared.session(peer.session).unwrap();
     assert_eq!(view.traffic.discarded.packets, 13);
     gateway.assert_chunks_are_whole();
@@ -64,9 +83,17 @@ fn the_ways_out_of_route() {
     let to = |destination: Ipv4Addr| ip(SERVER, destination, 100);
     let rows = [
         ("not ours", to(OTHER), Discard::NotForSubscriber),
-        ("nobody's", to(Ipv4Addr::new(8, 8, 8, 8)), Discard::NotForSubscriber),
+        (
+            "nobody's",
+            to(Ipv4Addr::new(8, 8, 8, 8)),
+            Discard::NotForSubscriber,
+        ),
         ("our own, but no ping", to(OWN), Discard::NotForSubscriber),
-        ("multicast", to(Ipv4Addr::new(239, 0, 0, 1)), Discard::NotAddressed),
+        (
+            "multicast",
+            to(Ipv4Addr::new(239, 0, 0, 1)),
+            Discard::NotAddressed,
+        ),
         ("short", vec![0x45; 10], Discard::IpMalformed),
     ];
     for (name, packet, expected) in rows {
@@ -96,7 +123,11 @@ fn troubles_are_told_to_who_sent_the_packet() {
             is_resolved: true,
         },
     ));
-    route(&gateway.shared, "203.0.113.64/28", RouteTarget::Via(AdjacencyId(2)));
+    route(
+        &gateway.shared,
+        "203.0.113.64/28",
+        RouteTarget::Via(AdjacencyId(2)),
+    );
     let narrow = Ipv4Addr::new(203, 0, 113, 65);
     let dying = |from, to| ip_with(from, to, 17, &[5; 90], |h| h.ttl = 1);
     let pool = Ipv4Addr::new(10, 64, 99, 99);
@@ -104,8 +135,18 @@ fn troubles_are_told_to_who_sent_the_packet() {
         (dying(own, SERVER), [11, 0], 0, Discard::TtlExpired),
         (ip(own, narrow, 1001), [3, 4], 1000, Discard::TooBig),
         (ip(own, pool, 90), [3, 1], 0, Discard::NoSubscriber),
-        (ip(own, Ipv4Addr::new(8, 8, 8, 8), 90), [3, 0], 0, Discard::NoRoute),
-        (ip(own, Ipv4Addr::new(203, 0, 113, 200), 90), [3, 0], 0, Discard::NoRoute),
+        (
+            ip(own, Ipv4Addr::new(8, 8, 8, 8), 90),
+            [3, 0],
+            0,
+            Discard::NoRoute,
+        ),
+        (
+            ip(own, Ipv4Addr::new(203, 0, 113, 200), 90),
+            [3, 0],
+            0,
+            Discard::NoRoute,
+        ),
     ];
     for (packet, kind, value, reason) in up {
         let frame = peer.data(&packet);
@@ -143,7 +184,9 @@ fn check_error(error: &[u8], to: Ipv4Addr, kind: [u8; 2], value: u16, about: &[u
     let quoted = &icmp[8..];
     assert_eq!(quoted.len(), about.len().min(548));
     let same = |at: &[usize]| at.iter().all(|i| quoted[*i] == about[*i]);
-    assert!(same(&[0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 27]));
+    assert!(same(&[
+        0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 27
+    ]));
 }
 
 #[test]
@@ -165,7 +208,10 @@ fn errors_are_never_about_errors_fragments_or_nobody_and_not_without_end() {
     ];
     for packet in quiet {
         let frame = peer.data(&packet);
-        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::TtlExpired));
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Discarded(Discard::TtlExpired)
+        );
     }
     let mut told = 0;
     for _ in 0..1100 {
@@ -194,13 +240,19 @@ fn our_own_address_answers_ping_from_both_sides() {
     check_reply(&reply, &ping(SERVER, OWN));
     let dns = ip(peer.address, OWN, 60);
     let frame = peer.data(&dns);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Punted(Origin::Host(peer.session), dns));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Punted(Origin::Host(peer.session), dns)
+    );
 }
 
 fn check_reply(reply: &[u8], ping: &[u8]) {
     assert_eq!(checksum::checksum(&reply[..20]), 0);
     assert_eq!(checksum::checksum(&reply[20..]), 0);
-    assert_eq!((&reply[12..16], &reply[16..20]), (&ping[16..20], &ping[12..16]));
+    assert_eq!(
+        (&reply[12..16], &reply[16..20]),
+        (&ping[16..20], &ping[12..16])
+    );
     assert_eq!((reply[20], &reply[24..]), (0, &ping[24..]));
 }
 
@@ -219,7 +271,10 @@ fn two_subscribers_reach_each_other_or_not_if_either_is_isolated() {
         let frame = a.data(&packet);
         match gateway.fate(TUNNEL, frame) {
             Fate::Peer(frame) if is_through => assert_eq!(b.open(&frame), hop(&packet)),
-            fate => assert!(!is_through && fate == Fate::Discarded(Discard::Isolated), "{fate:?}"),
+            fate => assert!(
+                !is_through && fate == Fate::Discarded(Discard::Isolated),
+                "{fate:?}"
+            ),
         }
     }
 }
@@ -296,9 +351,21 @@ fn the_mss_of_a_syn_is_lowered_both_ways_and_nothing_else_is_touched() {
         (2, &[2, 4, 5, 0x50], &[2, 4, 5, 0x50]),
         (2, &[2, 4, 2, 0], &[2, 4, 2, 0]),
         (0x10, &[2, 4, 5, 0xb4], &[2, 4, 5, 0xb4]),
-        (2, &[1, 2, 4, 5, 0xb4, 1, 1, 0], &[1, 2, 4, 5, 0x50, 1, 1, 0]),
-        (2, &[3, 0, 2, 4, 5, 0xb4, 0, 0], &[3, 0, 2, 4, 5, 0xb4, 0, 0]),
-        (2, &[4, 2, 2, 4, 5, 0xb4, 0, 0], &[4, 2, 2, 4, 5, 0x50, 0, 0]),
+        (
+            2,
+            &[1, 2, 4, 5, 0xb4, 1, 1, 0],
+            &[1, 2, 4, 5, 0x50, 1, 1, 0],
+        ),
+        (
+            2,
+            &[3, 0, 2, 4, 5, 0xb4, 0, 0],
+            &[3, 0, 2, 4, 5, 0xb4, 0, 0],
+        ),
+        (
+            2,
+            &[4, 2, 2, 4, 5, 0xb4, 0, 0],
+            &[4, 2, 2, 4, 5, 0x50, 0, 0],
+        ),
     ];
     for (flags, options, expected) in rows {
         let up = segment(peer.address, SERVER, flags, options);
@@ -311,7 +378,10 @@ fn the_mss_of_a_syn_is_lowered_both_ways_and_nothing_else_is_touched() {
         let Fate::Peer(frame) = gateway.fate(NETWORK, ethernet(&down)) else {
             panic!("nothing came");
         };
-        assert_eq!(peer.open(&frame), hop(&segment(SERVER, peer.address, flags, expected)));
+        assert_eq!(
+            peer.open(&frame),
+            hop(&segment(SERVER, peer.address, flags, expected))
+        );
     }
 }
 
@@ -339,7 +409,12 @@ fn a_congestion_mark_of_the_outer_header_goes_inward() {
         frame
     };
     let inner = |ecn| ip_with(peer_address(), SERVER, 17, &[1; 40], |h| h.dscp_ecn = ecn);
-    for (before, after) in [(0b10, Some(0b11)), (0b01, Some(0b11)), (0b11, Some(0b11)), (0, None)] {
+    for (before, after) in [
+        (0b10, Some(0b11)),
+        (0b01, Some(0b11)),
+        (0b11, Some(0b11)),
+        (0, None),
+    ] {
         let frame = marked(peer.data(&inner(before)));
         let expected = match after {
             Some(ecn) => Fate::Network(hop(&inner(ecn))),
@@ -373,7 +448,10 @@ fn until_the_next_hop_is_resolved_one_packet_waits_and_the_rest_are_dropped_by_n
     let frame = peer.data(&packet);
     assert_eq!(gateway.fates(TUNNEL, frame), []);
     let frame = peer.data(&packet);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::Unresolved));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::Unresolved)
+    );
     set(&gateway, true);
     gateway.pass(Duration::from_millis(10));
     assert_eq!(gateway.received(0, NETWORK), [outer_of(&hop(&packet))]);
@@ -396,12 +474,20 @@ fn outer_of(packet: &[u8]) -> Vec<u8> {
 fn what_comes_by_a_tunnel_in_a_tunnel_does_not_reach_the_line() {
     let mut peer = Peer::new(3, 5);
     let mut gateway = Gateway::with_peer(&mut peer);
-    let inner = outer(Kind::Esp, peer.outer.with_port(0), peer.gateway.with_port(0), &[9; 60]);
+    let inner = outer(
+        Kind::Esp,
+        peer.outer.with_port(0),
+        peer.gateway.with_port(0),
+        &[9; 60],
+    );
     let mut packet = inner[14..].to_vec();
     packet[12..16].copy_from_slice(&peer.address.octets());
     packet[10..12].fill(0);
     let sum = checksum::checksum(&packet[..20]);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     let frame = peer.data(&packet);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::TunnelInTunnel));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::TunnelInTunnel)
+    );
 }

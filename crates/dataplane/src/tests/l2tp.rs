@@ -62,7 +62,11 @@ fn each_combination_of_the_optional_fields_is_read_at_its_right_offsets() {
             let message = message_with(&peer, flags, ns, 3, &ppp(&packet));
             ns += u16::from(flags & S != 0);
             let frame = peer.l2tp(&message);
-            assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)), "{flags:04x}");
+            assert_eq!(
+                gateway.fate(TUNNEL, frame),
+                Fate::Network(hop(&packet)),
+                "{flags:04x}"
+            );
         }
     }
 }
@@ -84,20 +88,52 @@ fn the_ways_out_of_decap() {
             change(&mut message);
             message
         };
-        let wrong_length = if is_plain { Discard::NoTunnel } else { Discard::NoSession };
+        let wrong_length = if is_plain {
+            Discard::NoTunnel
+        } else {
+            Discard::NoSession
+        };
         let rows: Vec<(&str, Vec<u8>, Discard)> = vec![
             ("version 3", with(&|m| m[1] = 3), Discard::L2tpVersion),
             ("version 1", with(&|m| m[1] = 1), Discard::L2tpVersion),
-            ("length past the end", with(&|m| m[3] += 1), Discard::L2tpMalformed),
-            ("length inside the header", with(&|m| m[2..4].copy_from_slice(&[0, 7])), Discard::L2tpMalformed),
-            ("offset past the end", message_with(&peer, O, 0, 3, &[])[..10].to_vec(), Discard::L2tpMalformed),
-            ("cut off in the header", good[..6].to_vec(), if is_plain { Discard::Truncated } else { Discard::Truncated }),
-            ("another session", with(&|m| m[7] ^= 0x40), Discard::NoSession),
+            (
+                "length past the end",
+                with(&|m| m[3] += 1),
+                Discard::L2tpMalformed,
+            ),
+            (
+                "length inside the header",
+                with(&|m| m[2..4].copy_from_slice(&[0, 7])),
+                Discard::L2tpMalformed,
+            ),
+            (
+                "offset past the end",
+                message_with(&peer, O, 0, 3, &[])[..10].to_vec(),
+                Discard::L2tpMalformed,
+            ),
+            (
+                "cut off in the header",
+                good[..6].to_vec(),
+                if is_plain {
+                    Discard::Truncated
+                } else {
+                    Discard::Truncated
+                },
+            ),
+            (
+                "another session",
+                with(&|m| m[7] ^= 0x40),
+                Discard::NoSession,
+            ),
             ("another tunnel", with(&|m| m[4] ^= 0x40), wrong_length),
         ];
         for (name, message, expected) in rows {
             let frame = peer.l2tp(&message);
-            assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(expected), "{name} {is_plain}");
+            assert_eq!(
+                gateway.fate(TUNNEL, frame),
+                Fate::Discarded(expected),
+                "{name} {is_plain}"
+            );
         }
         // RFC 2661 §3.1: longer than Length is trimmed.
         let longer = with(&|m| m.extend([0xcc; 9]));
@@ -150,10 +186,16 @@ fn a_plain_tunnel_belongs_to_one_address_and_port() {
     let other_address = Endpoint::new("198.51.100.250".parse().unwrap(), peer.outer.port());
     for outer in [other_port, other_address] {
         let frame = peer.data_from(outer, &packet);
-        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::WrongEndpoint));
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Discarded(Discard::WrongEndpoint)
+        );
         let control = message(&peer, T | L | S, &[]);
         let frame = super::peer::outer(Kind::L2tp, outer, peer.gateway, &control);
-        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::WrongEndpoint));
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Discarded(Discard::WrongEndpoint)
+        );
     }
 }
 
@@ -164,12 +206,22 @@ fn l2tp_in_the_clear_is_refused_in_silence_where_ipsec_is_required() {
     let mut gateway = Gateway::with_peer(&mut peer);
     let to = Endpoint::new(SECURE.into(), Udp::L2TP);
     let packet = ip(peer.address, SERVER, 100);
-    for message in [message(&peer, 0, &ppp(&packet)), message(&peer, T | L | S, &[])] {
+    for message in [
+        message(&peer, 0, &ppp(&packet)),
+        message(&peer, T | L | S, &[]),
+    ] {
         let frame = super::peer::outer(Kind::L2tp, peer.outer.with_port(1701), to, &message);
-        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::PlainRefused));
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Discarded(Discard::PlainRefused)
+        );
     }
     let frame = peer.data(&packet);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)), "its tunnel is unharmed");
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Network(hop(&packet)),
+        "its tunnel is unharmed"
+    );
 }
 
 // conformance: 2661-57
@@ -251,7 +303,10 @@ fn what_the_slow_path_injects_is_framed_and_sealed_in_order_with_the_data() {
         .into_iter()
         .partition(|frame| frame[42..46] == [0; 4]);
     assert_eq!(ike[0][46..], [0x11; 28]);
-    let mut messages: Vec<_> = sealed.into_iter().map(|frame| peer.open_l2tp(frame)).collect();
+    let mut messages: Vec<_> = sealed
+        .into_iter()
+        .map(|frame| peer.open_l2tp(frame))
+        .collect();
     messages.sort();
     let header = [2_u16, 0x1234, 0x5678].map(u16::to_be_bytes);
     let mut expected = [
@@ -271,12 +326,18 @@ fn a_session_may_live_apart_from_its_path() {
     let mut gateway = Gateway::with_peer(&mut peer);
     let packet = ip(peer.address, SERVER, 100);
     let frame = peer.data(&packet);
-    assert_eq!(gateway.fate(TUNNEL, frame.clone()), Fate::Network(hop(&packet)));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame.clone()),
+        Fate::Network(hop(&packet))
+    );
     let back = ip(SERVER, peer.address, 100);
     let Fate::Peer(reply) = gateway.fate(NETWORK, ethernet(&back)) else {
         panic!("nothing came");
     };
     assert_eq!(peer.open(&reply), hop(&back));
     gateway.change(peer.session.0.shard, Change::CloseSession(peer.session));
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::NoSession));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::NoSession)
+    );
 }

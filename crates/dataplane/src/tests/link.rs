@@ -30,24 +30,46 @@ fn the_ways_out_of_link() {
         let frame = outer(Kind::Ike, remote, local, &ike);
         // The peer's end adds the marker by its own port.
         let remote_on_port = remote.with_port(port);
-        let frame = if port == 4500 { outer(Kind::Ike, remote_on_port, local, &ike) } else { frame };
+        let frame = if port == 4500 {
+            outer(Kind::Ike, remote_on_port, local, &ike)
+        } else {
+            frame
+        };
         let remote = if port == 4500 { remote_on_port } else { remote };
         let origin = Origin::Ike {
             worker: WorkerId(0),
             local,
             remote,
         };
-        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Punted(origin, ike.clone()));
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Punted(origin, ike.clone())
+        );
     }
     let mut bad_sum = outer(Kind::Ike, stranger(9), gateway_at(500), &ike);
     bad_sum[50] ^= 1;
     let elsewhere = Endpoint::new([192, 0, 2, 77].into(), 500);
     let rows = [
-        (outer(Kind::Keepalive, stranger(9), gateway_at(4500), &[0xff]), Discard::Keepalive),
-        (outer(Kind::Ike, stranger(9), gateway_at(500), &ike[..27]), Discard::Truncated),
-        (outer(Kind::EspInUdp, stranger(9), gateway_at(4500), &[9; 7]), Discard::Truncated),
-        (outer(Kind::L2tp, stranger(9), gateway_at(1701), &[2; 12]), Discard::PlainRefused),
-        (outer(Kind::Ike, stranger(9), elsewhere, &ike), Discard::NotForSubscriber),
+        (
+            outer(Kind::Keepalive, stranger(9), gateway_at(4500), &[0xff]),
+            Discard::Keepalive,
+        ),
+        (
+            outer(Kind::Ike, stranger(9), gateway_at(500), &ike[..27]),
+            Discard::Truncated,
+        ),
+        (
+            outer(Kind::EspInUdp, stranger(9), gateway_at(4500), &[9; 7]),
+            Discard::Truncated,
+        ),
+        (
+            outer(Kind::L2tp, stranger(9), gateway_at(1701), &[2; 12]),
+            Discard::PlainRefused,
+        ),
+        (
+            outer(Kind::Ike, stranger(9), elsewhere, &ike),
+            Discard::NotForSubscriber,
+        ),
         (bad_sum, Discard::BadChecksum),
     ];
     for (frame, expected) in rows {
@@ -59,7 +81,9 @@ fn the_ways_out_of_link() {
 fn a_cookie_of_ours_tells_a_known_exchange_from_a_stranger() {
     let mut gateway = Gateway::new(1);
     let key = CookieKey::new([5; 32]);
-    gateway.shared.apply(SharedChange::SetCookieKey(key.clone()));
+    gateway
+        .shared
+        .apply(SharedChange::SetCookieKey(key.clone()));
     let slot = Slot {
         shard: ShardId::new(7),
         index: 1,
@@ -73,7 +97,11 @@ fn a_cookie_of_ours_tells_a_known_exchange_from_a_stranger() {
     ];
     for (responder, class) in rows {
         let ike = [&[7; 8][..], &responder, &[0; 12]].concat();
-        gateway.send(0, TUNNEL, outer(Kind::Ike, stranger(9), gateway_at(500), &ike));
+        gateway.send(
+            0,
+            TUNNEL,
+            outer(Kind::Ike, stranger(9), gateway_at(500), &ike),
+        );
         gateway.settle();
         let punts = gateway.punts();
         assert_eq!(punts.iter().map(|p| p.class).collect::<Vec<_>>(), [class]);
@@ -84,7 +112,7 @@ fn a_cookie_of_ours_tells_a_known_exchange_from_a_stranger() {
 fn strangers_are_limited_each_and_in_all_and_known_ones_are_not() {
     let mut gateway = Gateway::new(1);
     let ike = |responder: u8| [&[7; 8][..], &[responder; 8], &[0; 12]].concat();
-    let mut send = |gateway: &mut Gateway, from: u8, responder: u8, count: usize| {
+    let send = |gateway: &mut Gateway, from: u8, responder: u8, count: usize| {
         let mut punted = 0;
         for _ in 0..count {
             let frame = outer(Kind::Ike, stranger(from), gateway_at(500), &ike(responder));
@@ -92,9 +120,17 @@ fn strangers_are_limited_each_and_in_all_and_known_ones_are_not() {
         }
         punted
     };
-    assert_eq!(send(&mut gateway, 1, 0, 100), 40, "one address has its burst");
+    assert_eq!(
+        send(&mut gateway, 1, 0, 100),
+        40,
+        "one address has its burst"
+    );
     assert_eq!(send(&mut gateway, 2, 0, 30), 30, "and another its own");
-    assert_eq!(send(&mut gateway, 1, 9, 100), 100, "an exchange in progress goes on");
+    assert_eq!(
+        send(&mut gateway, 1, 9, 100),
+        100,
+        "an exchange in progress goes on"
+    );
     let all: usize = (3..100).map(|from| send(&mut gateway, from, 0, 30)).sum();
     assert!(all <= 1000 - 70, "{all} in all");
     gateway.pass(Duration::from_secs(1));
@@ -112,13 +148,20 @@ fn a_full_ring_of_strangers_leaves_the_others_room() {
     gateway.open(&mut peer);
     let ike = [&[7; 8][..], &[0; 20]].concat();
     for from in 1..=4 {
-        gateway.send(0, TUNNEL, outer(Kind::Ike, stranger(from), gateway_at(500), &ike));
+        gateway.send(
+            0,
+            TUNNEL,
+            outer(Kind::Ike, stranger(from), gateway_at(500), &ike),
+        );
     }
     let lcp = peer.ppp(&[0xff, 3, 0xc0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0]);
     gateway.send(0, TUNNEL, lcp);
     gateway.settle();
     let classes: Vec<_> = gateway.punts().iter().map(|punt| punt.class).collect();
-    assert_eq!(classes, [Class::Established, Class::Stranger, Class::Stranger]);
+    assert_eq!(
+        classes,
+        [Class::Established, Class::Stranger, Class::Stranger]
+    );
     assert_eq!(gateway.discarded(Discard::PuntFull), 2);
 }
 
@@ -145,7 +188,11 @@ fn what_came_by_an_exception_socket_takes_the_same_way() {
     };
     gateway.inject(peer.slot.shard, Inject { entry, bytes: ike });
     gateway.settle();
-    assert_eq!(gateway.discarded(Discard::SendTooLong), 1, "larger than a chunk");
+    assert_eq!(
+        gateway.discarded(Discard::SendTooLong),
+        1,
+        "larger than a chunk"
+    );
 }
 
 #[test]
@@ -168,7 +215,11 @@ fn events_wait_in_their_slots_until_the_slow_path_has_room() {
     gateway.settle();
     // Of each peer: session, inbound SA, path.
     assert_eq!(gateway.events.len(), 60);
-    let mut unique = gateway.events.iter().map(|event| format!("{event:?}")).collect::<Vec<_>>();
+    let mut unique = gateway
+        .events
+        .iter()
+        .map(|event| format!("{event:?}"))
+        .collect::<Vec<_>>();
     unique.sort();
     unique.dedup();
     assert_eq!(unique.len(), 60);

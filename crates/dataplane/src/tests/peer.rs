@@ -6,8 +6,8 @@ use packet::{Endpoint, Frame};
 
 use super::gateway::{Gateway, PLAIN, SECURE};
 use crate::change::{
-    Activation, Change, Encapsulation, InstallInbound, InstallOutbound, Kind, Limits, Network, Path,
-    Session, SharedChange,
+    Activation, Change, Encapsulation, InstallInbound, InstallOutbound, Kind, Limits, Network,
+    Path, Session, SharedChange,
 };
 use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use crate::port::{Meta, Packet};
@@ -342,7 +342,10 @@ impl Peer {
     pub(super) fn open_esp(&mut self, esp: &[u8]) -> Vec<u8> {
         assert_eq!(esp[..4], self.spi_out.to_be_bytes());
         let sequence = u32::from_be_bytes(esp[4..8].try_into().unwrap());
-        assert!(self.seen.insert((self.spi_out, sequence)), "{sequence} was used twice");
+        assert!(
+            self.seen.insert((self.spi_out, sequence)),
+            "{sequence} was used twice"
+        );
         let mut packet = esp.to_vec();
         let mut job = EspJob {
             packet: &mut packet,

@@ -10,9 +10,18 @@ fn the_ways_out_of_strip() {
     let mut peer = Peer::new(3, 5);
     let mut gateway = Gateway::with_peer(&mut peer);
     let packet = ip(peer.address, SERVER, 100);
-    for header in [&[0xff, 3, 0, 0x21][..], &[0, 0x21], &[0x21], &[0xff, 3, 0x21]] {
+    for header in [
+        &[0xff, 3, 0, 0x21][..],
+        &[0, 0x21],
+        &[0x21],
+        &[0xff, 3, 0x21],
+    ] {
         let frame = peer.ppp(&[header, &packet].concat());
-        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)), "{header:?}");
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Network(hop(&packet)),
+            "{header:?}"
+        );
     }
     let punted = [
         &[0xff, 3, 0xc0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0][..],
@@ -26,17 +35,32 @@ fn the_ways_out_of_strip() {
         let expected = Fate::Punted(Origin::Ppp(peer.session), ppp.to_vec());
         assert_eq!(gateway.fate(TUNNEL, frame), expected);
     }
-    for malformed in [&[][..], &[0xff, 3], &[0xff, 3, 0], &[0xff, 3, 0, 0x20, 1], &[0]] {
+    for malformed in [
+        &[][..],
+        &[0xff, 3],
+        &[0xff, 3, 0],
+        &[0xff, 3, 0, 0x20, 1],
+        &[0],
+    ] {
         let frame = peer.ppp(malformed);
         let expected = Fate::Discarded(Discard::PppMalformed);
         assert_eq!(gateway.fate(TUNNEL, frame), expected, "{malformed:?}");
     }
     let udp = [1701_u16, 1702, 8 + 6 + 4 + 100, 0].map(u16::to_be_bytes);
     let l2tp = [2, peer.tunnel(), peer.session_id()].map(u16::to_be_bytes);
-    let other_port = [udp.as_flattened(), l2tp.as_flattened(), &[0xff, 3, 0, 0x21], &packet].concat();
+    let other_port = [
+        udp.as_flattened(),
+        l2tp.as_flattened(),
+        &[0xff, 3, 0, 0x21],
+        &packet,
+    ]
+    .concat();
     let sealed = peer.seal(&other_port, 17);
     let frame = peer.outer_esp(&sealed);
-    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Discarded(Discard::WrongPorts));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::WrongPorts)
+    );
     gateway.assert_chunks_are_whole();
 }
 
@@ -87,11 +111,17 @@ fn the_ways_out_of_frame() {
         prefix: std::net::IpAddr::from(peer.address).into(),
         session: peer.session,
     });
-    assert_eq!(gateway.fate(NETWORK, down.clone()), Fate::Discarded(Discard::NetworkNotOpen));
+    assert_eq!(
+        gateway.fate(NETWORK, down.clone()),
+        Fate::Discarded(Discard::NetworkNotOpen)
+    );
     peer.open_network(&mut gateway);
     assert!(matches!(gateway.fate(NETWORK, down.clone()), Fate::Peer(_)));
     gateway.change(peer.session.0.shard, Change::CloseSession(peer.session));
-    assert_eq!(gateway.fate(NETWORK, down), Fate::Discarded(Discard::NoSession));
+    assert_eq!(
+        gateway.fate(NETWORK, down),
+        Fate::Discarded(Discard::NoSession)
+    );
 }
 
 #[test]

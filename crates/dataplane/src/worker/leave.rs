@@ -29,7 +29,7 @@ impl<P: Port> Worker<P> {
         self.free.put(traveller.frame.into_chunk());
     }
 
-    fn go(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
+    pub(super) fn go(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
         if traveller.meta.moves >= MOVES_MAX {
             self.discard(traveller, Discard::TooManyMoves);
             return;
