@@ -184,7 +184,8 @@ fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
         DUMMY => return Err(Discard::Dummy.into()),
         _ => return Err(Discard::NotUdp.into()),
     }
-    frame.truncate(payload_len).ok_or(Discard::Truncated.into())
+    frame.truncate(payload_len).ok_or(Discard::Truncated)?;
+    Ok(())
 }
 
 /// Seals frames for peers that have SAs, in place; those of plain tunnels pass.
@@ -226,7 +227,8 @@ fn prepare<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Ex
         esn,
         verdict: Verdict::Pending,
     });
-    wrap(t, spi, sequence).ok_or(Discard::NoHeadroom.into())
+    wrap(t, spi, sequence).ok_or(Discard::NoHeadroom)?;
+    Ok(())
 }
 
 /// UDP, trailer, room for IV and ICV, ESP header.

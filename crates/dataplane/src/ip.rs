@@ -104,7 +104,10 @@ pub(crate) fn route<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
             t.meta.next_hop = Some(adjacency);
             Err(Exit::Move(Room::Transmit.anywhere()))
         }
-        Target::Local => Err(icmp::echo(t, tables).unwrap_or(Discard::NotForSubscriber.into())),
+        Target::Local => {
+            let reply = icmp::echo(t, tables);
+            Err(reply.unwrap_or(Exit::Discard(Discard::NotForSubscriber)))
+        }
         Target::Pool => Err(icmp::answer(t, Trouble::HostUnreachable, tables)),
         Target::Endpoint
         | Target::Via(_)

@@ -13,10 +13,10 @@
 //! (copied) to the slow path, or *moved* to another stop: another room, line or worker. No room
 //! allocates, locks, logs, calls the system or reads the clock.
 //!
-//! **The two lines**: this file. A [batch] walks through the rooms [link], [esp], [l2tp], [ppp] and
-//! [ip], which look things up in [tables].
+//! **The two lines**: this file. A `batch` walks through the rooms `link`, `esp`, `l2tp`, `ppp` and
+//! `ip`, which look things up in `tables`.
 //!
-//! **State**: [`change`] is the whole vocabulary between the planes; a [shard] is what a worker
+//! **State**: [`change`] is the whole vocabulary between the planes; a `shard` is what a worker
 //! owns, [`Shared`] what all of them read; [`id`] says how an id carries its place.
 //!
 //! **The worker**: [`Worker::turn`] is one step; [`mesh`] makes the [rings](ring) between workers

@@ -99,5 +99,6 @@ pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     session.tally.last_down.set(tables.now_ms);
     t.frame
         .prepend_bytes(network.ppp_header())
-        .ok_or(Discard::NoHeadroom.into())
+        .ok_or(Discard::NoHeadroom)?;
+    Ok(())
 }

@@ -47,10 +47,11 @@ impl Bell {
     #[inline]
     pub fn ring(&self) {
         fence(SeqCst);
-        if self.armed.load(SeqCst) && self.armed.swap(false, SeqCst) {
-            if let Some(wake) = self.wake.get() {
-                wake.wake();
-            }
+        if self.armed.load(SeqCst)
+            && self.armed.swap(false, SeqCst)
+            && let Some(wake) = self.wake.get()
+        {
+            wake.wake();
         }
     }
 }

@@ -241,11 +241,11 @@ impl Shard {
     /// each shard takes its part.
     fn open_session(&mut self, session: &change::Session, shared: &Shared) {
         let (slot, path) = (session.id.0, session.path.0);
-        if path.shard == self.id {
-            if let Some(path) = self.paths.at_mut(path) {
-                path.directory
-                    .insert(session.tunnel, session.session, session.id);
-            }
+        if path.shard == self.id
+            && let Some(path) = self.paths.at_mut(path)
+        {
+            path.directory
+                .insert(session.tunnel, session.session, session.id);
         }
         if slot.shard == self.id && self.sessions.at(slot).is_none() {
             let tally = shared

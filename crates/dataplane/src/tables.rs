@@ -78,19 +78,17 @@ impl Tables {
     /// If none of them is here: the slow path sends a change to the shard's owner.
     pub(crate) fn apply(&mut self, change: Change) {
         let [first, second] = homes(&change);
-        if first != second {
-            if let Some(shard) = self.shards.owned(second) {
-                shard.apply(change.clone(), &self.shared);
-                if let Some(shard) = self.shards.owned(first) {
-                    shard.apply(change, &self.shared);
-                }
-                return;
+        if first != second
+            && let Some(shard) = self.shards.owned(second)
+        {
+            shard.apply(change.clone(), &self.shared);
+            if let Some(shard) = self.shards.owned(first) {
+                shard.apply(change, &self.shared);
             }
+            return;
         }
-        let shard = self
-            .shards
-            .owned(first)
-            .expect("a change is sent to the shard's owner");
+        let shard = self.shards.owned(first);
+        let shard = shard.expect("a change is sent to the shard's owner");
         shard.apply(change, &self.shared);
     }
 }
@@ -137,8 +135,8 @@ impl Shards {
     #[inline]
     pub(crate) fn at(&mut self, room: Room, slot: Slot) -> Result<&mut Shard, Exit> {
         self.touched |= 1 << slot.shard.index();
-        let shard = self.owned[slot.shard.index()].as_deref_mut();
-        shard.ok_or(Exit::Move(room.stop(slot)))
+        let stop = Exit::Move(room.stop(slot));
+        self.owned[slot.shard.index()].as_deref_mut().ok_or(stop)
     }
 
     /// A shard, if it is here.

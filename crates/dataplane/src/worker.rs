@@ -7,7 +7,9 @@
 //!                                    └── moves ─┘     └─► the free chunks
 //! ```
 
+mod hand_over;
 mod hold;
+mod inject;
 mod leave;
 
 use std::fmt;
@@ -18,16 +20,15 @@ use std::time::{Duration, Instant};
 use crypto::cpu;
 use crypto::esp::Backend;
 use hdrhistogram::Histogram;
-use packet::{Endpoint, Frame};
 
-use crate::batch::{Batch, Lobbies, Room, Source, Stop, Traveller};
-use crate::change::{Change, Entry, Event, Inject, Kind, ToWorker};
+use crate::batch::{Batch, Lobbies, Room, Source, Traveller};
+use crate::change::{Change, Event, ToWorker};
 use crate::counters::WorkerCounters;
 use crate::depot::FreeChunks;
 use crate::discard::Discard;
 use crate::id::{SHARDS, ShardId, WorkerId};
-use crate::mesh::{PARCEL_FRAMES, Parcel, WorkerEnd};
-use crate::port::{Meta, Packet, Pool, Port};
+use crate::mesh::{Parcel, WorkerEnd};
+use crate::port::{Packet, Pool, Port};
 use crate::shared::Shared;
 use crate::tables::Tables;
 use crate::{downstream, ip, link, upstream};
@@ -37,12 +38,6 @@ use hold::Held;
 const RECEIVE_FRAMES: usize = 64;
 /// Changes and injects taken in a turn.
 const CHANGES: usize = 64;
-/// Parcels taken from each neighbour in a turn.
-const PARCELS: usize = 4;
-/// Frames that wait for a shard that is on its way here.
-const LIMBO_FRAMES: usize = 1024;
-/// Where an injected frame starts in its chunk.
-const HEADROOM: usize = 256;
 /// How soon to try again what a full ring had no room for.
 const AGAIN: Duration = Duration::from_millis(1);
 /// Busy turns after which the quantiles of the burst time are published.
@@ -174,23 +169,6 @@ impl<P: Port> Worker<P> {
         self.tables.refresh(now_ms);
     }
 
-    /// Shards that were given to us are at home here, and who waited for them goes on.
-    fn adopt_shards(&mut self) -> usize {
-        let mut adopted = 0;
-        while let Some(shard) = self.end.shards.receive() {
-            self.arrived.push(shard.id());
-            self.tables.shards.put(shard);
-            adopted += 1;
-        }
-        if adopted > 0 {
-            for traveller in std::mem::take(&mut self.limbo) {
-                let stop = traveller.room.stop(traveller.slot);
-                self.place(traveller, stop);
-            }
-        }
-        adopted
-    }
-
     fn drain_changes(&mut self) -> usize {
         let mut count = 0;
         while count < CHANGES {
@@ -208,124 +186,6 @@ impl<P: Port> Worker<P> {
             self.applied += count as u64;
             self.counters().applied.store(self.applied, Release);
         }
-        count
-    }
-
-    /// The shard is in the other's ring before anybody is told that it lives there, so a frame that
-    /// follows the news finds it.
-    fn give(&mut self, shard: ShardId, to: WorkerId) {
-        if to == self.end.id {
-            self.arrived.push(shard);
-            return;
-        }
-        let given = self
-            .tables
-            .shards
-            .take(shard)
-            .expect("only its owner is told to give a shard");
-        let neighbour = &self.end.neighbours[usize::from(to.0)];
-        let sent = neighbour.shards.send(given);
-        assert!(sent.is_ok(), "the ring holds all shards there are");
-        self.tables.shared.set_owner(shard, to);
-    }
-
-    fn inject(&mut self, inject: &Inject) {
-        self.counters().injected.add(1);
-        let Some(frame) = self.frame_of(&inject.bytes) else {
-            return;
-        };
-        let meta = self.meta_of(inject.entry);
-        let mut t = Traveller::new(Packet { frame, meta }, Source::Own);
-        match inject.entry {
-            Entry::Transmit { remote, .. } => {
-                t.meta.next_hop = self.tables.shared.next_hop(remote);
-                self.place(t, Room::Transmit.anywhere());
-            }
-            Entry::Tunnel {
-                path,
-                local_port,
-                peer_port,
-            } => {
-                t.ports = [local_port, peer_port];
-                self.place(t, Room::Seal.stop(path.0));
-            }
-            Entry::Session(session) => self.place(t, Room::Encap.stop(session.0)),
-            Entry::Link { .. } => {
-                t.source = Source::Network;
-                self.sort(t);
-            }
-            Entry::Route { .. } => self.place(t, Room::Route.anywhere()),
-        }
-    }
-
-    /// Copies what the slow path sends into a chunk.
-    fn frame_of(&mut self, bytes: &[u8]) -> Option<Frame<P::Chunk>> {
-        let Some(chunk) = self.free.take() else {
-            self.counters().discard(Discard::NoChunk);
-            return None;
-        };
-        let mut frame = Frame::new(chunk, 0, 0).expect("an empty window fits any chunk");
-        if frame.fill(HEADROOM, bytes).is_none() {
-            self.counters().discard(Discard::SendTooLong);
-            self.free.put(frame.into_chunk());
-            return None;
-        }
-        Some(frame)
-    }
-
-    fn meta_of(&self, entry: Entry) -> Meta {
-        let (kind, local, remote, vrf) = match entry {
-            Entry::Transmit {
-                kind,
-                local,
-                remote,
-                ..
-            }
-            | Entry::Link {
-                kind,
-                local,
-                remote,
-            } => (kind, local, remote, 0),
-            Entry::Tunnel { .. } => (Kind::Esp, Endpoint::default(), Endpoint::default(), 0),
-            Entry::Session(_) => (Kind::Ip, Endpoint::default(), Endpoint::default(), 0),
-            Entry::Route { vrf } => (Kind::Ip, Endpoint::default(), Endpoint::default(), vrf),
-        };
-        Meta {
-            kind,
-            local,
-            remote,
-            port: self.tables.tunnel_port,
-            vrf,
-            next_hop: None,
-            dscp_ecn: 0,
-            bad_checksum: false,
-            checksum: false,
-            moves: 0,
-        }
-    }
-
-    fn accept_parcels(&mut self) -> usize {
-        let mut count = 0;
-        for from in 0..self.end.neighbours.len() {
-            for _ in 0..PARCELS {
-                let Some(mut parcel) = self.end.neighbours[from].parcels_in.receive() else {
-                    break;
-                };
-                count += parcel.len();
-                for traveller in parcel.drain(..) {
-                    let stop = traveller.room.stop(traveller.slot);
-                    // One whose shard has left in the meantime has to move once more.
-                    if self.tables.shards.peek(stop.slot.shard).is_some() {
-                        self.place(traveller, stop);
-                    } else {
-                        self.go(traveller, stop);
-                    }
-                }
-                // A parcel that finds no room on its way back is simply freed.
-                let _ = self.end.neighbours[from].empties_out.send(parcel);
-            }
-        }
-        self.counters().handed_in.add(count as u64);
         count
     }
 
@@ -347,61 +207,6 @@ impl<P: Port> Worker<P> {
         match link::sort(&mut traveller, &self.tables) {
             Ok(stop) => self.place(traveller, stop),
             Err(exit) => self.leave(traveller, exit),
-        }
-    }
-
-    /// Puts a frame into the lobby of its stop, here or at the worker that owns its shard.
-    fn place(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
-        (traveller.room, traveller.slot) = (stop.room, stop.slot);
-        let shard = stop.slot.shard;
-        if !stop.room.is_sharded() || self.tables.shards.peek(shard).is_some() {
-            self.lobbies.at(stop.room).push_back(traveller);
-            return;
-        }
-        let owner = self.tables.shared.owner(shard);
-        if owner != self.end.id {
-            self.hand_to(usize::from(owner.0), traveller);
-        } else if self.limbo.len() < LIMBO_FRAMES {
-            self.limbo.push(traveller);
-        } else {
-            self.discard(traveller, Discard::ShardInTransit);
-        }
-    }
-
-    fn hand_to(&mut self, owner: usize, traveller: Traveller<P::Chunk>) {
-        let parcel = &mut self.parcels[owner];
-        if parcel.capacity() == 0 {
-            let empty = self.end.neighbours[owner].empties_in.receive();
-            *parcel = empty.unwrap_or_else(|| Parcel::with_capacity(PARCEL_FRAMES));
-        }
-        parcel.push(traveller);
-        if parcel.len() == PARCEL_FRAMES {
-            self.send_parcel(owner);
-        }
-    }
-
-    /// What is in the parcels goes out once a turn.
-    fn hand_over(&mut self) {
-        for owner in 0..self.parcels.len() {
-            if !self.parcels[owner].is_empty() {
-                self.send_parcel(owner);
-            }
-        }
-    }
-
-    fn send_parcel(&mut self, owner: usize) {
-        let parcel = std::mem::take(&mut self.parcels[owner]);
-        let count = parcel.len() as u64;
-        match self.end.neighbours[owner].parcels_out.send(parcel) {
-            Ok(()) => self.counters().handed_out.add(count),
-            // There is room for it in the next turn, unless it is full itself.
-            Err(parcel) if parcel.len() < PARCEL_FRAMES => self.parcels[owner] = parcel,
-            Err(mut parcel) => {
-                for traveller in parcel.drain(..) {
-                    self.discard(traveller, Discard::ParcelFull);
-                }
-                self.parcels[owner] = parcel;
-            }
         }
     }
 

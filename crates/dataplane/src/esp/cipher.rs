@@ -48,10 +48,10 @@ pub(super) fn run<C: Chunk>(batch: &mut Batch<C>, shards: &Shards, call: Call) {
         let mut jobs = &mut jobs[..count];
         for group in order.chunk_by(|a, b| group_of(a) == group_of(b)) {
             let (now, later) = jobs.split_at_mut(group.len());
-            if let Some((shard, suite)) = group_of(&group[0]) {
-                if let Some(shard) = shards.peek(shard) {
-                    call(shard, suite, now);
-                }
+            if let Some((shard, suite)) = group_of(&group[0])
+                && let Some(shard) = shards.peek(shard)
+            {
+                call(shard, suite, now);
             }
             for (job, (_, index)) in now.iter().zip(group.iter().flatten()) {
                 verdicts[*index] = job.verdict;

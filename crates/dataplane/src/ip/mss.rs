@@ -27,10 +27,11 @@ pub(crate) fn clamp<C: Chunk>(frame: &mut Frame<C>, mtu: u16) {
         return;
     }
     let header_len = header.header_len();
-    if let Some(tcp) = frame.bytes_mut().get_mut(header_len..) {
-        if tcp.len() >= TCP_HEADER && tcp[FLAGS] & SYN != 0 {
-            clamp_options(tcp, mtu.saturating_sub(HEADERS));
-        }
+    if let Some(tcp) = frame.bytes_mut().get_mut(header_len..)
+        && tcp.len() >= TCP_HEADER
+        && tcp[FLAGS] & SYN != 0
+    {
+        clamp_options(tcp, mtu.saturating_sub(HEADERS));
     }
 }
 
@@ -58,7 +59,7 @@ fn lower(tcp: &mut [u8], at: usize, limit: u16) {
     let field = u16::from_be_bytes([tcp[CHECKSUM], tcp[CHECKSUM + 1]]);
     // An option at an odd offset straddles two words of the sum: swapped, it is one again.
     let word = |value: u16| {
-        if at % 2 == 0 {
+        if at.is_multiple_of(2) {
             value
         } else {
             value.swap_bytes()

@@ -41,13 +41,18 @@ impl Claims {
             RouteTarget::Blackhole => Target::Blackhole,
             RouteTarget::Unreachable => Target::Unreachable,
         });
-        let first = |claimed: bool, target| claimed.then_some(target);
-        first(self.endpoint, Target::Endpoint)
-            .or(first(self.local, Target::Local))
-            .or(session)
-            .or(first(self.pool, Target::Pool))
-            .or(route)
-            .unwrap_or(Target::None)
+        let claimed = |is: bool, target| is.then_some(target);
+        [
+            claimed(self.endpoint, Target::Endpoint),
+            claimed(self.local, Target::Local),
+            session,
+            claimed(self.pool, Target::Pool),
+            route,
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or(Target::None)
     }
 }
 

@@ -21,9 +21,11 @@ pub(crate) trait Tallied: Default {
 /// The counters of all slots of one kind.
 #[derive(Debug)]
 pub(crate) struct Pages<T> {
-    pages: Box<[OnceLock<Arc<[Cell<T>]>>]>,
+    pages: Box<[OnceLock<Page<T>>]>,
     pages_per_shard: usize,
 }
+
+type Page<T> = Arc<[Cell<T>]>;
 
 /// The counters of one slot, and whose they are.
 #[derive(Debug, Default)]
@@ -78,7 +80,7 @@ fn holder(slot: Slot) -> u64 {
 /// The counters of one slot, in the hands of their writer.
 #[derive(Debug)]
 pub(crate) struct Tally<T> {
-    page: Arc<[Cell<T>]>,
+    page: Page<T>,
     index: usize,
 }
 

@@ -41,7 +41,6 @@ pub(super) struct Gateway {
     pub(super) workers: Vec<Worker<MemoryPort>>,
     pub(super) cables: Vec<[FarEnd; 2]>,
     pub(super) slow: SlowEnd,
-    pub(super) epoch: Instant,
     pub(super) now: Instant,
     pub(super) events: Vec<Event>,
 }
@@ -81,7 +80,6 @@ impl Gateway {
             workers,
             cables,
             slow,
-            epoch,
             now: epoch,
             events: Vec::new(),
         }
@@ -103,14 +101,14 @@ impl Gateway {
 
     /// To the owner of the shard that a change is about.
     pub(super) fn change(&mut self, shard: ShardId, change: Change) {
-        self.to_worker(shard, ToWorker::Change(change));
+        self.post(shard, ToWorker::Change(change));
     }
 
     pub(super) fn inject(&mut self, shard: ShardId, inject: Inject) {
-        self.to_worker(shard, ToWorker::Inject(inject));
+        self.post(shard, ToWorker::Inject(inject));
     }
 
-    fn to_worker(&mut self, shard: ShardId, message: ToWorker) {
+    fn post(&mut self, shard: ShardId, message: ToWorker) {
         let owner = usize::from(self.shared.owner(shard).0);
         while self.slow.workers[owner].room() == 0 {
             self.turn(owner);

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::gateway::{SERVER, ethernet, hop, ip};
@@ -232,6 +233,49 @@ fn a_session_apart_from_its_path_may_live_at_another_worker() {
     frames
         .iter()
         .for_each(|frame| assert_eq!(peer.open(frame).len(), 100));
+    assert_eq!(gateway.discards(), []);
+    gateway.assert_chunks_are_whole();
+}
+
+/// Packets in at worker A and out at worker B, on two threads.
+const MILLION: usize = 1_000_000;
+
+#[test]
+fn a_million_packets_go_in_at_one_worker_and_out_at_the_other() {
+    let mut gateway = Gateway::new(2);
+    let mut peer = Peer::new(1, 5).plain();
+    gateway.open(&mut peer);
+    let frame = peer.data(&ip(peer.address, SERVER, 64));
+    let is_done = AtomicBool::new(false);
+    let (now, cables) = (gateway.now, &gateway.cables);
+    std::thread::scope(|scope| {
+        for worker in &mut gateway.workers {
+            scope.spawn(|| {
+                while !is_done.load(Relaxed) {
+                    if worker.turn(now).work == 0 {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+        let (mut sent, mut received) = (0, 0);
+        while received < MILLION {
+            // Never more on the way than the rings between the workers hold.
+            while sent < MILLION
+                && sent - received < 1500
+                && cables[0][TUNNEL].send(frame.clone()).is_ok()
+            {
+                sent += 1;
+            }
+            match cables[1][NETWORK].receive() {
+                Some(_) => received += 1,
+                None => std::thread::yield_now(),
+            }
+        }
+        is_done.store(true, Relaxed);
+    });
+    let handed_in = gateway.shared.worker(WorkerId(1)).handed_in.value();
+    assert_eq!(handed_in, MILLION as u64);
     assert_eq!(gateway.discards(), []);
     gateway.assert_chunks_are_whole();
 }

@@ -114,11 +114,7 @@ fn the_ways_out_of_decap() {
             (
                 "cut off in the header",
                 good[..6].to_vec(),
-                if is_plain {
-                    Discard::Truncated
-                } else {
-                    Discard::Truncated
-                },
+                Discard::Truncated,
             ),
             (
                 "another session",

@@ -1,0 +1,131 @@
+//! Between workers: frames in parcels, shards whole.
+
+use super::Worker;
+use crate::batch::{Stop, Traveller};
+use crate::discard::Discard;
+use crate::id::{ShardId, WorkerId};
+use crate::mesh::{PARCEL_FRAMES, Parcel};
+use crate::port::Port;
+
+/// Parcels taken from each neighbour in a turn.
+const PARCELS: usize = 4;
+
+/// Frames that wait for a shard that is on its way here.
+const LIMBO_FRAMES: usize = 1024;
+
+impl<P: Port> Worker<P> {
+    /// Shards that were given to us are at home here, and who waited for them goes on.
+    pub(super) fn adopt_shards(&mut self) -> usize {
+        let mut adopted = 0;
+        while let Some(shard) = self.end.shards.receive() {
+            self.arrived.push(shard.id());
+            self.tables.shards.put(shard);
+            adopted += 1;
+        }
+        if adopted > 0 {
+            for traveller in std::mem::take(&mut self.limbo) {
+                let stop = traveller.room.stop(traveller.slot);
+                self.place(traveller, stop);
+            }
+        }
+        adopted
+    }
+
+    /// The shard is in the other's ring before anybody is told that it lives there, so a frame that
+    /// follows the news finds it.
+    pub(super) fn give(&mut self, shard: ShardId, to: WorkerId) {
+        if to == self.end.id {
+            self.arrived.push(shard);
+            return;
+        }
+        let given = self
+            .tables
+            .shards
+            .take(shard)
+            .expect("only its owner is told to give a shard");
+        let neighbour = &self.end.neighbours[usize::from(to.0)];
+        let sent = neighbour.shards.send(given);
+        assert!(sent.is_ok(), "the ring holds all shards there are");
+        self.tables.shared.set_owner(shard, to);
+    }
+
+    pub(super) fn accept_parcels(&mut self) -> usize {
+        let mut count = 0;
+        for from in 0..self.end.neighbours.len() {
+            for _ in 0..PARCELS {
+                let Some(mut parcel) = self.end.neighbours[from].parcels_in.receive() else {
+                    break;
+                };
+                count += parcel.len();
+                for traveller in parcel.drain(..) {
+                    let stop = traveller.room.stop(traveller.slot);
+                    // One whose shard has left in the meantime has to move once more.
+                    if self.tables.shards.peek(stop.slot.shard).is_some() {
+                        self.place(traveller, stop);
+                    } else {
+                        self.go(traveller, stop);
+                    }
+                }
+                // A parcel that finds no room on its way back is simply freed.
+                let _ = self.end.neighbours[from].empties_out.send(parcel);
+            }
+        }
+        self.counters().handed_in.add(count as u64);
+        count
+    }
+
+    /// Puts a frame into the lobby of its stop, here or at the worker that owns its shard.
+    pub(super) fn place(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
+        (traveller.room, traveller.slot) = (stop.room, stop.slot);
+        let shard = stop.slot.shard;
+        if !stop.room.is_sharded() || self.tables.shards.peek(shard).is_some() {
+            self.lobbies.at(stop.room).push_back(traveller);
+            return;
+        }
+        let owner = self.tables.shared.owner(shard);
+        if owner != self.end.id {
+            self.hand_to(usize::from(owner.0), traveller);
+        } else if self.limbo.len() < LIMBO_FRAMES {
+            self.limbo.push(traveller);
+        } else {
+            self.discard(traveller, Discard::ShardInTransit);
+        }
+    }
+
+    fn hand_to(&mut self, owner: usize, traveller: Traveller<P::Chunk>) {
+        let parcel = &mut self.parcels[owner];
+        if parcel.capacity() == 0 {
+            let empty = self.end.neighbours[owner].empties_in.receive();
+            *parcel = empty.unwrap_or_else(|| Parcel::with_capacity(PARCEL_FRAMES));
+        }
+        parcel.push(traveller);
+        if parcel.len() == PARCEL_FRAMES {
+            self.send_parcel(owner);
+        }
+    }
+
+    /// What is in the parcels goes out once a turn.
+    pub(super) fn hand_over(&mut self) {
+        for owner in 0..self.parcels.len() {
+            if !self.parcels[owner].is_empty() {
+                self.send_parcel(owner);
+            }
+        }
+    }
+
+    fn send_parcel(&mut self, owner: usize) {
+        let parcel = std::mem::take(&mut self.parcels[owner]);
+        let count = parcel.len() as u64;
+        match self.end.neighbours[owner].parcels_out.send(parcel) {
+            Ok(()) => self.counters().handed_out.add(count),
+            // There is room for it in the next turn, unless it is full itself.
+            Err(parcel) if parcel.len() < PARCEL_FRAMES => self.parcels[owner] = parcel,
+            Err(mut parcel) => {
+                for traveller in parcel.drain(..) {
+                    self.discard(traveller, Discard::ParcelFull);
+                }
+                self.parcels[owner] = parcel;
+            }
+        }
+    }
+}
