@@ -8,13 +8,12 @@
 //!                       └───────Down, set-up limit──────────────────────────────────►
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crypto::Random;
-use crypto::dh::{Job, Outcome};
 use dataplane::change::{Entry, Kind};
 use dataplane::cookie::CookieKey;
 use dataplane::id::{PathId, ShardId, Slot, WorkerId};
@@ -22,6 +21,7 @@ use ike::v1::Sa;
 use ike::{Cookie, Cookies, DownReason, Refusal, Spi};
 use packet::Endpoint;
 
+use crate::compute::Computations;
 use crate::counters::Counter;
 use crate::half_open::{Full, HalfOpen};
 use crate::log::Correlation;
@@ -74,24 +74,13 @@ impl Exchange {
     }
 }
 
-/// Public-key work under way, and waiting for its turn.
-#[derive(Debug, Default)]
-struct Computations {
-    next: u64,
-    under_way: BTreeMap<u64, (IkeId, u64)>,
-    waiting: VecDeque<(IkeId, u64, Job)>,
-}
-
-/// Jobs waiting for each one that may be under way.
-const WAITING_PER_COMPUTATION: usize = 4;
-
 /// All ISAKMP SAs.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     pub(crate) slots: Slots<Exchange>,
     pub(crate) half_open: HalfOpen<IpAddr>,
     firsts: BTreeMap<(IpAddr, Cookie), IkeId>,
-    computations: Computations,
+    pub(crate) computations: Computations,
     pub(crate) key: CookieKey,
 }
 
@@ -368,41 +357,6 @@ impl Control {
             remote,
         };
         self.outbox.inject(shard, entry, bytes);
-    }
-
-    fn compute(&mut self, id: IkeId, token: u64, job: Job) {
-        let computations = &mut self.ike.computations;
-        let limit = self.settings.limits.computations;
-        if computations.under_way.len() < limit {
-            let name = computations.next;
-            computations.next += 1;
-            computations.under_way.insert(name, (id, token));
-            self.outbox.push(Output::Compute { token: name, job });
-            return;
-        }
-        self.counters.add(Counter::ComputeLimit);
-        if computations.waiting.len() < limit.saturating_mul(WAITING_PER_COMPUTATION) {
-            computations.waiting.push_back((id, token, job));
-        }
-    }
-
-    /// An answer to [`Output::Compute`]; one that nobody waits for is dropped.
-    pub(crate) fn on_computed(&mut self, now: Instant, token: u64, outcome: Outcome) {
-        let asked = self.ike.computations.under_way.remove(&token);
-        while let Some((id, token, job)) = self.ike.computations.waiting.pop_front() {
-            if self.ike.slots.get(id.0).is_some() {
-                self.compute(id, token, job);
-                break;
-            }
-        }
-        let taken = asked.and_then(|(id, token)| {
-            self.with_sa(now, id, |sa, env, out| {
-                sa.handle_computed(now, token, outcome, env, out);
-            })
-        });
-        if taken.is_none() {
-            self.counters.add(Counter::StaleComputed);
-        }
     }
 
     pub(crate) fn ike_timeout(&mut self, now: Instant, id: IkeId) {

@@ -24,13 +24,19 @@
 //! shard: it cannot leave before they are applied.
 
 pub mod admin;
+mod admission;
 mod backlog;
+mod call;
+mod children;
+mod compute;
 mod counters;
 mod exchange;
 mod half_open;
 mod ids;
 mod log;
 pub mod mtu;
+mod network;
+mod opening;
 mod outbox;
 mod peer;
 mod pool;

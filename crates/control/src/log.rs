@@ -93,10 +93,12 @@ pub(crate) fn proposal_refused(log: &Log, exchange: &Exchange, refused: &[Refuse
 }
 
 pub(crate) fn wrong_key(log: &Log, exchange: &Exchange, refusal: Refusal) {
-    let text = match refusal {
-        Refusal::NoPreSharedKey => "IKE refused: no pre-shared key is configured for this peer",
-        Refusal::IdentityRefused => "IKE refused: the peer's identity does not fit its key",
-        _ => "IKE refused: the peer uses another pre-shared key",
+    let text = if refusal == Refusal::NoPreSharedKey {
+        "IKE refused: no pre-shared key is configured for this peer"
+    } else if refusal == Refusal::IdentityRefused {
+        "IKE refused: the peer's identity does not fit its key"
+    } else {
+        "IKE refused: the peer uses another pre-shared key"
     };
     info!(id = %exchange.correlation, peer = %log.shown(exchange.remote), "{text}");
 }

@@ -41,14 +41,14 @@ impl Outbox {
     }
 
     pub(crate) fn change(&mut self, shard: ShardId, change: Change) {
-        self.to_worker(shard, ToWorker::Change(change));
+        self.queue(shard, ToWorker::Change(change));
     }
 
     pub(crate) fn inject(&mut self, shard: ShardId, entry: Entry, bytes: Vec<u8>) {
-        self.to_worker(shard, ToWorker::Inject(Inject { entry, bytes }));
+        self.queue(shard, ToWorker::Inject(Inject { entry, bytes }));
     }
 
-    fn to_worker(&mut self, shard: ShardId, message: ToWorker) {
+    fn queue(&mut self, shard: ShardId, message: ToWorker) {
         match self.held.get_mut(&shard) {
             Some(held) => held.push(message),
             None => self.push(Output::ToWorker { shard, message }),
@@ -75,6 +75,12 @@ impl Outbox {
     /// The worker that runs the shard.
     pub(crate) fn owner(&self, shard: ShardId) -> WorkerId {
         self.owners[shard.index()]
+    }
+
+    /// The next shard of all.
+    pub(crate) fn any_shard(&mut self) -> ShardId {
+        self.turn = self.turn.wrapping_add(1);
+        ShardId::new((self.turn % SHARDS) as u8)
     }
 
     /// A shard of the worker's for a new peer; any shard if it has none.

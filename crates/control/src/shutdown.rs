@@ -67,7 +67,12 @@ impl Control {
     pub(crate) fn next_goodbye(&mut self, now: Instant) {
         match self.shutdown {
             Some(Shutdown::Tunnels) => {
-                let peers: Vec<PathId> = self.peers.by_name.values().copied().collect();
+                let peers: Vec<PathId> = self
+                    .peers
+                    .slots
+                    .iter()
+                    .map(|(slot, _)| PathId(slot))
+                    .collect();
                 for path in peers {
                     self.end_peer(now, path, "the gateway shuts down");
                 }

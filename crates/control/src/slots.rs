@@ -139,10 +139,11 @@ impl<T> Slots<T> {
                 self.retiring += 1;
                 true
             }
-            other => {
-                entry.state = other;
+            State::Retiring(value) => {
+                entry.state = State::Retiring(value);
                 false
             }
+            State::Free => false,
         }
     }
 

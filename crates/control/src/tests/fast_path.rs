@@ -43,6 +43,7 @@ pub(super) struct FastPath {
     pub(super) events: VecDeque<Event>,
     pub(super) sent: Vec<Downstream>,
     pub(super) terminate_requests: usize,
+    pub(super) shards_given: usize,
     /// The names of all changes, in the order in which they came.
     pub(super) history: Vec<String>,
 }
@@ -121,7 +122,10 @@ impl FastPath {
             }
             Change::OpenSession(session) => {
                 assert!(self.paths.contains_key(&session.path));
-                assert!(self.sessions.insert(session.id, session).is_none());
+                let before = self.sessions.insert(session.id, session);
+                // Told twice to two shards, or again when data must be numbered.
+                let is_apart = session.id.0.shard != session.path.0.shard;
+                assert!(before.is_none() || is_apart || session.sequencing);
             }
             Change::OpenNetwork(network) => {
                 assert!(self.sessions.contains_key(&network.session));
@@ -163,6 +167,7 @@ impl FastPath {
                 }
             }
             Change::GiveShard { shard, to } => {
+                self.shards_given += 1;
                 self.events.push_back(Event::ShardArrived(shard, to));
             }
         }

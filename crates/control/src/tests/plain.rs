@@ -238,30 +238,6 @@ fn where_ipsec_is_required_plain_l2tp_gets_no_answer() {
 }
 
 #[test]
-fn half_open_tunnels_are_limited_per_source_and_time_out() {
-    let mut settings = plain_settings(1);
-    settings.limits.half_open_l2tp_per_source = 3;
-    let mut world = World::new(settings, 1);
-    for port in 0..10 {
-        // Each from another port, and the answer goes nowhere.
-        let client = &mut world.clients[0];
-        client.crash();
-        client.port = 5000 + port;
-        let now = world.now;
-        client.dial(now);
-        client.address = std::net::Ipv4Addr::new(198, 51, 100, 1);
-        let sends: Vec<_> = client.sends.drain(..).collect();
-        world.clients[0].tunnel = None;
-        world.clients[0].sends = sends;
-        world.settle();
-    }
-    assert_eq!(world.control.tunnels.half_open.len(), 3);
-    assert_eq!(world.fast.plain.len(), 3);
-    world.run(Duration::from_secs(180));
-    world.assert_empty();
-}
-
-#[test]
 fn an_operator_sees_and_clears_sessions() {
     let mut world = World::new(plain_settings(3), 3);
     (0..3).for_each(|n| world.dial(n));
@@ -313,7 +289,13 @@ fn a_long_table_comes_in_pages() {
             .map(|response| match response {
                 Response::Sessions(rows) => rows.len(),
                 Response::Tunnels(rows) => rows.len(),
-                _ => 0,
+                Response::Sas(_)
+                | Response::Pools(_)
+                | Response::Totals(_)
+                | Response::Cleared(_)
+                | Response::Verified(_)
+                | Response::Counters(_)
+                | Response::Refused(_) => 0,
             })
             .inspect(|rows| assert!(*rows <= 3))
             .sum();

@@ -276,6 +276,17 @@ impl World {
         clients.find(|client| client.pairs.iter().any(|pair| pair.inbound == spi))
     }
 
+    /// Lets the slow path work, and takes what is on its way in the clear.
+    pub(super) fn drain_plain_l2tp(&mut self) -> Vec<Vec<u8>> {
+        self.drain_control();
+        let sent = std::mem::take(&mut self.fast.sent).into_iter();
+        let l2tp = sent.filter_map(|downstream| match downstream {
+            Downstream::PlainL2tp(_, bytes) => Some(bytes),
+            Downstream::Ike(..) | Downstream::SecuredL2tp(..) | Downstream::Ppp { .. } => None,
+        });
+        l2tp.collect()
+    }
+
     /// An operator asks; all pages of the answer.
     pub(super) fn ask(&mut self, query: Request) -> Vec<Response> {
         let request = 77;

@@ -1,0 +1,136 @@
+//! Calls: the sessions of a tunnel, from the offer to the CDN.
+
+use std::time::Instant;
+
+use dataplane::change::{Change, Session};
+use dataplane::id::SessionSlot;
+use l2tp::{CallEnd, CallRefusal, SessionId};
+
+use crate::counters::Counter;
+use crate::subscriber::Subscriber;
+use crate::tunnel::TunnelKey;
+use crate::{Control, log};
+
+/// Sessions of a tunnel that live in the shard of its path; a fat tunnel's are spread over all.
+const SESSIONS_AT_HOME: usize = 256;
+
+impl Control {
+    /// Somebody calls: an id and a slot, or a refusal.
+    pub(crate) fn call_offered(
+        &mut self,
+        now: Instant,
+        key: TunnelKey,
+        peer_session: SessionId,
+        correlation_id: Option<[u8; 16]>,
+    ) {
+        let accepted = self.admit_call(now, key, peer_session);
+        self.with_tunnel(now, key, |tunnel, _, out| match accepted {
+            Ok(session) => tunnel.accept_call(now, peer_session, session, out),
+            Err(why) => tunnel.reject_call(now, peer_session, why, out),
+        });
+        let Some(guid) = correlation_id else {
+            return;
+        };
+        let guid: String = guid.iter().map(|byte| format!("{byte:02x}")).collect();
+        if let Some(tunnel) = self.tunnels.by_key.get(&key) {
+            // The client's event log has the same number.
+            log::note(tunnel.correlation, &guid, "Microsoft correlation id");
+        }
+    }
+
+    fn admit_call(
+        &mut self,
+        now: Instant,
+        key: TunnelKey,
+        peer_session: SessionId,
+    ) -> Result<SessionId, CallRefusal> {
+        if self.shutdown.is_some() {
+            self.counters.add(Counter::CallRefusedShutdown);
+            return Err(CallRefusal::TryAnother);
+        }
+        if self.subscribers.len() >= self.settings.limits.sessions {
+            self.counters.add(Counter::CallRefusedLimit);
+            if let Some(peer) = self.peers.slots.get(key.path.0) {
+                log::limit(&self.log, peer.shown(), "sessions");
+            }
+            return Err(CallRefusal::Busy);
+        }
+        let opened = self.open_session(now, key, peer_session);
+        opened.ok_or_else(|| {
+            self.counters.add(Counter::CallRefusedNoId);
+            CallRefusal::Busy
+        })
+    }
+
+    /// The fast path knows the session before the peer does.
+    fn open_session(
+        &mut self,
+        now: Instant,
+        key: TunnelKey,
+        peer_session: SessionId,
+    ) -> Option<SessionId> {
+        let tunnel = self.tunnels.by_key.get_mut(&key)?;
+        let peer = self.peers.slots.get_mut(key.path.0)?;
+        let shard = match tunnel.sessions.len() < SESSIONS_AT_HOME {
+            true => key.path.0.shard,
+            false => self.outbox.any_shard(),
+        };
+        let id = tunnel.session_ids.take(now, shard, &mut self.random)?;
+        peer.sessions_numbered += 1;
+        let correlation = tunnel.correlation.session(peer.sessions_numbered);
+        let opened = Session {
+            id: SessionSlot(key.path.0),
+            path: key.path,
+            listener: self.settings.listeners[peer.listener].index,
+            tunnel: key.id,
+            session: id,
+            peer_tunnel: tunnel.machine.peer_id().0,
+            peer_session: peer_session.0,
+            local_port: tunnel.local_port,
+            peer_port: tunnel.peer_port,
+            sequencing: false,
+        };
+        let subscriber = Subscriber::new(correlation, key, opened, peer, now);
+        let Some(slot) = self
+            .subscribers
+            .insert_with(shard, |slot| subscriber.at(slot))
+        else {
+            tunnel.session_ids.give_back(now, id);
+            return None;
+        };
+        let slot = SessionSlot(slot);
+        tunnel.sessions.insert(id, slot);
+        let opened = Session { id: slot, ..opened };
+        self.outbox.change(shard, Change::OpenSession(opened));
+        if shard != key.path.0.shard {
+            // The path's directory has to know the session too, before the ICRP names it.
+            self.outbox
+                .change(key.path.0.shard, Change::OpenSession(opened));
+        }
+        Some(SessionId(id))
+    }
+
+    /// The session is off the tunnel's books.
+    pub(crate) fn leave_tunnel(&mut self, now: Instant, key: TunnelKey, session: u16) {
+        if let Some(tunnel) = self.tunnels.by_key.get_mut(&key)
+            && tunnel.sessions.remove(&session).is_some()
+        {
+            tunnel.session_ids.give_back(now, session);
+        }
+    }
+
+    pub(crate) fn hang_up(&mut self, now: Instant, key: TunnelKey, session: u16, end: CallEnd) {
+        self.with_tunnel(now, key, |tunnel, _, out| {
+            tunnel.hang_up(now, SessionId(session), end, out);
+        });
+    }
+
+    pub(crate) fn session_of(&self, key: TunnelKey, session: SessionId) -> Option<SessionSlot> {
+        self.tunnels
+            .by_key
+            .get(&key)?
+            .sessions
+            .get(&session.0)
+            .copied()
+    }
+}

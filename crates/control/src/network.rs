@@ -1,0 +1,142 @@
+//! The IP side of a session: what leads to it, how long it may last, and what it gives back.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dataplane::change::{Change, Network, SharedChange};
+use dataplane::id::SessionSlot;
+use ipnet::IpNet;
+use ppp::{Addresses, DownReason};
+
+use crate::counters::Counter;
+use crate::mtu::{L2TP_HEADER, L2TP_HEADER_SEQUENCED, PPP_HEADER};
+use crate::timers::Timer;
+use crate::{Control, log};
+
+impl Control {
+    /// IPCP is open: the address leads to the session before the peer learns of it.
+    pub(crate) fn network_up(&mut self, now: Instant, slot: SessionSlot, addresses: &Addresses) {
+        let settings = Arc::clone(&self.settings);
+        let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
+            return;
+        };
+        let Some(peer) = self.peers.slots.get(subscriber.tunnel.path.0) else {
+            return;
+        };
+        let address = IpAddr::V4(addresses.peer);
+        let user = self.users.find(&subscriber.user);
+        let prefixes = user.map(|user| user.prefixes.clone()).unwrap_or_default();
+        let Some(profile) = settings.profiles.get(subscriber.profile) else {
+            return;
+        };
+        let l2tp_header = match subscriber.session.sequencing {
+            true => L2TP_HEADER_SEQUENCED,
+            false => L2TP_HEADER,
+        };
+        let largest = peer
+            .carriage(settings.path_mtu)
+            .largest_inner(l2tp_header, PPP_HEADER);
+        let negotiated = subscriber.negotiated;
+        let network = Network {
+            session: slot,
+            address,
+            prefixes: prefixes.clone(),
+            mtu: negotiated.map_or(largest, |negotiated| negotiated.peer_mru.min(largest)),
+            pfc: negotiated.is_some_and(|negotiated| negotiated.pfc),
+            acfc: negotiated.is_some_and(|negotiated| negotiated.acfc),
+            clamp_mss: profile.clamp_mss,
+            isolate: profile.isolate,
+        };
+        subscriber.attached = prefixes;
+        subscriber.attached.push(IpNet::from(address));
+        for &prefix in &subscriber.attached {
+            self.outbox.shared(SharedChange::Attach {
+                vrf: peer.vrf,
+                prefix,
+                session: slot,
+            });
+        }
+        self.outbox
+            .change(slot.0.shard, Change::OpenNetwork(network));
+        let is_first = subscriber.up_since.is_none();
+        subscriber.up_since.get_or_insert(now);
+        if is_first {
+            self.sessions_up += 1;
+            self.counters.add(Counter::SessionsUp);
+            log::session_up(&self.log, subscriber, peer.shown(), &peer.suite_text());
+        }
+        self.set_session_limits(now, slot);
+    }
+
+    /// Nothing leads to the session any more.
+    pub(crate) fn detach(&mut self, slot: SessionSlot) {
+        let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
+            return;
+        };
+        let vrf = self
+            .peers
+            .slots
+            .get(subscriber.tunnel.path.0)
+            .map_or(0, |peer| peer.vrf);
+        for prefix in std::mem::take(&mut subscriber.attached) {
+            let session = slot;
+            self.outbox.shared(SharedChange::Detach {
+                vrf,
+                prefix,
+                session,
+            });
+        }
+    }
+
+    /// User and address are free again.
+    pub(crate) fn release(&mut self, now: Instant, slot: SessionSlot) {
+        let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
+            return;
+        };
+        if let Some(lease) = subscriber.lease.take() {
+            self.pools.release(now, lease);
+            self.users.leave(&subscriber.user, slot);
+        }
+    }
+
+    /// The session and idle time-outs of the profile, whichever comes first.
+    fn set_session_limits(&mut self, now: Instant, slot: SessionSlot) {
+        let Some(subscriber) = self.subscribers.get(slot.0) else {
+            return;
+        };
+        let Some(profile) = self.settings.profiles.get(subscriber.profile) else {
+            return;
+        };
+        let up_since = subscriber.up_since.unwrap_or(now);
+        let session = profile
+            .session_timeout
+            .map(|limit| (up_since + limit, "session time-out"));
+        let last_seen = self
+            .activity
+            .session_last_seen(slot)
+            .unwrap_or(up_since)
+            .max(up_since);
+        let idle = profile
+            .idle_timeout
+            .map(|limit| (last_seen + limit, "idle time-out"));
+        let first = [session, idle]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at);
+        self.timers.set(Timer::Session(slot), first);
+    }
+
+    pub(crate) fn session_timeout(&mut self, now: Instant, slot: SessionSlot) {
+        self.set_session_limits(now, slot);
+        match self.timers.of(Timer::Session(slot)) {
+            Some((at, "session time-out")) if at <= now => {
+                self.terminate(now, slot, DownReason::SessionTimeout, "session time-out");
+            }
+            Some((at, _)) if at <= now => {
+                self.terminate(now, slot, DownReason::IdleTimeout, "idle time-out");
+            }
+            Some(_) | None => {}
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Every limit has a name, and a test that reaches it.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::secured::{secured, secured_settings, secured_with};
+use super::world::{World, plain_settings};
+use crate::Input;
+use crate::admin::{Request, Response};
+
+const AFTERWARDS: Duration = Duration::from_secs(180);
+
+/// Client 0 sends a first message from this address, and is gone.
+fn knock(world: &mut World, address: [u8; 4]) {
+    let now = world.now;
+    let client = &mut world.clients[0];
+    client.crash();
+    client.address = Ipv4Addr::from(address);
+    client.dial(now);
+    client.sas.clear();
+    client.tunnel = None;
+    world.settle();
+}
+
+#[test]
+fn half_open_exchanges_are_limited_per_source() {
+    let mut settings = secured_settings(1);
+    settings.limits.half_open_ike_per_source = 2;
+    let mut world = secured_with(settings, 1);
+    (0..5).for_each(|_| knock(&mut world, [198, 51, 100, 1]));
+    assert_eq!(world.control.ike.half_open.len(), 2);
+    assert_eq!(world.count("half-open exchanges of one source"), 3);
+    world.run(AFTERWARDS);
+    world.assert_empty();
+}
+
+#[test]
+fn half_open_exchanges_are_limited_in_all() {
+    let mut settings = secured_settings(1);
+    settings.limits.half_open_ike = 3;
+    let mut world = secured_with(settings, 1);
+    (0..5).for_each(|n| knock(&mut world, [198, 51, 100, n]));
+    assert_eq!(world.control.ike.half_open.len(), 3);
+    assert_eq!(world.count("half-open exchanges at their limit"), 2);
+    world.run(AFTERWARDS);
+    world.assert_empty();
+}
+
+#[test]
+fn half_open_tunnels_are_limited_in_all_and_per_source() {
+    let mut settings = plain_settings(1);
+    settings.limits.half_open_l2tp = 3;
+    settings.limits.half_open_l2tp_per_source = 2;
+    let mut world = World::new(settings, 1);
+    for n in 0..4 {
+        world.clients[0].port = 5000 + n;
+        knock(&mut world, [198, 51, 100, 1]);
+    }
+    (2..5).for_each(|n| knock(&mut world, [198, 51, 100, n]));
+    assert_eq!(world.control.tunnels.half_open.len(), 3);
+    assert_eq!(world.fast.plain.len(), 3);
+    assert_eq!(world.count("half-open tunnels of one source"), 2);
+    assert_eq!(world.count("half-open tunnels at their limit"), 2);
+    world.run(AFTERWARDS);
+    world.assert_empty();
+}
+
+#[test]
+fn peers_are_limited() {
+    let mut settings = secured_settings(3);
+    settings.limits.peers = 2;
+    let mut world = secured_with(settings, 3);
+    (0..3).for_each(|n| world.dial(n));
+    assert_eq!(world.fast.paths.len(), 2);
+    assert_eq!(world.inner(2), None);
+    assert_eq!(world.count("peers at their limit"), 1);
+    assert_eq!(world.lines.with("a limit is reached").len(), 1);
+}
+
+#[test]
+fn tunnels_are_limited() {
+    let mut settings = plain_settings(3);
+    settings.limits.tunnels = 2;
+    let mut world = World::new(settings, 3);
+    (0..3).for_each(|n| world.dial(n));
+    assert_eq!(world.fast.plain.len(), 2);
+    assert!(world.count("tunnels at their limit") >= 1);
+}
+
+#[test]
+fn tunnels_of_one_peer_are_limited() {
+    let mut settings = secured_settings(1);
+    settings.limits.tunnels_per_peer = 2;
+    let mut world = secured_with(settings, 1);
+    world.dial(0);
+    for _ in 0..3 {
+        let now = world.now;
+        world.clients[0].dial_l2tp(now);
+        world.settle();
+    }
+    assert_eq!(world.control.tunnels.by_key.len(), 2);
+    assert!(world.count("tunnels of one peer") >= 2);
+}
+
+#[test]
+fn slots_of_a_shard_are_limited_and_their_end_is_survived() {
+    let mut settings = plain_settings(200);
+    settings.limits.slots_per_shard = 1;
+    settings.limits.half_open_l2tp_per_source = 1000;
+    let mut world = World::new(settings, 200);
+    (0..200).for_each(|n| world.dial(n));
+    assert_eq!(world.fast.plain.len(), 64);
+    assert!(world.count("no tunnel id left") >= 1);
+}
+
+#[test]
+fn unknown_tunnels_are_answered_so_many_times_a_second() {
+    let mut settings = plain_settings(1);
+    settings.limits.unknown_tunnel_answers = 5;
+    let mut world = World::new(settings, 1);
+    let hello = vec![
+        0xc8, 0x02, 0, 20, 0x12, 0x34, 0, 0, 0, 0, 0, 0, 0x80, 8, 0, 0, 0, 0, 0, 6,
+    ];
+    let [local, remote] = [[192, 0, 2, 1], [198, 51, 100, 9]]
+        .map(|address| packet::Endpoint::new(Ipv4Addr::from(address).into(), 1701));
+    for _ in 0..50 {
+        let punt = world.fast.plain_l2tp(local, remote, hello.clone());
+        let now = world.now;
+        world.control.handle_input(now, Input::Punt(punt));
+        world.settle();
+    }
+    assert_eq!(world.count("messages for an unknown tunnel"), 50);
+    assert_eq!(world.count("unknown tunnels answered"), 5);
+}
+
+#[test]
+fn computations_under_way_are_limited_and_the_rest_waits() {
+    let mut settings = secured_settings(8);
+    settings.limits.computations = 2;
+    let mut world = secured_with(settings, 8);
+    world.jobs = Some(Vec::new());
+    (0..8).for_each(|n| world.dial(n));
+    let mut most = 0;
+    while let Some((token, job)) = world.jobs.as_mut().unwrap().pop() {
+        most = most.max(world.jobs.as_ref().unwrap().len() + 1);
+        world.computed(token, job);
+        world.settle();
+    }
+    assert_eq!(most, 2);
+    assert!((0..8).all(|n| world.inner(n).is_some()));
+    assert!(world.count("computations that had to wait") >= 6);
+}
+
+#[test]
+fn a_stale_computation_is_dropped() {
+    let mut world = secured(1);
+    world.jobs = Some(Vec::new());
+    knock(&mut world, [198, 51, 100, 1]);
+    world.control.handle_input(
+        world.now,
+        Input::Computed {
+            token: 12345,
+            outcome: crypto::dh::Outcome::BadPublicValue,
+        },
+    );
+    assert_eq!(world.count("answered too late"), 1);
+}
+
+#[test]
+fn an_operator_may_ask_so_many_things_at_once() {
+    let mut settings = plain_settings(1);
+    settings.limits.admin_requests = 2;
+    let mut world = World::new(settings, 1);
+    for request in 0..3 {
+        let query = Request::Counters;
+        let now = world.now;
+        world.control.handle_input(now, Input::Admin { request, query });
+    }
+    world.settle();
+    let refused = |reply: &&(u64, Response, bool)| matches!(reply.1, Response::Refused(_));
+    assert_eq!(world.replies.iter().filter(refused).count(), 1);
+    assert_eq!(world.replies.len(), 3);
+}
+
+#[test]
+fn a_reconnect_storm_keeps_its_backlog_bounded_and_converges() {
+    const CLIENTS: usize = 200;
+    let mut settings = plain_settings(CLIENTS);
+    settings.limits.backlog = 50;
+    let mut world = World::new(settings, CLIENTS as u32);
+    let now = world.now;
+    for client in &mut world.clients {
+        client.dial(now);
+    }
+    world.settle();
+    assert!(world.count("strangers dropped: backlog full") > 0);
+    world.run(Duration::from_secs(60));
+    assert!((0..CLIENTS).all(|n| world.inner(n).is_some()));
+}
