@@ -186,13 +186,13 @@ pub(crate) fn refused(log: &Log, subscriber: &Subscriber, remote: Endpoint, user
 }
 
 /// Somebody came in.
-pub(crate) fn session_up(log: &Log, subscriber: &Subscriber, remote: Endpoint, suite: &str) {
+pub(crate) fn session_up(log: &Log, subscriber: &Subscriber) {
     info!(
         id = %subscriber.correlation,
         user = %log.shown(&subscriber.user),
         address = %log.shown(subscriber.address_text()),
-        peer = %log.shown(remote),
-        suite,
+        peer = %log.shown(subscriber.remote),
+        suite = subscriber.suite,
         mru = subscriber.mru,
         setup_ms = subscriber.setup_time().as_millis() as u64,
         "session up"

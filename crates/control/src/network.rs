@@ -1,53 +1,66 @@
 //! The IP side of a session: what leads to it, how long it may last, and what it gives back.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
-use dataplane::change::{Change, Network, SharedChange};
+use dataplane::change::{Change, Entry, Network, SharedChange};
 use dataplane::id::SessionSlot;
 use ipnet::IpNet;
-use ppp::{Addresses, DownReason};
+use ppp::DownReason;
 
 use crate::counters::Counter;
 use crate::mtu::{L2TP_HEADER, L2TP_HEADER_SEQUENCED, PPP_HEADER};
+use crate::peer::Peer;
+use crate::pool::Lease;
+use crate::settings::Settings;
+use crate::subscriber::Subscriber;
 use crate::timers::Timer;
 use crate::{Control, log};
 
 impl Control {
-    /// IPCP is open: the address leads to the session before the peer learns of it.
-    pub(crate) fn network_up(&mut self, now: Instant, slot: SessionSlot, addresses: &Addresses) {
-        let settings = Arc::clone(&self.settings);
+    /// A frame of PPP's for the peer. Before a Configure-Ack of IPCP, by which the peer learns that
+    /// it has its address, the address leads to the session: even if IPCP is not open yet at our
+    /// end, it is at the peer's when the Ack arrives.
+    pub(crate) fn send_ppp(&mut self, slot: SessionSlot, frame: Vec<u8>) {
+        if is_ipcp_ack(&frame) {
+            self.attach(slot);
+        }
+        self.outbox
+            .inject(slot.0.shard, Entry::Session(slot), frame);
+    }
+
+    /// IPCP is open.
+    pub(crate) fn network_up(&mut self, now: Instant, slot: SessionSlot) {
+        self.attach(slot);
+        let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
+            return;
+        };
+        if subscriber.up_since.is_none() {
+            subscriber.up_since = Some(now);
+            self.sessions_up += 1;
+            self.counters.add(Counter::SessionsUp);
+            log::session_up(&self.log, subscriber);
+        }
+        self.set_session_limits(now, slot);
+    }
+
+    /// The subscriber's address and prefixes lead to the session, and data flows.
+    fn attach(&mut self, slot: SessionSlot) {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
         let Some(peer) = self.peers.slots.get(subscriber.tunnel.path.0) else {
             return;
         };
-        let address = IpAddr::V4(addresses.peer);
-        let user = self.users.find(&subscriber.user);
-        let prefixes = user.map(|user| user.prefixes.clone()).unwrap_or_default();
-        let Some(profile) = settings.profiles.get(subscriber.profile) else {
+        let Some(address) = subscriber.lease.as_ref().map(Lease::address) else {
             return;
         };
-        let l2tp_header = match subscriber.session.sequencing {
-            true => L2TP_HEADER_SEQUENCED,
-            false => L2TP_HEADER,
-        };
-        let largest = peer
-            .carriage(settings.path_mtu)
-            .largest_inner(l2tp_header, PPP_HEADER);
-        let negotiated = subscriber.negotiated;
-        let network = Network {
-            session: slot,
-            address,
-            prefixes: prefixes.clone(),
-            mtu: negotiated.map_or(largest, |negotiated| negotiated.peer_mru.min(largest)),
-            pfc: negotiated.is_some_and(|negotiated| negotiated.pfc),
-            acfc: negotiated.is_some_and(|negotiated| negotiated.acfc),
-            clamp_mss: profile.clamp_mss,
-            isolate: profile.isolate,
-        };
+        if !subscriber.attached.is_empty() {
+            return;
+        }
+        let user = self.users.find(&subscriber.user);
+        let prefixes = user.map(|user| user.prefixes.clone()).unwrap_or_default();
+        let network = network(&self.settings, subscriber, peer, address, &prefixes);
         subscriber.attached = prefixes;
         subscriber.attached.push(IpNet::from(address));
         for &prefix in &subscriber.attached {
@@ -59,14 +72,6 @@ impl Control {
         }
         self.outbox
             .change(slot.0.shard, Change::OpenNetwork(network));
-        let is_first = subscriber.up_since.is_none();
-        subscriber.up_since.get_or_insert(now);
-        if is_first {
-            self.sessions_up += 1;
-            self.counters.add(Counter::SessionsUp);
-            log::session_up(&self.log, subscriber, peer.shown(), &peer.suite_text());
-        }
-        self.set_session_limits(now, slot);
     }
 
     /// Nothing leads to the session any more.
@@ -139,4 +144,39 @@ impl Control {
             Some(_) | None => {}
         }
     }
+}
+
+/// What the fast path needs to carry IP for the subscriber.
+fn network(
+    settings: &Settings,
+    subscriber: &Subscriber,
+    peer: &Peer,
+    address: IpAddr,
+    prefixes: &[IpNet],
+) -> Network {
+    let profile = settings.profiles.get(subscriber.profile);
+    let l2tp_header = match subscriber.session.sequencing {
+        true => L2TP_HEADER_SEQUENCED,
+        false => L2TP_HEADER,
+    };
+    let largest = peer
+        .carriage(settings.path_mtu)
+        .largest_inner(l2tp_header, PPP_HEADER);
+    let negotiated = subscriber.negotiated;
+    Network {
+        session: subscriber.session.id,
+        address,
+        prefixes: prefixes.to_vec(),
+        mtu: negotiated.map_or(largest, |negotiated| negotiated.peer_mru.min(largest)),
+        pfc: negotiated.is_some_and(|negotiated| negotiated.pfc),
+        acfc: negotiated.is_some_and(|negotiated| negotiated.acfc),
+        clamp_mss: profile.is_none_or(|profile| profile.clamp_mss),
+        isolate: profile.is_some_and(|profile| profile.isolate),
+    }
+}
+
+/// Whether a frame as the link makes it is a Configure-Ack (RFC 1661 §5.2) of IPCP (RFC 1332 §3).
+fn is_ipcp_ack(frame: &[u8]) -> bool {
+    const CONFIGURE_ACK: u8 = 2;
+    matches!(frame, [0xff, 0x03, 0x80, 0x21, CONFIGURE_ACK, ..])
 }

@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use dataplane::change::{Change, Entry, Session, SessionTraffic};
+use dataplane::change::{Change, Session, SessionTraffic};
 use dataplane::id::{SessionSlot, Slot};
 use ipnet::IpNet;
 use l2tp::CallEnd;
@@ -205,16 +205,13 @@ impl Control {
         };
         let id = subscriber.correlation;
         match output {
-            ppp::Output::Send(frame) => {
-                self.outbox
-                    .inject(slot.0.shard, Entry::Session(slot), frame);
-            }
+            ppp::Output::Send(frame) => self.send_ppp(slot, frame),
             ppp::Output::LcpUp(negotiated) => subscriber.negotiated = Some(negotiated),
             ppp::Output::Authenticate(credentials) => self.authenticate(now, slot, &credentials),
             ppp::Output::AuthRefused { message, .. } => {
                 log::note(id, &message, "authentication refused");
             }
-            ppp::Output::Up(addresses) => self.network_up(now, slot, &addresses),
+            ppp::Output::Up(_) => self.network_up(now, slot),
             ppp::Output::NetworkDown => self.detach(slot),
             ppp::Output::Ident(text) => log::note(id, &text, "LCP identification"),
             ppp::Output::TimeRemaining { message, .. } => {

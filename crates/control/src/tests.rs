@@ -2,9 +2,12 @@
 
 mod client;
 mod fast_path;
+mod hostile;
+mod limits;
 mod lines;
 mod plain;
 mod secured;
+mod service;
 mod world;
 
 use std::time::Instant;

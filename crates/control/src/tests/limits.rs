@@ -84,7 +84,7 @@ fn tunnels_are_limited() {
     let mut world = World::new(settings, 3);
     (0..3).for_each(|n| world.dial(n));
     assert_eq!(world.fast.plain.len(), 2);
-    assert!(world.count("tunnels at their limit") >= 1);
+    assert!(world.count("l2tp: tunnels at their limit") >= 1);
 }
 
 #[test]
@@ -174,7 +174,9 @@ fn an_operator_may_ask_so_many_things_at_once() {
     for request in 0..3 {
         let query = Request::Counters;
         let now = world.now;
-        world.control.handle_input(now, Input::Admin { request, query });
+        world
+            .control
+            .handle_input(now, Input::Admin { request, query });
     }
     world.settle();
     let refused = |reply: &&(u64, Response, bool)| matches!(reply.1, Response::Refused(_));

@@ -236,24 +236,6 @@ fn a_refused_proposal_lists_offers_and_reasons() {
 }
 
 #[test]
-fn half_open_exchanges_are_limited_per_source() {
-    let mut settings = secured_settings(1);
-    settings.limits.half_open_ike_per_source = 2;
-    let mut world = secured_with(settings, 1);
-    let now = world.now;
-    for _ in 0..5 {
-        let client = &mut world.clients[0];
-        client.crash();
-        client.dial_ike(now);
-        client.sas.clear();
-        world.settle();
-    }
-    assert_eq!(world.control.ike.half_open.len(), 2);
-    world.run(AFTERWARDS);
-    world.assert_empty();
-}
-
-#[test]
 fn l2tp_through_one_sa_cannot_speak_for_another_peers_tunnel() {
     let mut world = secured(2);
     world.dial(0);
@@ -324,7 +306,7 @@ fn a_shutdown_deletes_the_sas_too() {
     assert!(world.fast.is_empty());
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     let mut policy = Policy::modern();
     policy.phase1 = vec![Phase1Proposal {
         cipher: Algorithm::Aes256Cbc,
@@ -342,18 +324,18 @@ fn policy() -> Policy {
     policy
 }
 
-fn secured_settings(users: usize) -> Settings {
+pub(super) fn secured_settings(users: usize) -> Settings {
     let mut settings = plain_settings(users);
     settings.listeners[0].ipsec_required = true;
     settings.listeners[0].ike = Some(Arc::new(policy()));
     settings
 }
 
-fn secured(clients: u32) -> World {
+pub(super) fn secured(clients: u32) -> World {
     secured_with(secured_settings(clients as usize), clients)
 }
 
-fn secured_with(settings: Settings, clients: u32) -> World {
+pub(super) fn secured_with(settings: Settings, clients: u32) -> World {
     let mut world = World::new(settings, clients);
     for client in &mut world.clients {
         client.policy = Some(Arc::new(policy()));

@@ -21,7 +21,12 @@ fn a_user_with_a_fixed_address_and_prefixes_gets_them() {
     let mut world = World::new(settings, 1);
     world.dial(0);
     assert_eq!(world.inner(0).unwrap().to_string(), "192.0.2.77");
-    let attached: Vec<String> = world.fast.attached.keys().map(ToString::to_string).collect();
+    let attached: Vec<String> = world
+        .fast
+        .attached
+        .keys()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(attached, ["192.0.2.77/32", "192.168.5.0/24"]);
     let now = world.now;
     world.clients[0].hang_up(now);
@@ -69,7 +74,9 @@ fn shards_move_while_clients_dial_and_nothing_is_lost() {
         let to = WorkerId(n as u8 % 2);
         for shard in ShardId::all() {
             let now = world.now;
-            world.control.handle_input(now, Input::GiveShard { shard, to });
+            world
+                .control
+                .handle_input(now, Input::GiveShard { shard, to });
         }
         world.settle();
     }
@@ -121,7 +128,8 @@ fn the_calls_of_a_fat_tunnel_are_spread_over_the_shards() {
     for call in 1..=CALLS {
         lac.place_call(now, SessionId(call), CallParameters::default(), &mut out);
     }
-    let [local, remote] = [GATEWAY, [198, 51, 100, 9].into()].map(|ip| Endpoint::new(ip.into(), 1701));
+    let [local, remote] =
+        [GATEWAY, [198, 51, 100, 9].into()].map(|ip| Endpoint::new(ip.into(), 1701));
     while !out.is_empty() {
         for output in std::mem::take(&mut out) {
             if let l2tp::Output::Send(message) = output {
@@ -134,7 +142,12 @@ fn the_calls_of_a_fat_tunnel_are_spread_over_the_shards() {
         }
     }
     assert_eq!(world.fast.sessions.len(), usize::from(CALLS));
-    let mut shards: Vec<ShardId> = world.fast.sessions.keys().map(|slot| slot.0.shard).collect();
+    let mut shards: Vec<ShardId> = world
+        .fast
+        .sessions
+        .keys()
+        .map(|slot| slot.0.shard)
+        .collect();
     shards.sort();
     shards.dedup();
     assert_eq!(shards.len(), 64);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crypto::Secret;
+use crypto::dh::Job;
 use dataplane::change::{Class, Origin, Punt};
 use dataplane::id::WorkerId;
 use packet::Endpoint;
@@ -31,6 +32,11 @@ pub(super) struct World {
     pub(super) lines: Lines,
     pub(super) replies: Vec<(u64, Response, bool)>,
     pub(super) is_finished: bool,
+    /// Everything that the slow path was given to read.
+    pub(super) punts: Vec<Punt>,
+    /// Public-key work, if it is to wait.
+    pub(super) jobs: Option<Vec<(u64, Job)>>,
+    pub(super) key_logs: usize,
     _guard: tracing::subscriber::DefaultGuard,
 }
 
@@ -89,6 +95,9 @@ impl World {
             lines,
             replies: Vec::new(),
             is_finished: false,
+            punts: Vec::new(),
+            jobs: None,
+            key_logs: 0,
             _guard: guard,
         }
     }
@@ -192,6 +201,7 @@ impl World {
             }
         };
         if let Some(punt) = punt {
+            self.punts.push(punt.clone());
             self.control.handle_input(self.now, Input::Punt(punt));
         }
     }
@@ -202,23 +212,34 @@ impl World {
             match output {
                 Output::ToWorker { message, .. } => self.fast.apply(message),
                 Output::Shared(change) => self.fast.apply_shared(change),
-                Output::Compute { token, job } => {
-                    let outcome = job.run();
-                    self.control
-                        .handle_input(self.now, Input::Computed { token, outcome });
-                }
+                Output::Compute { token, job } => match &mut self.jobs {
+                    Some(jobs) => jobs.push((token, job)),
+                    None => self.computed(token, job),
+                },
                 Output::Reply {
                     request,
                     response,
                     last,
                 } => self.replies.push((request, response, last)),
-                Output::KeyLog(_) => {}
+                Output::KeyLog(_) => self.key_logs += 1,
                 Output::Finished => self.is_finished = true,
             }
         }
         while let Some(event) = self.fast.events.pop_front() {
             self.control.handle_input(self.now, Input::Event(event));
         }
+    }
+
+    pub(super) fn computed(&mut self, token: u64, job: Job) {
+        let outcome = job.run();
+        self.control
+            .handle_input(self.now, Input::Computed { token, outcome });
+    }
+
+    /// How often something happened whose name contains `text`.
+    pub(super) fn count(&self, text: &str) -> u64 {
+        let mut counters = self.control.counters();
+        counters.find(|(name, _)| name.contains(text)).unwrap().1
     }
 
     fn deliver_downstream(&mut self) -> bool {
