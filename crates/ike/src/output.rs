@@ -9,6 +9,7 @@ use crypto::cipher::Algorithm;
 use crypto::dh::Job;
 use crypto::esp::{Keymat, Suite};
 
+use crate::Refusal;
 use crate::message::{Cookie, Cookies, Spi};
 use crate::nat::NatSituation;
 use crate::payload::identification::{Identification, Identity};
@@ -204,6 +205,8 @@ pub enum DownReason {
         waiting_for: &'static str,
         /// A notification that came in clear and may explain it.
         complaint: Option<u16>,
+        /// Why the last message that was dropped was dropped.
+        refused: Option<Refusal>,
     },
     /// A request of ours was sent as often as allowed, without an answer.
     Unanswered {
@@ -211,6 +214,8 @@ pub enum DownReason {
         waiting_for: &'static str,
         /// A notification that came in clear and may explain it.
         complaint: Option<u16>,
+        /// Why the last message that was dropped was dropped.
+        refused: Option<Refusal>,
     },
     /// Nothing that the peer offered was acceptable.
     ProposalRefused,
@@ -230,38 +235,48 @@ pub enum DownReason {
 
 impl fmt::Display for DownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (text, complaint) = match self {
+        let text = match self {
             Self::SetupTimeout {
                 waiting_for,
                 complaint,
+                refused,
             } => {
                 write!(f, "main mode took too long, waiting for {waiting_for}")?;
-                ("", *complaint)
+                return write_hints(f, *complaint, *refused);
             }
             Self::Unanswered {
                 waiting_for,
                 complaint,
+                refused,
             } => {
                 write!(f, "no answer, waiting for {waiting_for}")?;
-                ("", *complaint)
+                return write_hints(f, *complaint, *refused);
             }
-            Self::ProposalRefused => ("no offered transform is acceptable", None),
-            Self::NoPreSharedKey => ("no pre-shared key for the peer's address", None),
-            Self::BadPublicValue => ("public value is not acceptable for its group", None),
-            Self::PeerDeleted => ("deleted by the peer", None),
-            Self::PeerDead => ("peer does not answer", None),
-            Self::Expired => ("lifetime over", None),
-            Self::Closed => ("closed here", None),
+            Self::ProposalRefused => "no offered transform is acceptable",
+            Self::NoPreSharedKey => "no pre-shared key for the peer's address",
+            Self::BadPublicValue => "public value is not acceptable for its group",
+            Self::PeerDeleted => "deleted by the peer",
+            Self::PeerDead => "peer does not answer",
+            Self::Expired => "lifetime over",
+            Self::Closed => "closed here",
         };
-        f.write_str(text)?;
-        match complaint {
-            Some(kind) => write!(
-                f,
-                " (peer said {})",
-                crate::payload::notification::name(kind).unwrap_or("something unknown")
-            ),
-            None => Ok(()),
-        }
+        f.write_str(text)
+    }
+}
+
+fn write_hints(
+    f: &mut fmt::Formatter<'_>,
+    complaint: Option<u16>,
+    refused: Option<Refusal>,
+) -> fmt::Result {
+    if let Some(kind) = complaint {
+        let name = crate::payload::notification::name(kind);
+        write!(f, " (peer said {})", name.unwrap_or("something unknown"))?;
+    }
+    let clear = Refusal::UnauthenticatedNotification;
+    match refused.filter(|refused| *refused != clear) {
+        Some(refused) => write!(f, " (dropped: {refused})"),
+        None => Ok(()),
     }
 }
 

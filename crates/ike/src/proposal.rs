@@ -11,6 +11,9 @@ use crate::payload::attribute::Value;
 pub mod phase1;
 pub mod phase2;
 
+/// The most refused transforms that are listed: the list is for a person.
+pub const LISTED_MAX: usize = 64;
+
 /// A transform that was offered and not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -124,7 +127,7 @@ impl fmt::Display for WhyRefused {
 }
 
 /// RFC 2407 §4.5: the lifetime when none is offered.
-pub(crate) const DEFAULT_LIFE_SECONDS: u64 = 28_800;
+const DEFAULT_LIFE_SECONDS: u64 = 28_800;
 
 const LIFE_SECONDS: u16 = 1;
 const LIFE_KILOBYTES: u16 = 2;
@@ -138,6 +141,17 @@ struct Life {
 }
 
 impl Life {
+    /// Zero, which some send for no limit, is as good as nothing said.
+    fn seconds(&self) -> u64 {
+        self.seconds
+            .filter(|&seconds| seconds != 0)
+            .unwrap_or(DEFAULT_LIFE_SECONDS)
+    }
+
+    fn kilobytes(&self) -> Option<u64> {
+        self.kilobytes.filter(|&kilobytes| kilobytes != 0)
+    }
+
     fn set_kind(&mut self, value: Value<'_>) -> Result<(), WhyRefused> {
         self.kind = Some(value.short().ok_or(WhyRefused::LifeType)?);
         Ok(())

@@ -6,7 +6,7 @@ use crypto::cipher::Algorithm;
 use crypto::dh::Group;
 use crypto::hash::Hash;
 
-use super::{DEFAULT_LIFE_SECONDS, Life, Refused, WhyRefused, short_once};
+use super::{LISTED_MAX, Life, Refused, WhyRefused, short_once};
 use crate::Refusal;
 use crate::payload::attribute::{Attribute, write_long, write_short};
 use crate::payload::notification::PROTO_ISAKMP;
@@ -36,8 +36,6 @@ pub struct Choice {
     pub lifetime: Duration,
     /// The body of the SA payload that says so.
     pub body: Vec<u8>,
-    /// What was offered beside it.
-    pub refused: Vec<Refused>,
 }
 
 /// What one transform offers, as far as we understand it.
@@ -47,52 +45,70 @@ struct Offer {
     seconds: u64,
 }
 
-/// Chooses from an initiator's offer; `Err` says for each transform why not.
-pub fn choose(policy: &Policy, sa: &SecurityAssociation<'_>) -> Result<Choice, Vec<Refused>> {
-    let offers: Vec<_> = sa
-        .proposals
-        .iter()
-        .flat_map(|proposal| proposal.transforms.iter().map(move |one| (proposal, one)))
-        .map(|(proposal, transform)| (proposal, transform, read(proposal, transform)))
-        .collect();
-    let chosen = policy.phase1.iter().find_map(|&suite| {
-        offers
-            .iter()
-            .position(|(.., offer)| matches!(offer, Ok(offer) if offer.suite == suite))
-    });
-    let refused = refusals(policy, &offers, chosen);
-    let Some((proposal, transform, Ok(offer))) = chosen.and_then(|index| offers.get(index)) else {
-        return Err(refused);
-    };
-    let answer = Proposal {
-        transforms: vec![(*transform).clone()],
-        ..(*proposal).clone()
-    };
-    Ok(Choice {
-        suite: offer.suite,
-        lifetime: policy
-            .phase1_lifetime
-            .min(Duration::from_secs(offer.seconds)),
-        body: SecurityAssociation {
-            proposals: vec![answer],
-        }
-        .to_bytes(),
-        refused,
-    })
-}
-
-type Read<'a, 'b> = (
+type Row<'a, 'b> = (
     &'b Proposal<'a>,
     &'b Transform<'a>,
     Result<Offer, WhyRefused>,
 );
 
-fn refusals(policy: &Policy, offers: &[Read<'_, '_>], chosen: Option<usize>) -> Vec<Refused> {
-    let others = offers
+/// Every transform, read, and which one is taken.
+fn weigh<'a, 'b>(
+    policy: &Policy,
+    sa: &'b SecurityAssociation<'a>,
+) -> (Vec<Row<'a, 'b>>, Option<usize>) {
+    let rows: Vec<Row<'a, 'b>> = sa
+        .proposals
+        .iter()
+        .flat_map(|proposal| proposal.transforms.iter().map(move |one| (proposal, one)))
+        .map(|(proposal, transform)| (proposal, transform, read(proposal, transform)))
+        .collect();
+    let fits =
+        |suite: Phase1Proposal, row: &Row<'_, '_>| row.2.is_ok_and(|offer| offer.suite == suite);
+    let chosen = policy
+        .phase1
+        .iter()
+        .find_map(|&suite| rows.iter().position(|row| fits(suite, row)));
+    (rows, chosen)
+}
+
+/// Chooses from an initiator's offer.
+#[must_use]
+pub fn choose(policy: &Policy, sa: &SecurityAssociation<'_>) -> Option<Choice> {
+    let (rows, chosen) = weigh(policy, sa);
+    let (proposal, transform, offer) = &rows[chosen?];
+    let offer = offer.ok()?;
+    let transforms = vec![(*transform).clone()];
+    let answer = Proposal {
+        transforms,
+        ..(*proposal).clone()
+    };
+    let body = SecurityAssociation {
+        proposals: vec![answer],
+    }
+    .to_bytes();
+    Some(Choice {
+        suite: offer.suite,
+        lifetime: lifetime(policy, &offer),
+        body,
+    })
+}
+
+fn lifetime(policy: &Policy, offer: &Offer) -> Duration {
+    policy
+        .phase1_lifetime
+        .min(Duration::from_secs(offer.seconds))
+}
+
+/// Says of each transform that is not taken why not.
+#[must_use]
+pub fn refused(policy: &Policy, sa: &SecurityAssociation<'_>) -> Vec<Refused> {
+    let (rows, chosen) = weigh(policy, sa);
+    let others = rows
         .iter()
         .enumerate()
         .filter(|(index, _)| Some(*index) != chosen);
-    others
+    let listed = others
+        .take(LISTED_MAX)
         .map(|(_, (proposal, transform, offer))| Refused {
             proposal: proposal.number,
             transform: transform.number,
@@ -102,8 +118,8 @@ fn refusals(policy: &Policy, offers: &[Read<'_, '_>], chosen: Option<usize>) -> 
                 Ok(offer) if policy.phase1.contains(&offer.suite) => WhyRefused::NotPreferred,
                 Ok(_) => WhyRefused::NotInPolicy,
             },
-        })
-        .collect()
+        });
+    listed.collect()
 }
 
 /// What a responder's answer means; it has to be one transform of those that we offered.
@@ -121,12 +137,7 @@ pub fn accept(
     if !policy.phase1.contains(&offer.suite) {
         return Err(Refusal::ProposalNotOffered);
     }
-    Ok((
-        offer.suite,
-        policy
-            .phase1_lifetime
-            .min(Duration::from_secs(offer.seconds)),
-    ))
+    Ok((offer.suite, lifetime(policy, &offer)))
 }
 
 /// The body of the SA payload with which we start.
@@ -221,7 +232,7 @@ fn read(proposal: &Proposal<'_>, transform: &Transform<'_>) -> Result<Offer, Why
     if terms.method.ok_or(missing)? != PRE_SHARED_KEY {
         return Err(WhyRefused::AuthenticationMethod);
     }
-    let seconds = terms.life.seconds.unwrap_or(DEFAULT_LIFE_SECONDS);
+    let seconds = terms.life.seconds();
     Ok(Offer {
         suite: Phase1Proposal {
             cipher,

@@ -4,7 +4,7 @@ use crypto::dh::Group;
 use crypto::esp::{Integrity, Suite};
 
 use super::phase1::{group, group_name, group_number};
-use super::{DEFAULT_LIFE_SECONDS, Life, Refused, WhyRefused, short_once};
+use super::{LISTED_MAX, Life, Refused, WhyRefused, short_once};
 use crate::Refusal;
 use crate::message::Spi;
 use crate::nat::{EncapsulationMode, NatSituation};
@@ -57,8 +57,6 @@ pub struct Choice {
     pub terms: Terms,
     number: u8,
     transform: (u8, u8, Vec<u8>),
-    /// What was offered beside it.
-    pub refused: Vec<Refused>,
 }
 
 impl Choice {
@@ -106,58 +104,42 @@ impl Situation {
     }
 }
 
-type Read<'a, 'b> = (
+type Row<'a, 'b> = (
     &'b Proposal<'a>,
     &'b Transform<'a>,
     Result<Terms, WhyRefused>,
 );
 
-/// Chooses from an initiator's offer; `Err` says for each transform why not.
-pub fn choose(
+/// Every transform, read, and which one is taken.
+fn weigh<'a, 'b>(
     policy: &Policy,
     situation: &Situation,
-    sa: &SecurityAssociation<'_>,
-) -> Result<Choice, Vec<Refused>> {
-    let offers: Vec<Read<'_, '_>> = sa
+    sa: &'b SecurityAssociation<'a>,
+) -> (Vec<Row<'a, 'b>>, Option<usize>) {
+    let rows: Vec<Row<'a, 'b>> = sa
         .proposals
         .iter()
         .flat_map(|proposal| proposal.transforms.iter().map(move |one| (proposal, one)))
         .map(|(proposal, transform)| {
             // RFC 2408 §4.2: equal numbers are one proposal for several protocols.
-            let alike = sa
-                .proposals
-                .iter()
-                .filter(|other| other.number == proposal.number);
-            let terms = match alike.count() {
+            let is_like = |other: &&Proposal<'_>| other.number == proposal.number;
+            let terms = match sa.proposals.iter().filter(is_like).count() {
                 1 => read(policy, situation, proposal, transform),
                 _ => Err(WhyRefused::Bundle),
             };
             (proposal, transform, terms)
         })
         .collect();
-    let chosen = preferred(policy, situation, &offers);
-    let refused = refusals(policy, &offers, chosen);
-    let Some((proposal, transform, Ok(terms))) = chosen.and_then(|index| offers.get(index)) else {
-        return Err(refused);
-    };
-    Ok(Choice {
-        terms: terms.clone(),
-        number: proposal.number,
-        transform: (
-            transform.number,
-            transform.id,
-            transform.attribute_bytes.to_vec(),
-        ),
-        refused,
-    })
+    let chosen = preferred(policy, situation, &rows);
+    (rows, chosen)
 }
 
 /// UDP only where it is needed, then our own preference, then the peer's order.
-fn preferred(policy: &Policy, situation: &Situation, offers: &[Read<'_, '_>]) -> Option<usize> {
+fn preferred(policy: &Policy, situation: &Situation, rows: &[Row<'_, '_>]) -> Option<usize> {
     let fits = |encapsulated: bool| {
         policy.phase2.iter().find_map(|wanted| {
-            offers.iter().position(|(.., offer)| {
-                matches!(offer, Ok(terms)
+            rows.iter().position(|(.., terms)| {
+                matches!(terms, Ok(terms)
                     if terms.suite == wanted.suite && terms.encapsulated == encapsulated)
             })
         })
@@ -166,25 +148,49 @@ fn preferred(policy: &Policy, situation: &Situation, offers: &[Read<'_, '_>]) ->
     fits(due).or_else(|| fits(!due))
 }
 
-fn refusals(policy: &Policy, offers: &[Read<'_, '_>], chosen: Option<usize>) -> Vec<Refused> {
-    let others = offers
+/// Chooses from an initiator's offer.
+#[must_use]
+pub fn choose(
+    policy: &Policy,
+    situation: &Situation,
+    sa: &SecurityAssociation<'_>,
+) -> Option<Choice> {
+    let (mut rows, chosen) = weigh(policy, situation, sa);
+    let (proposal, transform, terms) = rows.swap_remove(chosen?);
+    let attributes = transform.attribute_bytes.to_vec();
+    Some(Choice {
+        terms: terms.ok()?,
+        number: proposal.number,
+        transform: (transform.number, transform.id, attributes),
+    })
+}
+
+/// Says of each transform that is not taken why not.
+#[must_use]
+pub fn refused(
+    policy: &Policy,
+    situation: &Situation,
+    sa: &SecurityAssociation<'_>,
+) -> Vec<Refused> {
+    let (rows, chosen) = weigh(policy, situation, sa);
+    let is_known = |terms: &Terms| policy.phase2.iter().any(|known| known.suite == terms.suite);
+    let others = rows
         .iter()
         .enumerate()
         .filter(|(index, _)| Some(*index) != chosen);
-    others
-        .map(|(_, (proposal, transform, offer))| Refused {
+    let listed = others
+        .take(LISTED_MAX)
+        .map(|(_, (proposal, transform, terms))| Refused {
             proposal: proposal.number,
             transform: transform.number,
             offered: describe(proposal.protocol, transform),
-            why: match offer {
+            why: match terms {
                 Err(why) => *why,
-                Ok(terms) if policy.phase2.iter().any(|known| known.suite == terms.suite) => {
-                    WhyRefused::NotPreferred
-                }
+                Ok(terms) if is_known(terms) => WhyRefused::NotPreferred,
                 Ok(_) => WhyRefused::NotInPolicy,
             },
-        })
-        .collect()
+        });
+    listed.collect()
 }
 
 /// What a responder's answer means; it has to be one transform of those that we offered.
@@ -417,8 +423,8 @@ fn pfs_group(
 /// RFC 2407 §4.5.4: the shorter lifetime is used, in silence.
 fn lifetime(policy: &Policy, life: &Life) -> Lifetime {
     let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    let offered = life.seconds.unwrap_or(DEFAULT_LIFE_SECONDS);
-    let kilobytes = life.kilobytes.map(number);
+    let offered = life.seconds();
+    let kilobytes = life.kilobytes().map(number);
     Lifetime {
         seconds: number(offered.min(policy.phase2_lifetime.as_secs())),
         kilobytes: match (kilobytes, policy.phase2_kilobytes) {

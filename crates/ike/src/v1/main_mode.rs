@@ -87,9 +87,9 @@ impl Agreed {
         if is_initiator {
             return Vec::new();
         }
-        let sa = SecurityAssociation::parse(&self.sa_i).ok();
-        let choice = sa.and_then(|sa| phase1::choose(policy, &sa).ok());
-        choice.map(|choice| choice.refused).unwrap_or_default()
+        let sa = SecurityAssociation::parse(&self.sa_i);
+        sa.map(|sa| phase1::refused(policy, &sa))
+            .unwrap_or_default()
     }
 }
 

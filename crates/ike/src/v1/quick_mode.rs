@@ -14,12 +14,14 @@ use crypto::dh::Outcome;
 
 use super::children::{Children, whole_host};
 use super::core::{Received, Turn};
+use super::informational;
 use super::isakmp::{Isakmp, hash_first};
 use super::main_mode::nonce;
 use super::resend::Due;
 use crate::message::{self, Chain, Envelope, Exchange, Opened, Payloads, kind};
 use crate::nat::{NatMethod, NatSituation};
 use crate::output::{Child, ChildEnd, Output};
+use crate::payload::delete::Delete;
 use crate::payload::identification::Identification;
 use crate::payload::nat_address;
 use crate::payload::notification::{self, Notification};
@@ -32,6 +34,7 @@ const UDP: u8 = 17;
 
 /// One quick mode, named by what it waits for.
 #[derive(Debug)]
+#[expect(clippy::enum_variant_names, reason = "the wait is the state")]
 pub(super) enum QuickMode {
     /// Responder: public-key work.
     ExpectExchange(responder::ExpectExchange),
@@ -120,7 +123,12 @@ impl QuickMode {
     }
 
     /// Sends again what is due; `None` if that was often enough.
-    pub(super) fn fire(mut self, children: &mut Children, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn fire(
+        mut self,
+        isakmp: &Isakmp,
+        children: &mut Children,
+        turn: &mut Turn<'_>,
+    ) -> Next {
         let (now, policy) = (turn.now, turn.core.policy.clone());
         let (due, local, remote) = match &mut self {
             Self::ExpectConfirmation(state) => {
@@ -145,6 +153,10 @@ impl QuickMode {
                 Some(self)
             }
             Due::GiveUp => {
+                // The peer may have the pair, and only its message 3 got lost.
+                if let Self::ExpectConfirmation(state) = &self {
+                    informational::delete(isakmp, &Delete::Esp(vec![state.inbound]), turn);
+                }
                 self.fail(ChildEnd::NotConfirmed, children, turn);
                 None
             }
@@ -185,13 +197,15 @@ fn open(received: &Received<'_>, isakmp: &Isakmp, iv: &[u8]) -> Result<Opened, R
     message::open(received.bytes, isakmp.keys.cipher(), iv)
 }
 
+/// IDci and IDcr: bodies as they came, and read.
+type Ids<'a> = [(&'a [u8], Identification); 2];
+
 /// The payloads of messages 1 and 2 behind HASH.
 struct Contents<'a> {
     sa: SecurityAssociation<'a>,
     nonce: Vec<u8>,
     public: Option<&'a [u8]>,
-    /// IDci and IDcr: bodies as they came, and read.
-    ids: Option<[(&'a [u8], Identification); 2]>,
+    ids: Option<Ids<'a>>,
     originals: Vec<IpAddr>,
     initial_contact: bool,
 }
@@ -230,7 +244,7 @@ impl<'a> Contents<'a> {
 }
 
 /// RFC 2409 §5.5: both or none.
-fn ids<'a>(chain: &Chain<'a>) -> Result<Option<[(&'a [u8], Identification); 2]>, Refusal> {
+fn ids<'a>(chain: &Chain<'a>) -> Result<Option<Ids<'a>>, Refusal> {
     let bodies: Vec<&[u8]> = chain.all(kind::IDENTIFICATION).collect();
     match bodies[..] {
         [] => Ok(None),

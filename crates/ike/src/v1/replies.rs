@@ -11,8 +11,8 @@ use crypto::hash::Hash;
 
 use crate::Refusal;
 
-/// The most messages remembered.
-const SEEN_MAX: usize = 64;
+/// The most messages remembered: what one client says in a working day.
+const SEEN_MAX: usize = 256;
 /// The most copies of one message that are answered: an old message is no amplifier.
 const COPIES_MAX: u8 = 16;
 /// No sender repeats a message for longer.

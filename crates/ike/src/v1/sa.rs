@@ -6,22 +6,22 @@ use std::time::Instant;
 
 use crypto::dh::Outcome;
 
-use super::children::{ChildDue, Children, LiveChildren};
+use super::children::{Children, LiveChildren};
 use super::core::{Core, Received, Turn};
 use super::fragments::Fragments;
 use super::informational;
-use super::isakmp::{Isakmp, Silence};
+use super::isakmp::Isakmp;
 use super::main_mode::responder::ExpectOffer;
 use super::main_mode::{Handshake, initiator};
 use super::quick_mode;
 use super::replies::digest;
-use super::resend::Due;
-use crate::message::{Exchange, HEADER_LEN, MESSAGE_LEN_MAX, kind, peek};
-use crate::nat::IKE_PORT;
+use crate::message::{HEADER_LEN, MESSAGE_LEN_MAX, kind, peek};
 use crate::output::{ChildEnd, DownReason, Established};
 use crate::payload::delete::Delete;
-use crate::payload::notification::R_U_THERE;
-use crate::{Cookie, Cookies, Environment, Header, Identity, Output, Policy, Refusal, Spi};
+use crate::{Cookie, Cookies, Environment, Identity, Output, Policy, Refusal, Spi};
+
+mod receive;
+mod time;
 
 /// One ISAKMP SA and the quick modes under it.
 #[derive(Debug)]
@@ -34,6 +34,10 @@ pub struct Sa {
     setup_deadline: Instant,
     /// A notification that came in clear.
     complaint: Option<u16>,
+    /// Why the last message of main mode that was dropped was dropped.
+    last_refusal: Option<Refusal>,
+    /// There is a NAT in front of us, and a mapping to be kept alive.
+    keeps_alive: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +100,8 @@ impl Sa {
             children: Children::default(),
             fragments: Fragments::default(),
             complaint: None,
+            last_refusal: None,
+            keeps_alive: false,
         }
     }
 
@@ -110,27 +116,10 @@ impl Sa {
         env: &mut dyn Environment,
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
-        if message.len() > MESSAGE_LEN_MAX {
-            return Err(Refusal::TooLong);
-        }
+        let whole = self.reassemble(message)?;
+        let message = whole.as_deref().unwrap_or(message);
         let header = peek(message)?;
         self.check_cookies(&header)?;
-        if header.next_payload == kind::FRAGMENT && !header.is_encrypted() {
-            let whole = self
-                .fragments
-                .add(header.next_payload, &message[HEADER_LEN..])?;
-            let header = peek(&whole)?;
-            self.check_cookies(&header)?;
-            let digest = digest(&whole);
-            let received = Received {
-                header,
-                bytes: &whole,
-                local,
-                remote,
-                digest,
-            };
-            return self.handle_message(&received, now, env, out);
-        }
         let digest = digest(message);
         let received = Received {
             header,
@@ -139,7 +128,27 @@ impl Sa {
             remote,
             digest,
         };
-        self.handle_message(&received, now, env, out)
+        let result = self.handle_message(&received, now, env, out);
+        if let (Phase::MainMode(_), Err(refusal)) = (&self.phase, result) {
+            self.last_refusal = Some(refusal);
+        }
+        result
+    }
+
+    /// The message that a fragment completes; `None` if this is no fragment.
+    fn reassemble(&mut self, message: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        if message.len() > MESSAGE_LEN_MAX {
+            return Err(Refusal::TooLong);
+        }
+        let header = peek(message)?;
+        // A fragment is never encrypted itself, whatever the flag that some copy from the whole.
+        if header.next_payload != kind::FRAGMENT {
+            return Ok(None);
+        }
+        self.check_cookies(&header)?;
+        self.fragments
+            .add(header.next_payload, &message[HEADER_LEN..])
+            .map(Some)
     }
 
     /// Takes the outcome of an [`Output::Compute`]; one that is not waited for is ignored.
@@ -242,7 +251,7 @@ impl Sa {
             env,
             out,
         };
-        if room(isakmp, &mut self.children, turn).is_err() {
+        if receive::room(isakmp, &mut self.children, turn).is_err() {
             self.children.renew_later(now);
             let reason = ChildEnd::NoRoom;
             turn.out.push(Output::ChildFailed {
@@ -368,448 +377,16 @@ impl Sa {
 
 #[cfg(test)]
 impl Sa {
+    /// Everything but what is kept for the operator, for tests that say that nothing has changed.
+    pub(super) fn state(&self) -> String {
+        format!("{:?} {:?} {:?}", self.core, self.phase, self.children)
+    }
+
     /// The keys, for tests that forge authentic messages.
     pub(super) fn isakmp(&self) -> &Isakmp {
         match &self.phase {
             Phase::Established(isakmp) => isakmp,
             Phase::MainMode(_) | Phase::Down => panic!("not established"),
         }
-    }
-}
-
-// What messages do.
-impl Sa {
-    /// RFC 2408 §5.2: unknown cookies discard the message.
-    fn check_cookies(&self, header: &Header) -> Result<(), Refusal> {
-        let (ours, theirs) = (self.core.cookies, header.cookies);
-        let is_known = match &self.phase {
-            Phase::MainMode(Handshake::ExpectOffer(_)) => true,
-            Phase::MainMode(_) => {
-                // The responder may not have told its cookie yet, or complains without one.
-                let half = header.exchange != Exchange::MainMode || self.core.is_initiator;
-                let untold = ours.responder == Cookie::ZERO || header.is_first();
-                ours == theirs
-                    || (ours.initiator == theirs.initiator && (half && untold || header.is_first()))
-            }
-            Phase::Established(_) | Phase::Down => {
-                ours == theirs || (ours.initiator == theirs.initiator && header.is_first())
-            }
-        };
-        if is_known {
-            Ok(())
-        } else {
-            Err(Refusal::ForeignCookies)
-        }
-    }
-
-    fn handle_message(
-        &mut self,
-        received: &Received<'_>,
-        now: Instant,
-        env: &mut dyn Environment,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let header = &received.header;
-        self.check_port(received)?;
-        // RFC 2408 §5.1: a repeated request gets the stored reply, and nothing else happens.
-        if let Some(reply) = self.core.replies.recall(received.digest)? {
-            let turn = &mut Turn {
-                now,
-                core: &mut self.core,
-                env,
-                out,
-            };
-            turn.send_from_to(received.local, received.remote, reply);
-            return Ok(());
-        }
-        match header.exchange {
-            Exchange::MainMode => self.main_mode(received, now, env, out)?,
-            Exchange::QuickMode => self.quick_mode(received, now, env, out)?,
-            Exchange::Informational => self.informational(received, now, env, out)?,
-            Exchange::Aggressive => return Err(Refusal::AggressiveMode),
-            Exchange::Transaction => return Err(Refusal::Unexpected),
-        }
-        self.core.replies.note(now, received.digest);
-        Ok(())
-    }
-
-    /// RFC 3947 §4: after the move to port 4500 a main mode message on port 500 is an old one.
-    fn check_port(&self, received: &Received<'_>) -> Result<(), Refusal> {
-        let is_old = self.core.is_floated() && received.local.port() == IKE_PORT;
-        if is_old && received.header.exchange == Exchange::MainMode {
-            return Err(Refusal::OldPort);
-        }
-        Ok(())
-    }
-
-    fn main_mode(
-        &mut self,
-        received: &Received<'_>,
-        now: Instant,
-        env: &mut dyn Environment,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let state = match &mut self.phase {
-            Phase::MainMode(state) => state,
-            Phase::Established(_) => return Err(Refusal::Unexpected),
-            Phase::Down => return Err(Refusal::Finished),
-        };
-        let is_offer = matches!(state, Handshake::ExpectOffer(_));
-        if received.header.message_id != 0 {
-            return Err(Refusal::MessageIdSet);
-        }
-        if received.header.is_first() && !is_offer && !self.core.is_initiator {
-            return Err(Refusal::Unexpected);
-        }
-        let state = std::mem::replace(state, Handshake::Failed(DownReason::Closed));
-        let turn = &mut Turn {
-            now,
-            core: &mut self.core,
-            env,
-            out,
-        };
-        let (next, result) = state.receive(received, turn);
-        let is_complete = matches!(next, Handshake::Complete(_));
-        self.settle(next, now, env, out);
-        if is_complete && !self.core.is_initiator {
-            // RFC 3947 §4: the port, and possibly the address, of message 5 is the peer's.
-            self.move_to(received, out);
-        }
-        result
-    }
-
-    /// Puts main mode where it belongs after a step.
-    fn settle(
-        &mut self,
-        next: Handshake,
-        now: Instant,
-        env: &mut dyn Environment,
-        out: &mut Vec<Output>,
-    ) {
-        match next {
-            Handshake::Complete(complete) => {
-                let turn = &mut Turn {
-                    now,
-                    core: &mut self.core,
-                    env,
-                    out,
-                };
-                self.phase = Phase::Established(Box::new(Isakmp::new(*complete, turn)));
-            }
-            Handshake::Failed(reason) => self.go_down(reason, now, env, out),
-            waiting @ (Handshake::ExpectOffer(_)
-            | Handshake::ExpectKe(_)
-            | Handshake::ExpectIdI(_)
-            | Handshake::ExpectChoice(_)
-            | Handshake::ExpectKeyPair(_)
-            | Handshake::ExpectKeReply(_)
-            | Handshake::ExpectIdR(_)) => self.phase = Phase::MainMode(waiting),
-        }
-    }
-
-    fn quick_mode(
-        &mut self,
-        received: &Received<'_>,
-        now: Instant,
-        env: &mut dyn Environment,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        let isakmp = established(&mut self.phase)?;
-        let message_id = received.header.message_id;
-        if message_id == 0 {
-            return Err(Refusal::MessageIdMissing);
-        }
-        let turn = &mut Turn {
-            now,
-            core: &mut self.core,
-            env,
-            out,
-        };
-        let Some(exchange) = isakmp.exchanges.remove(&message_id) else {
-            return quick_mode_request(received, isakmp, &mut self.children, turn);
-        };
-        let (next, result) = exchange.receive(received, isakmp, &mut self.children, turn);
-        isakmp.exchanges.extend(next.map(|next| (message_id, next)));
-        result?;
-        isakmp.liveness.heard(now);
-        self.follow(received, out);
-        Ok(())
-    }
-
-    fn informational(
-        &mut self,
-        received: &Received<'_>,
-        now: Instant,
-        env: &mut dyn Environment,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Refusal> {
-        if matches!(self.phase, Phase::MainMode(_)) && !received.header.is_encrypted() {
-            self.complaint = Some(informational::complaint(received)?);
-            return Err(Refusal::UnauthenticatedNotification);
-        }
-        let isakmp = established(&mut self.phase)?;
-        if received.header.message_id == 0 {
-            return Err(Refusal::MessageIdMissing);
-        }
-        let all = informational::open(received, isakmp, &self.children, &self.core)?;
-        let (mut is_fresh, mut down, mut refusal) = (false, None, None);
-        for news in all {
-            let turn = &mut Turn {
-                now,
-                core: &mut self.core,
-                env,
-                out,
-            };
-            match informational::advance(news, received, isakmp, &mut self.children, turn) {
-                Ok(effect) => {
-                    is_fresh |= effect.is_fresh;
-                    down = down.or(effect.down);
-                }
-                Err(reason) => refusal = Some(reason),
-            }
-        }
-        if is_fresh {
-            isakmp.liveness.heard(now);
-            self.follow(received, out);
-        }
-        if let Some(reason) = down {
-            self.go_down(reason, now, env, out);
-        }
-        refusal.map_or(Ok(()), Err)
-    }
-
-    /// RFC 3947 §7: the last fresh authentic message says where the peer is.
-    fn follow(&mut self, received: &Received<'_>, out: &mut Vec<Output>) {
-        let Phase::Established(isakmp) = &self.phase else {
-            return;
-        };
-        let nat = isakmp.nat();
-        // Departs from RFC 3947 §7: an end behind a NAT follows too if the peer is behind one,
-        // because a gateway with a static 1:1 NAT before it would lose every client whose own NAT
-        // forgets it.
-        if nat.method.is_some() && (!nat.local_behind || nat.remote_behind) {
-            self.move_to(received, out);
-        }
-    }
-
-    fn move_to(&mut self, received: &Received<'_>, out: &mut Vec<Output>) {
-        let (local, remote) = (received.local, received.remote);
-        if (self.core.local, self.core.remote) != (local, remote) {
-            (self.core.local, self.core.remote) = (local, remote);
-            out.push(Output::RemoteMoved { local, remote });
-        }
-    }
-}
-
-/// Takes message 1 of a quick mode.
-fn quick_mode_request(
-    received: &Received<'_>,
-    isakmp: &mut Isakmp,
-    children: &mut Children,
-    turn: &mut Turn<'_>,
-) -> Result<(), Refusal> {
-    use quick_mode::responder::{Verdict, begin, open_request, refuse};
-    let request = match open_request(received, isakmp, turn.core)? {
-        Verdict::Answer(request) => *request,
-        Verdict::Refuse(refusal, refused) => {
-            refuse(refusal, refused, received, isakmp, turn);
-            return Err(refusal);
-        }
-    };
-    room(isakmp, children, turn)?;
-    if request.initial_contact && !isakmp.initial_contact_seen {
-        isakmp.initial_contact_seen = true;
-        turn.out.push(Output::InitialContact);
-    }
-    isakmp.liveness.heard(turn.now);
-    let next = begin(request, isakmp, children, turn).ok_or(Refusal::NoSpiLeft)?;
-    isakmp.exchanges.insert(received.header.message_id, next);
-    Ok(())
-}
-
-/// Whether one more exchange and one more pair may be; the oldest pair that has a successor makes
-/// room.
-fn room(isakmp: &Isakmp, children: &mut Children, turn: &mut Turn<'_>) -> Result<(), Refusal> {
-    if isakmp.exchanges.len() >= turn.core.policy.max_exchanges {
-        return Err(Refusal::TooManyExchanges);
-    }
-    if children.len() < turn.core.policy.max_children {
-        return Ok(());
-    }
-    let spared = children
-        .oldest_superseded()
-        .ok_or(Refusal::TooManyChildren)?;
-    informational::delete(isakmp, &Delete::Esp(vec![spared]), turn);
-    children.down(spared, ChildEnd::Superseded, turn.out);
-    Ok(())
-}
-
-fn established(phase: &mut Phase) -> Result<&mut Isakmp, Refusal> {
-    match phase {
-        Phase::Established(isakmp) => Ok(isakmp),
-        Phase::MainMode(_) => Err(Refusal::Unexpected),
-        Phase::Down => Err(Refusal::Finished),
-    }
-}
-
-// What time does.
-impl Sa {
-    fn time_main_mode(&mut self, now: Instant, env: &mut dyn Environment, out: &mut Vec<Output>) {
-        let Phase::MainMode(state) = &mut self.phase else {
-            return;
-        };
-        let (waiting_for, complaint) = (state.waiting_for(), self.complaint);
-        if now >= self.setup_deadline {
-            let reason = DownReason::SetupTimeout {
-                waiting_for,
-                complaint,
-            };
-            return self.go_down(reason, now, env, out);
-        }
-        let turn = &mut Turn {
-            now,
-            core: &mut self.core,
-            env,
-            out,
-        };
-        match state.fire(turn) {
-            Due::Wait => {}
-            Due::Again(messages) => messages.into_iter().for_each(|one| turn.send(one)),
-            Due::GiveUp => {
-                let reason = DownReason::Unanswered {
-                    waiting_for,
-                    complaint,
-                };
-                self.go_down(reason, now, env, out);
-            }
-        }
-    }
-
-    fn time_isakmp(&mut self, now: Instant, env: &mut dyn Environment, out: &mut Vec<Output>) {
-        let Phase::Established(isakmp) = &mut self.phase else {
-            return;
-        };
-        let turn = &mut Turn {
-            now,
-            core: &mut self.core,
-            env,
-            out,
-        };
-        let policy = turn.core.policy.clone();
-        for (id, exchange) in std::mem::take(&mut isakmp.exchanges) {
-            let next = exchange.fire(&mut self.children, turn);
-            isakmp.exchanges.extend(next.map(|next| (id, next)));
-        }
-        if isakmp.renew_at.is_some_and(|at| at <= now) {
-            isakmp.renew_at = None;
-            turn.out.push(Output::RenewalDue);
-        }
-        let silence = match policy.dpd.filter(|_| isakmp.established.dpd) {
-            Some(dpd) => isakmp.liveness.fire(now, dpd),
-            None => Silence::Wait,
-        };
-        if let Silence::Ask(sequence) = silence {
-            let message = informational::dpd(isakmp, R_U_THERE, sequence, turn);
-            turn.send(message);
-        }
-        if isakmp.expires_at <= now {
-            let cookies = turn.core.cookies;
-            informational::delete(isakmp, &Delete::Isakmp(vec![cookies]), turn);
-            self.go_down(DownReason::Expired, now, env, out);
-        } else if silence == Silence::Dead {
-            self.go_down(DownReason::PeerDead, now, env, out);
-        }
-    }
-
-    /// Each turn of the loop ends or renews a pair, so it ends.
-    fn time_children(&mut self, now: Instant, env: &mut dyn Environment, out: &mut Vec<Output>) {
-        while let Some(due) = self.children.due(now) {
-            match due {
-                ChildDue::Renew if self.is_established() => self.create_child(now, env, out),
-                ChildDue::Renew => {}
-                ChildDue::End(inbound, reason) => self.end_child(now, inbound, reason, env, out),
-            }
-        }
-    }
-
-    fn end_child(
-        &mut self,
-        now: Instant,
-        inbound: Spi,
-        reason: ChildEnd,
-        env: &mut dyn Environment,
-        out: &mut Vec<Output>,
-    ) {
-        if !self.children.down(inbound, reason, out) {
-            return;
-        }
-        if let Phase::Established(isakmp) = &mut self.phase {
-            isakmp
-                .exchanges
-                .retain(|_, exchange| !exchange.confirms(inbound));
-            let turn = &mut Turn {
-                now,
-                core: &mut self.core,
-                env,
-                out,
-            };
-            informational::delete(isakmp, &Delete::Esp(vec![inbound]), turn);
-        }
-    }
-
-    /// Ends phase 1. The IPsec SA pairs outlast it, unless the peer is gone or the owner wants it.
-    fn go_down(
-        &mut self,
-        reason: DownReason,
-        now: Instant,
-        env: &mut dyn Environment,
-        out: &mut Vec<Output>,
-    ) {
-        let was = std::mem::replace(&mut self.phase, Phase::Down);
-        let children_end = match reason {
-            DownReason::PeerDead => Some(ChildEnd::PeerDead),
-            DownReason::Closed => Some(ChildEnd::Closed),
-            DownReason::SetupTimeout { .. }
-            | DownReason::Unanswered { .. }
-            | DownReason::ProposalRefused
-            | DownReason::NoPreSharedKey
-            | DownReason::BadPublicValue
-            | DownReason::PeerDeleted
-            | DownReason::Expired => None,
-        };
-        match was {
-            Phase::Established(isakmp) => {
-                let turn = &mut Turn {
-                    now,
-                    core: &mut self.core,
-                    env,
-                    out,
-                };
-                for (_, exchange) in isakmp.exchanges {
-                    exchange.fail(ChildEnd::NoPhase1, &mut self.children, turn);
-                }
-            }
-            Phase::MainMode(_) => {}
-            Phase::Down => return self.end_children(children_end, out),
-        }
-        self.end_children(children_end, out);
-        out.push(Output::Down { reason });
-    }
-
-    fn end_children(&mut self, reason: Option<ChildEnd>, out: &mut Vec<Output>) {
-        let Some(reason) = reason else { return };
-        for inbound in self.children.inbound() {
-            self.children.down(inbound, reason, out);
-        }
-    }
-
-    /// RFC 3948 §4: whoever is behind a NAT keeps its mapping alive when nothing else does.
-    fn keepalive_at(&self) -> Option<Instant> {
-        if let Phase::Established(isakmp) = &self.phase {
-            let nat = isakmp.nat();
-            let due = nat.method.is_some() && nat.local_behind && self.core.is_floated();
-            return due.then(|| self.core.last_sent + self.core.policy.nat_keepalive);
-        }
-        None
     }
 }

@@ -53,9 +53,8 @@ impl ExpectOffer {
         if core.policy.psks_for(received.remote.ip()).is_empty() {
             return Err(Refusal::NoPreSharedKey);
         }
-        let choice = match phase1::choose(&core.policy, &sa) {
-            Ok(choice) => choice,
-            Err(refused) => return Ok(Offer::Unacceptable(refused)),
+        let Some(choice) = phase1::choose(&core.policy, &sa) else {
+            return Ok(Offer::Unacceptable(phase1::refused(&core.policy, &sa)));
         };
         let vendors = Vendors::read(&chain, core.policy.natt);
         let mut answer = Payloads::new().with(kind::SA, &choice.body);

@@ -73,9 +73,9 @@ pub(in crate::v1) fn open_request(
         floated: core.is_floated() || received.local.port() != crate::nat::IKE_PORT,
         public_len: contents.public.map(<[u8]>::len),
     };
-    let choice = match phase2::choose(&core.policy, &situation, &contents.sa) {
-        Ok(choice) => choice,
-        Err(refused) => return Ok(Verdict::Refuse(Refusal::ProposalRefused, refused)),
+    let Some(choice) = phase2::choose(&core.policy, &situation, &contents.sa) else {
+        let refused = phase2::refused(&core.policy, &situation, &contents.sa);
+        return Ok(Verdict::Refuse(Refusal::ProposalRefused, refused));
     };
     Ok(Verdict::Answer(Box::new(Request {
         message_id,

@@ -24,7 +24,7 @@ fn ambushed(
 ) -> World {
     let mut world = World::new(40, toy_policy(), toy_policy());
     let attack = move |end: &mut End, now, (at, from), bytes: &[u8]| {
-        let before = format!("{:?}", end.sa);
+        let before = end.sa.state();
         let mut out = Vec::new();
         let forged = ambush(bytes);
         let result = end
@@ -32,7 +32,7 @@ fn ambushed(
             .handle_input(now, at, from, &forged, &mut end.env, &mut out);
         if result.is_err() {
             assert!(out.is_empty(), "message {number}: {out:?}");
-            assert_eq!(before, format!("{:?}", end.sa), "message {number}");
+            assert_eq!(before, end.sa.state(), "message {number}");
         }
         judge(result, !out.is_empty());
         out

@@ -57,6 +57,7 @@ fn every_policy_agrees_with_itself() {
 // conformance: 2408-25
 #[test]
 fn a_bad_wire_delays_and_does_not_break() {
+    let mut with_children = 0;
     for seed in 0..200 {
         let mut policy = toy_policy();
         policy.setup_limit = Duration::from_secs(60);
@@ -67,20 +68,18 @@ fn a_bad_wire_delays_and_does_not_break() {
             jitter: 200,
         };
         world.run(Duration::from_secs(60));
-        for end in &world.ends {
-            // Five tries of three requests each: once in thousands of runs all of one are lost.
-            assert!(end.sa.is_established() || end.sa.is_down(), "{seed}");
-        }
-        if !world.ends[0].sa.is_established() {
+        if !world.ends.iter().all(|end| end.sa.is_established()) {
             continue;
         }
         world.create_child(0);
         world.run(Duration::from_secs(60));
-        if world.ends[0].children.is_empty() {
-            continue;
+        // Either end may have lost patience; then the other end was told, if that was not lost too.
+        if world.ends.iter().all(|end| !end.children.is_empty()) {
+            world.check_children();
+            with_children += 1;
         }
-        world.check_children();
     }
+    assert!(with_children >= 190, "{with_children} of 200");
 }
 
 #[test]

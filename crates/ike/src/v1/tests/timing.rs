@@ -182,7 +182,8 @@ fn a_request_backs_off_and_ends() {
         [Output::Down {
             reason: DownReason::SetupTimeout {
                 waiting_for: "message 2",
-                complaint: None
+                complaint: None,
+                refused: None
             }
         }]
     ));

@@ -78,12 +78,15 @@ pub(super) struct World {
     /// Before the message of this number arrives, this happens to its receiver.
     pub(super) ambush: Option<(usize, Box<Ambush>)>,
     /// The message of this number is changed on its way.
-    pub(super) edit_number: Option<(usize, fn(&mut Vec<u8>))>,
+    pub(super) edit_number: Option<(usize, Edit)>,
     pub(super) arrived: usize,
     random: Random,
     wire: BTreeMap<(Instant, u64), Arrival>,
     count: u64,
 }
+
+/// Changes a message.
+pub(super) type Edit = fn(&mut Vec<u8>);
 
 /// Gets the end, its clock, where the message arrives and comes from, and the message.
 pub(super) type Ambush =
