@@ -218,7 +218,10 @@ pub(crate) fn ask(socket: &Path, question: &Question) -> Result<Vec<Answer>> {
         match serde_json::from_str(&line.context("the gateway stopped answering")?)? {
             Answer::End => return Ok(answers),
             Answer::Refused(why) => bail!("the gateway refused: {why}"),
-            answer => answers.push(answer),
+            answer @ (Answer::Control(_)
+            | Answer::Discards(_)
+            | Answer::Workers(_)
+            | Answer::Status(_)) => answers.push(answer),
         }
     }
     bail!("the gateway hung up in the middle of its answer")

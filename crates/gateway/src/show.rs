@@ -173,15 +173,19 @@ fn print_json(table: &str, answers: &[Answer]) -> Result<u8> {
     let mut rows = Vec::new();
     let mut status = 0;
     for answer in answers {
-        let value = match answer {
-            Answer::Control(response) => serde_json::to_value(response)?,
-            other => serde_json::to_value(other)?,
+        let value = if let Answer::Control(response) = answer {
+            serde_json::to_value(response)?
+        } else {
+            serde_json::to_value(answer)?
         };
-        let serde_json::Value::Object(parts) = value else { continue };
+        let serde_json::Value::Object(parts) = value else {
+            continue;
+        };
         for (key, value) in parts {
-            match value {
-                serde_json::Value::Array(page) => rows.extend(page),
-                value => drop(object.insert(key, value)),
+            if let serde_json::Value::Array(page) = value {
+                rows.extend(page);
+            } else {
+                object.insert(key, value);
             }
         }
     }

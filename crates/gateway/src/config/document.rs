@@ -127,10 +127,9 @@ impl<'d> Section<'d> {
 
     /// A text.
     pub(crate) fn text(&self, key: &str) -> Option<String> {
-        match self.value(key)?.get_ref() {
-            DeValue::String(text) => Some(text.clone().into_owned()),
-            other => self.wrong_type(key, "a text", other),
-        }
+        let value = self.value(key)?.get_ref();
+        let text = value.as_str().map(str::to_owned);
+        text.or_else(|| self.wrong_type(key, "a text", value))
     }
 
     /// A text that has to be there.
@@ -158,13 +157,13 @@ impl<'d> Section<'d> {
         let Some(value) = self.value(key) else {
             return Vec::new();
         };
-        match value.get_ref() {
-            DeValue::String(text) => vec![text.clone().into_owned()],
-            DeValue::Array(array) => array.iter().filter_map(|v| self.item(key, v)).collect(),
-            other => self
-                .wrong_type(key, "a list of texts", other)
-                .unwrap_or_default(),
+        if let DeValue::Array(array) = value.get_ref() {
+            return array
+                .iter()
+                .filter_map(|item| self.item(key, item))
+                .collect();
         }
+        self.item(key, value).into_iter().collect()
     }
 
     /// An integer within `range`, `default` if it is not there.
@@ -198,12 +197,9 @@ impl<'d> Section<'d> {
         let Some(value) = self.value(key) else {
             return default;
         };
-        match value.get_ref() {
-            DeValue::Boolean(flag) => *flag,
-            other => self
-                .wrong_type(key, "true or false", other)
-                .unwrap_or(default),
-        }
+        let flag = value.get_ref().as_bool();
+        flag.or_else(|| self.wrong_type(key, "true or false", value.get_ref()))
+            .unwrap_or(default)
     }
 
     /// A time such as `"30s"`, `"8h"`, `"250ms"` within `range`, `default` if it is not there.
@@ -269,7 +265,7 @@ impl<'d> Section<'d> {
     }
 
     fn read_secret(&self, file: &str) -> Option<Secret> {
-        let folder = self.document.file.parent().unwrap_or(Path::new(""));
+        let folder = self.document.file.parent().unwrap_or_else(|| Path::new(""));
         let file = folder.join(file);
         match std::fs::read(&file) {
             Ok(mut bytes) => {
@@ -371,10 +367,8 @@ impl<'d> Section<'d> {
     }
 
     fn item(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
-        match value.get_ref() {
-            DeValue::String(text) => Some(text.clone().into_owned()),
-            other => self.wrong_type(key, "a list of texts", other),
-        }
+        let text = value.get_ref().as_str().map(str::to_owned);
+        text.or_else(|| self.wrong_type(key, "a list of texts", value.get_ref()))
     }
 
     fn parse<T: FromStr>(&self, key: &str, text: &str, what: &str) -> Option<T> {

@@ -79,12 +79,12 @@ fn read_profile(section: &Section<'_>, listener: &str) -> (String, Option<Profil
 }
 
 fn read_ike(section: &mut Section<'_>, answers: bool) -> Option<Policy> {
-    let policies: [(&str, fn() -> Policy); 3] = [
-        ("modern", Policy::modern),
-        ("compat", Policy::compat),
-        ("strict", Policy::strict),
+    let policies = [
+        ("modern", Policy::modern()),
+        ("compat", Policy::compat()),
+        ("strict", Policy::strict()),
     ];
-    let mut policy = section.choice("policy", &policies, Policy::modern)();
+    let mut policy = section.choice("policy", &policies, Policy::modern());
     policy.psks = section
         .sections("psk", read_psk)
         .into_iter()
