@@ -232,7 +232,9 @@ impl<C> Batch<C> {
         for traveller in lobby.drain(..free.min(lobby.len())) {
             self.frames.push((traveller, None));
             let last = self.frames.len() - 1;
-            self.frames.swap(self.in_line, last);
+            if last != self.in_line {
+                self.frames.swap(self.in_line, last);
+            }
             self.in_line += 1;
         }
     }

@@ -58,8 +58,8 @@ fn admit<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit
         sa.tally.replayed.add(1);
         return Err(Discard::Replayed.into());
     };
+    shard.paths.prefetch(sa.path.0);
     let key = KeySlot(t.slot.index);
-    shard.opening.prefetch(key);
     t.work = Some(Work {
         suite: sa.suite,
         shard: t.slot.shard,
@@ -163,6 +163,9 @@ fn follow<C: Chunk>(
     path.tally.last_authentic.set(now_ms);
     path.port = Some(t.meta.port);
     t.meta.vrf = path.vrf;
+    if let Some(session) = path.directory.likely() {
+        shard.sessions.prefetch(session.0);
+    }
     Ok(())
 }
 
@@ -206,7 +209,6 @@ fn prepare<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Ex
     // RFC 3193 §4.2.2: without an SA nothing is sent, least of all in the clear.
     let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
     let key = KeySlot(t.slot.index);
-    shard.sealing.prefetch(key);
     let (suite, esn, spi) = (sa.suite, sa.esn, sa.spi);
     let sequence = match sa.take(t.frame.len()) {
         Ok(sequence) => sequence,

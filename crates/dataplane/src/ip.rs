@@ -95,6 +95,7 @@ pub(crate) fn route<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     {
         Target::Session(session) => {
             t.slot = session.0;
+            tables.shards.prefetch(Room::Frame.stop(t.slot));
             if t.source == Source::Network {
                 take_hop(t, tables)?;
             }

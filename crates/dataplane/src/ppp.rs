@@ -91,6 +91,7 @@ pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     if network.clamp_mss {
         ip::clamp_mss(&mut t.frame, network.mtu);
     }
+    let seal = Room::Seal.stop(session.path.0);
     // RFC 2983 §3, RFC 6040 §4.3: the outer header takes the inner DSCP; its ECN field stays
     // zero, because the peers' kernels do not carry a mark inward.
     let header = t.frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
@@ -100,5 +101,6 @@ pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     t.frame
         .prepend_bytes(network.ppp_header())
         .ok_or(Discard::NoHeadroom)?;
+    tables.shards.prefetch(seal);
     Ok(())
 }

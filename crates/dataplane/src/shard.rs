@@ -18,6 +18,7 @@ pub(crate) mod slots;
 
 use crypto::esp::{Backend, Direction, KeySlot, Keys};
 
+use crate::batch::{Room, Stop};
 use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
 use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use crate::shared::Shared;
@@ -71,6 +72,30 @@ impl Shard {
     /// Which one.
     pub(crate) fn id(&self) -> ShardId {
         self.id
+    }
+
+    /// Brings near what a room will look up.
+    #[inline]
+    pub(crate) fn prefetch(&self, stop: Stop) {
+        match stop.room {
+            Room::Open => {
+                self.inbound.prefetch(stop.slot);
+                self.opening.prefetch(KeySlot(stop.slot.index));
+            }
+            Room::Strip | Room::Forward | Room::Frame | Room::Encap => {
+                self.sessions.prefetch(stop.slot);
+            }
+            Room::Seal => {
+                self.paths.prefetch(stop.slot);
+                self.sealing.prefetch(KeySlot(stop.slot.index));
+            }
+            Room::Decap => {
+                if let Some(Some(path)) = self.tunnels.get(stop.slot.index as usize) {
+                    self.paths.prefetch(path.0);
+                }
+            }
+            Room::Route | Room::Fragment | Room::Transmit => {}
+        }
     }
 
     /// The path of a plain tunnel.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use packet::Endpoint;
 
-use crate::batch::{Exit, Room};
+use crate::batch::{Exit, Room, Stop};
 use crate::bucket::{Bucket, Rate};
 use crate::change::Change;
 use crate::counters::WorkerCounters;
@@ -143,6 +143,14 @@ impl Shards {
     pub(crate) fn owned(&mut self, shard: ShardId) -> Option<&mut Shard> {
         self.touched |= 1 << shard.index();
         self.owned[shard.index()].as_deref_mut()
+    }
+
+    /// Brings near what a room will look up, if it is here.
+    #[inline]
+    pub(crate) fn prefetch(&self, stop: Stop) {
+        if let Some(shard) = self.peek(stop.slot.shard) {
+            shard.prefetch(stop);
+        }
     }
 
     /// A shard, if it is here, to read.

@@ -43,6 +43,12 @@ impl Directory {
             .map(|entry| entry.slot)
     }
 
+    /// The session of a peer that has but one, as nearly all have.
+    #[inline]
+    pub(crate) fn likely(&self) -> Option<SessionSlot> {
+        self.few[0].map(|entry| entry.slot)
+    }
+
     /// Whether a tunnel has a session.
     pub(crate) fn has_tunnel(&self, tunnel: u16) -> bool {
         let among_few = self

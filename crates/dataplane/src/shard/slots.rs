@@ -1,5 +1,7 @@
 //! Arrays of slots with generations, in pages that grow without copying.
 
+use crypto::cpu;
+
 use crate::id::Slot;
 
 /// Slots that come into being together.
@@ -47,6 +49,19 @@ impl<T> Slots<T> {
         match &mut self.entry_mut(slot)?.state {
             State::Held(holder) => Some(holder),
             State::Vacant | State::Retired(_) => None,
+        }
+    }
+
+    /// Brings a slot near that will soon be looked up.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: Slot) {
+        let index = slot.index as usize;
+        if let Some(entry) = self
+            .pages
+            .get(index / PAGE_SLOTS)
+            .and_then(|page| page.get(index % PAGE_SLOTS))
+        {
+            cpu::prefetch(entry);
         }
     }
 

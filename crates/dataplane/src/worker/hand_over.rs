@@ -78,7 +78,9 @@ impl<P: Port> Worker<P> {
     pub(super) fn place(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
         (traveller.room, traveller.slot) = (stop.room, stop.slot);
         let shard = stop.slot.shard;
-        if !stop.room.is_sharded() || self.tables.shards.peek(shard).is_some() {
+        let here = self.tables.shards.peek(shard);
+        if !stop.room.is_sharded() || here.is_some() {
+            here.inspect(|shard| shard.prefetch(stop));
             self.lobbies.at(stop.room).push_back(traveller);
             return;
         }
