@@ -47,6 +47,8 @@ struct PingReport {
     sent: u64,
     answered: u64,
     unasked: u64,
+    /// Until every client had had an answer.
+    open_after_ms: Option<f64>,
     median_ms: f64,
     longest_ms: f64,
 }
@@ -150,6 +152,7 @@ impl Call {
             sent: ping.tally().sent,
             answered: ping.tally().answered,
             unasked: ping.tally().unasked,
+            open_after_ms: ping.tally().open_after.map(|time| time.as_secs_f64() * 1000.0),
             median_ms: ms(took.len() / 2),
             longest_ms: ms(took.len().saturating_sub(1)),
         });

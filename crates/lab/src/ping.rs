@@ -1,6 +1,6 @@
 //! ICMP echo through every tunnel of a fleet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -19,30 +19,44 @@ const ECHO_REQUEST: u8 = 8;
 const FILL: usize = 56;
 /// How long an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the way to the host may take to open: pppd's peer, for one, has an address before it
+/// has an interface that forwards.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// What came of the echo requests of all clients.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Requests sent.
+    /// Requests sent, beyond those that found the way open.
     pub sent: u64,
     /// Requests answered, each once.
     pub answered: u64,
     /// Answers to what had been answered, or not been asked.
     pub unasked: u64,
+    /// How long it took until every client had had an answer; `None` if one never had.
+    pub open_after: Option<Duration>,
     /// How long the answers took, unordered.
     pub took: Vec<Duration>,
 }
 
-/// One host, asked by each client.
+/// One host, asked by each client: first until all have had an answer, then a number of times.
 pub struct Ping {
     target: Ipv4Addr,
     clients: Vec<(ClientId, Ipv4Addr)>,
     interval: Duration,
+    begin: Instant,
+    /// Clients that have not had an answer.
+    unheard: BTreeSet<ClientId>,
     left: u16,
+    sequence: u16,
     next: Option<Instant>,
-    last: Option<Instant>,
-    waiting: HashMap<(ClientId, u16), Instant>,
+    last: Instant,
+    waiting: HashMap<(ClientId, u16), Request>,
     tally: Tally,
+}
+
+struct Request {
+    at: Instant,
+    is_counted: bool,
 }
 
 impl Ping {
@@ -57,21 +71,23 @@ impl Ping {
     ) -> Self {
         Self {
             target,
-            clients,
             interval,
+            begin,
+            unheard: clients.iter().map(|(id, _)| *id).collect(),
             left: count,
-            next: (count > 0).then_some(begin),
-            last: None,
+            sequence: 0,
+            next: (!clients.is_empty()).then_some(begin),
+            last: begin,
             waiting: HashMap::new(),
             tally: Tally::default(),
+            clients,
         }
     }
 
     /// Everything was sent, and answered or given up.
     #[must_use]
     pub fn is_done(&self, now: Instant) -> bool {
-        let is_late = self.last.is_none_or(|last| now >= last + PATIENCE);
-        self.next.is_none() && (self.waiting.is_empty() || is_late)
+        self.next.is_none() && (self.waiting.is_empty() || now >= self.last + PATIENCE)
     }
 
     /// The result so far.
@@ -80,13 +96,18 @@ impl Ping {
         &self.tally
     }
 
+    /// Whether the requests that go out count.
+    fn is_open(&self, now: Instant) -> bool {
+        self.unheard.is_empty() || now >= self.begin + OPENING
+    }
+
     fn request(&self, from: Ipv4Addr) -> [u8; Ipv4::LEN + size_of::<Icmp>() + FILL] {
         let mut packet = [0; Ipv4::LEN + size_of::<Icmp>() + FILL];
         let mut header = Icmp {
             kind: ECHO_REQUEST,
             code: 0,
             checksum: 0.into(),
-            rest: [0.into(), self.left.into()],
+            rest: [0.into(), self.sequence.into()],
         };
         // The fill is zero, so the header's sum is the message's.
         header.checksum = checksum::checksum(header.as_bytes()).into();
@@ -108,12 +129,16 @@ impl Traffic for Ping {
         if header.kind != ECHO_REPLY || from != self.target || checksum::checksum(message) != 0 {
             return;
         }
-        match self.waiting.remove(&(to, header.rest[1].get())) {
-            Some(sent) => {
-                self.tally.answered += 1;
-                self.tally.took.push(now - sent);
-            }
-            None => self.tally.unasked += 1,
+        let Some(request) = self.waiting.remove(&(to, header.rest[1].get())) else {
+            self.tally.unasked += 1;
+            return;
+        };
+        if self.unheard.remove(&to) && self.unheard.is_empty() {
+            self.tally.open_after = Some(now - self.begin);
+        }
+        if request.is_counted {
+            self.tally.answered += 1;
+            self.tally.took.push(now - request.at);
         }
     }
 
@@ -121,19 +146,27 @@ impl Traffic for Ping {
         let Some(next) = self.next.filter(|next| *next <= now) else {
             return;
         };
+        let is_counted = self.is_open(now);
+        if is_counted && self.left == 0 {
+            self.next = None;
+            return;
+        }
         for (id, address) in self.clients.clone() {
             let packet = self.request(address);
-            self.tally.sent += 1;
-            if fleet.load(id, |room| room.extend_from_slice(&packet)) {
-                self.waiting.insert((id, self.left), now);
+            let is_loaded = fleet.load(id, |room| room.extend_from_slice(&packet));
+            if is_loaded {
+                let request = Request { at: now, is_counted };
+                self.waiting.insert((id, self.sequence), request);
             }
+            self.tally.sent += u64::from(is_counted);
         }
-        self.last = Some(now);
-        self.left -= 1;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.left -= u16::from(is_counted);
+        self.last = now;
         self.next = (self.left > 0).then(|| next + self.interval);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.next.or(self.last.map(|last| last + PATIENCE))
+        self.next.or(Some(self.last + PATIENCE))
     }
 }

@@ -120,7 +120,7 @@ impl Sockets {
 
     /// Hands over, burst by burst, what the last wait found.
     pub fn receive(&mut self, take: &mut dyn FnMut(&mut [Arrival<'_>])) -> io::Result<()> {
-        for event in std::mem::take(&mut self.ready) {
+        for event in &self.ready {
             let Some(receiver) = self.receivers.get(event.data.u64() as usize) else {
                 continue;
             };
