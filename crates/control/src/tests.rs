@@ -5,6 +5,7 @@ mod fast_path;
 mod hostile;
 mod limits;
 mod lines;
+mod lossy;
 mod plain;
 mod secured;
 mod service;

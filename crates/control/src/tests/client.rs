@@ -205,6 +205,7 @@ impl Client {
     pub(super) fn on_ppp(&mut self, now: Instant, ids: (u16, u16), frame: &[u8]) {
         let tunnel = self.tunnel.as_ref().map(l2tp::Tunnel::id);
         if tunnel == Some(TunnelId(ids.0)) && ids.1 == SESSION.0 {
+            self.with_l2tp(now, |tunnel, _, _, now| tunnel.saw_traffic(now));
             self.with_link(now, |link, random, out, now| {
                 link.handle_input(now, frame, random, out);
             });

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crypto::Secret;
 use crypto::dh::Job;
+use crypto::{Random, Secret};
 use dataplane::change::{Class, Origin, Punt};
 use dataplane::id::WorkerId;
 use packet::Endpoint;
@@ -37,7 +37,29 @@ pub(super) struct World {
     /// Public-key work, if it is to wait.
     pub(super) jobs: Option<Vec<(u64, Job)>>,
     pub(super) key_logs: usize,
+    pub(super) weather: Option<Weather>,
     _guard: tracing::subscriber::DefaultGuard,
+}
+
+/// What the wire does to messages.
+pub(super) struct Weather {
+    pub(super) random: Random,
+    pub(super) lost_percent: u32,
+    pub(super) repeated_percent: u32,
+}
+
+impl Weather {
+    /// How often a message arrives.
+    fn copies(weather: &mut Option<Self>) -> usize {
+        let Some(weather) = weather else {
+            return 1;
+        };
+        match weather.random.below(100) {
+            n if n < weather.lost_percent => 0,
+            n if n < weather.lost_percent + weather.repeated_percent => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// One listener without IPsec, one pool, and users `user0` … with the password `secret`.
@@ -98,6 +120,7 @@ impl World {
             punts: Vec::new(),
             jobs: None,
             key_logs: 0,
+            weather: None,
             _guard: guard,
         }
     }
@@ -200,7 +223,8 @@ impl World {
                 spi.and_then(|spi| self.fast.secured_ppp(spi, (tunnel, session), frame))
             }
         };
-        if let Some(punt) = punt {
+        let copies = Weather::copies(&mut self.weather);
+        for punt in punt.into_iter().flat_map(|punt| vec![punt; copies]) {
             self.punts.push(punt.clone());
             self.control.handle_input(self.now, Input::Punt(punt));
         }
@@ -246,28 +270,30 @@ impl World {
         let sent = std::mem::take(&mut self.fast.sent);
         let any = !sent.is_empty();
         for downstream in sent {
-            self.downstream(downstream);
+            for _ in 0..Weather::copies(&mut self.weather) {
+                self.downstream(&downstream);
+            }
         }
         any
     }
 
-    fn downstream(&mut self, downstream: Downstream) {
+    fn downstream(&mut self, downstream: &Downstream) {
         let now = self.now;
         match downstream {
             Downstream::Ike(to, bytes) => {
                 let from = SocketAddr::new(GATEWAY.into(), to.port());
-                if let Some(client) = self.at(to) {
-                    client.on_ike(now, to.into(), from, &bytes);
+                if let Some(client) = self.at(*to) {
+                    client.on_ike(now, (*to).into(), from, bytes);
                 }
             }
             Downstream::PlainL2tp(to, bytes) => {
-                if let Some(client) = self.at(to) {
-                    client.on_l2tp(now, &bytes);
+                if let Some(client) = self.at(*to) {
+                    client.on_l2tp(now, bytes);
                 }
             }
             Downstream::SecuredL2tp(spi, bytes) => {
-                if let Some(client) = self.with_spi(spi) {
-                    client.on_l2tp(now, &bytes);
+                if let Some(client) = self.with_spi(*spi) {
+                    client.on_l2tp(now, bytes);
                 }
             }
             Downstream::Ppp {
@@ -277,11 +303,11 @@ impl World {
                 frame,
             } => {
                 let client = match spi {
-                    Some(spi) => self.with_spi(spi),
-                    None => self.at(remote),
+                    Some(spi) => self.with_spi(*spi),
+                    None => self.at(*remote),
                 };
                 if let Some(client) = client {
-                    client.on_ppp(now, (session.peer_tunnel, session.peer_session), &frame);
+                    client.on_ppp(now, (session.peer_tunnel, session.peer_session), frame);
                 }
             }
         }
