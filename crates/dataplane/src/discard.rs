@@ -43,7 +43,6 @@ discards! {
     BadChecksum       = "wrong UDP checksum",
     NoListener        = "no listener at this address",
     PlainRefused      = "L2TP in the clear where IPsec is required",
-    Fragment          = "fragment of an outer packet, for the kernel to reassemble",
     StrangerLimited   = "too many messages from strangers",
     PuntLimited       = "too many control messages from one session",
     PuntFull          = "slow path is behind, its queue is full",

@@ -354,6 +354,16 @@ impl<P: Port> Worker<P> {
     }
 
     #[cfg(test)]
+    pub(crate) fn take_chunks(&mut self) -> Vec<P::Chunk> {
+        std::iter::from_fn(|| self.free.take()).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn return_chunks(&mut self, chunks: Vec<P::Chunk>) {
+        chunks.into_iter().for_each(|chunk| self.free.put(chunk));
+    }
+
+    #[cfg(test)]
     pub(crate) fn shard(&mut self, id: ShardId) -> Option<&mut crate::shard::Shard> {
         self.tables.shards.owned(id)
     }

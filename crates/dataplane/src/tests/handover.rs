@@ -170,6 +170,24 @@ fn a_frame_of_a_shard_on_its_way_waits_for_it() {
 }
 
 #[test]
+fn the_waiting_room_of_a_shard_on_its_way_is_bounded() {
+    let mut gateway = Gateway::new(2);
+    let mut peer = Peer::new(0, 5);
+    gateway.open(&mut peer);
+    let shard = peer.slot.shard;
+    let taken = gateway.workers[0].take_shard(shard);
+    gateway.shared.set_owner(shard, WorkerId(1));
+    for _ in 0..1034 {
+        let frame = peer.data(&ip(peer.address, SERVER, 100));
+        gateway.send(1, TUNNEL, frame);
+    }
+    gateway.settle();
+    assert_eq!(gateway.discards(), [(Discard::ShardInTransit, 10)]);
+    assert!(taken.is_some());
+    gateway.assert_chunks_are_whole();
+}
+
+#[test]
 fn a_full_hand_over_drops_by_name_and_keeps_the_chunks() {
     let sizes = Sizes {
         parcels: 1,

@@ -238,6 +238,13 @@ fn our_own_address_answers_ping_from_both_sides() {
         panic!("no answer");
     };
     check_reply(&reply, &ping(SERVER, OWN));
+    for _ in 0..998 {
+        let frame = peer.data(&ping(peer.address, OWN));
+        assert!(matches!(gateway.fate(TUNNEL, frame), Fate::Peer(_)));
+    }
+    let frame = peer.data(&ping(peer.address, OWN));
+    let limited = Fate::Discarded(Discard::IcmpLimited);
+    assert_eq!(gateway.fate(TUNNEL, frame), limited, "but not without end");
     let dns = ip(peer.address, OWN, 60);
     let frame = peer.data(&dns);
     assert_eq!(

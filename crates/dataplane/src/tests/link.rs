@@ -6,7 +6,9 @@ use super::gateway::{SECURE, SERVER, ip};
 use super::peer::outer;
 use super::{Fate, Gateway, Peer, TUNNEL};
 use crate::Discard;
-use crate::change::{Change, Class, Entry, Inject, Kind, Origin, SharedChange};
+use crate::change::{
+    Adjacency, AdjacencyId, Change, Class, Entry, Inject, Kind, Origin, SharedChange,
+};
 use crate::cookie::CookieKey;
 use crate::id::{ShardId, Slot, WorkerId};
 use crate::mesh::Sizes;
@@ -223,4 +225,92 @@ fn events_wait_in_their_slots_until_the_slow_path_has_room() {
     unique.sort();
     unique.dedup();
     assert_eq!(unique.len(), 60);
+}
+
+/// Ways out that have to do with the worker's own means.
+#[test]
+fn what_finds_no_means_is_named() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let packet = ip(peer.address, SERVER, 100);
+
+    let hop = |port, mtu| Adjacency {
+        port,
+        mtu,
+        rewrite: Some([[6; 6]; 2]),
+        is_resolved: true,
+    };
+    let set = |gateway: &Gateway, hop| {
+        let change = SharedChange::SetAdjacency(AdjacencyId(1), hop);
+        gateway.shared.apply(change);
+    };
+    set(&gateway, hop(9, 1500));
+    let frame = peer.data(&packet);
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::NoPort)
+    );
+
+    // The route believes in a larger MTU than the port has.
+    set(&gateway, hop(1, 9000));
+    let frame = peer.data(&ip(peer.address, SERVER, 1601));
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::SendTooLong)
+    );
+
+    // A cable of 4096 frames that nobody empties.
+    for _ in 0..4097 {
+        let frame = peer.data(&packet);
+        gateway.send(0, TUNNEL, frame);
+        gateway.settle();
+    }
+    assert_eq!(gateway.discarded(Discard::SendFull), 1);
+    gateway.received(0, super::NETWORK);
+
+    let tunnel = Entry::Tunnel {
+        path: peer.path(),
+        local_port: 1701,
+        peer_port: 1701,
+    };
+    let shard = peer.slot.shard;
+    let inject = |entry| Inject {
+        entry,
+        bytes: vec![7; 28],
+    };
+    gateway.change(shard, Change::ClosePath(peer.path()));
+    gateway.inject(shard, inject(tunnel));
+    gateway.settle();
+    assert_eq!(gateway.discarded(Discard::NoPath), 1);
+
+    gateway.shared.apply(SharedChange::RemoveListener(0));
+    let entry = Entry::Link {
+        kind: Kind::Ike,
+        local: gateway_at(500),
+        remote: stranger(3),
+    };
+    gateway.inject(shard, inject(entry));
+    gateway.settle();
+    assert_eq!(gateway.discarded(Discard::NoListener), 1);
+    gateway.assert_chunks_are_whole();
+}
+
+#[test]
+fn a_worker_without_free_chunks_drops_what_is_injected_by_name_and_recovers() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let taken = gateway.workers[0].take_chunks();
+    let entry = Entry::Session(peer.session);
+    let inject = || Inject {
+        entry,
+        bytes: vec![0xff, 3, 0xc0, 0x21],
+    };
+    gateway.inject(peer.slot.shard, inject());
+    gateway.settle();
+    assert_eq!(gateway.discarded(Discard::NoChunk), 1);
+    gateway.workers[0].return_chunks(taken);
+    gateway.inject(peer.slot.shard, inject());
+    gateway.settle();
+    assert_eq!(gateway.received(0, TUNNEL).len(), 1);
+    gateway.assert_chunks_are_whole();
 }
