@@ -145,6 +145,9 @@ pub struct Demo {
     /// Addresses of clients
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub local: Vec<Addresses>,
+    /// Address of the NAT in front of some of them
+    #[arg(long, value_name = "ADDRESS")]
+    pub nat: Ipv4Addr,
     /// How many clients
     #[arg(long, value_name = "N", default_value_t = 120)]
     pub clients: usize,
@@ -329,6 +332,12 @@ impl Auth {
             Self::Mschapv2 => Method::MsChapV2,
         }
     }
+}
+
+/// What is offered for phase 1 when nothing is said.
+#[must_use]
+pub fn phase1_default() -> Vec<Phase1> {
+    PHASE1.split(',').filter_map(|text| text.parse().ok()).collect()
 }
 
 /// What a client tells about its call: xl2tpd's figures.

@@ -2,6 +2,7 @@
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod demo;
 pub mod dial;
 pub mod discard;
 pub mod driver;
@@ -15,6 +16,7 @@ pub mod ping;
 pub mod sa;
 pub mod setup;
 pub mod sockets;
+pub mod summary;
 pub mod traffic;
 pub mod window;
 pub mod wire;

@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Dial(arguments) => lab::dial::dial(&arguments),
-        Command::Demo(_) => Ok(false),
+        Command::Demo(arguments) => lab::demo::demo(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,0 +1,396 @@
+//! `adit-lab demo`: clients of every kind dial in, a million packets go each way, all are counted
+//! where they arrive.
+//!
+//! The stage is set by `scripts/demo`: a gateway, the namespace of the clients in which this runs,
+//! and the namespace of the host that they talk to.
+
+use std::io::{Write, stderr, stdout};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use crypto::esp::{Integrity, Suite};
+use serde_json::Value;
+
+use crate::cli::{Addresses, Auth, ClientArguments, Demo, Encapsulation, phase1_default};
+use crate::client::Client;
+use crate::clock;
+use crate::dial::{progress, seed};
+use crate::driver::{Driver, Silence, Traffic};
+use crate::fleet::{ClientId, Event, Fleet, Outside};
+use crate::flow::IMIX;
+use crate::host;
+use crate::setup;
+use crate::sockets::free_ports;
+use crate::summary::{KindCount, Summary, Trial, Way};
+use crate::traffic::{End, Plan, Progress, Subscribers};
+
+/// One kind of client.
+struct Kind {
+    name: &'static str,
+    encapsulation: Encapsulation,
+    suite: Suite,
+}
+
+const GCM: Suite = Suite::AesGcm16 { key_bits: 128 };
+const SHA1: Suite = Suite::AesCbc { key_bits: 128, integrity: Integrity::HmacSha1_96 };
+const SHA1_256: Suite = Suite::AesCbc { key_bits: 256, integrity: Integrity::HmacSha1_96 };
+
+/// The clients are of these kinds in turn.
+const KINDS: [Kind; 6] = [
+    Kind { name: "plain L2TP", encapsulation: Encapsulation::Plain, suite: GCM },
+    Kind { name: "ESP aes128gcm16", encapsulation: Encapsulation::Esp, suite: GCM },
+    Kind { name: "NAT-T aes128gcm16", encapsulation: Encapsulation::Natt, suite: GCM },
+    Kind { name: "ESP aes128-sha1", encapsulation: Encapsulation::Esp, suite: SHA1 },
+    Kind { name: "NAT-T aes128-sha1", encapsulation: Encapsulation::Natt, suite: SHA1 },
+    Kind { name: "ESP aes256-sha1", encapsulation: Encapsulation::Esp, suite: SHA1_256 },
+];
+
+/// Behind the NAT every client believes it has this address: a home router's first lease.
+const AT_HOME: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 100);
+/// Between two clients that begin.
+const PACE: Duration = Duration::from_millis(10);
+/// How long all set-ups together may take.
+const SETUP_LIMIT: Duration = Duration::from_secs(40);
+/// How long all clients together may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(8);
+/// Rates that are tried, in packets a second each way.
+const LADDER: [u64; 6] = [40_000, 28_000, 20_000, 14_000, 10_000, 7_000];
+/// How long a rate is tried.
+const TRIAL: Duration = Duration::from_secs(2);
+/// Of the rate at which nothing was lost for a moment, the part that is used for a minute.
+const SHARE: f64 = 0.7;
+/// The longest that the packets may take at any rate.
+const RUN_MAX: Duration = Duration::from_secs(110);
+/// After the last packet was sent: silence after which no more is waited for.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the command; whether everything came up and nothing was lost.
+pub fn demo(arguments: &Demo) -> Result<bool> {
+    let interrupted = crate::interrupt::watch()?;
+    let driver = Driver::new(fleet(arguments)?)?;
+    let mut story = Story {
+        arguments,
+        driver,
+        interrupted,
+        epoch: clock::now(),
+        run: 0,
+        summary: Summary::default(),
+    };
+    story.set_up()?;
+    story.tell(&format!(
+        "{} of {} sessions up after {:.1} s",
+        story.summary.sessions_up,
+        story.summary.sessions_asked,
+        story.summary.setup_seconds
+    ));
+    story.move_packets()?;
+    story.ask_gateway();
+    story.hang_up()?;
+    story.finish()
+}
+
+struct Story<'a> {
+    arguments: &'a Demo,
+    driver: Driver,
+    interrupted: Arc<AtomicBool>,
+    /// The time from which latencies are counted.
+    epoch: Instant,
+    run: u32,
+    summary: Summary,
+}
+
+/// What came of one run.
+struct Run {
+    up: Way,
+    down: Way,
+}
+
+impl Run {
+    fn lost(&self) -> u64 {
+        self.up.lost + self.down.lost
+    }
+}
+
+impl Story<'_> {
+    /// Until every client is up or has failed.
+    fn set_up(&mut self) -> Result<()> {
+        let asked = self.driver.fleet.clients().count();
+        let bar = progress(asked as u64, "sessions up", false);
+        let begin = clock::now();
+        let mut settled = 0;
+        while settled < asked && clock::now() < begin + SETUP_LIMIT {
+            self.turn(&mut Silence)?;
+            for event in self.driver.fleet.take_events() {
+                settled += 1;
+                self.note(event);
+            }
+            bar.set_position(settled as u64);
+        }
+        bar.finish_and_clear();
+        let clients = || self.driver.fleet.clients().map(|(_, client, _)| client);
+        self.summary.sessions_asked = asked;
+        self.summary.sessions_up = clients().filter(|client| client.lease().is_some()).count();
+        self.summary.setup_seconds = (clock::now() - begin).as_secs_f64();
+        self.summary.setup = setup::times(clients());
+        self.summary.kinds = kinds(clients());
+        Ok(())
+    }
+
+    fn note(&mut self, event: Event) {
+        if let Event::Down(id, Some(failure)) = event {
+            self.summary.problem(format!("client {} ({}): {failure}", id.0 + 1, kind(id).name));
+        }
+    }
+
+    /// At the rate that was asked for, or at one at which nothing is lost.
+    fn move_packets(&mut self) -> Result<()> {
+        let mut rate = match self.arguments.rate {
+            Some(rate) => rate,
+            None => self.search()?,
+        };
+        for attempt in 1.. {
+            let run = self.move_some(rate, self.arguments.packets, "packets")?;
+            let lost = run.lost();
+            self.summary.rate = rate;
+            (self.summary.up, self.summary.down) = (Some(run.up), Some(run.down));
+            let is_last = self.arguments.rate.is_some() || attempt == 2;
+            if lost == 0 || is_last {
+                break;
+            }
+            self.tell(&format!("{lost} packets lost at {rate} a second: once more at half of it"));
+            self.summary.trials.push(Trial { rate, lost });
+            rate = self.affordable(rate / 2);
+        }
+        Ok(())
+    }
+
+    /// The highest rate of the ladder at which nothing is lost, and some distance from it.
+    fn search(&mut self) -> Result<u64> {
+        let mut found = LADDER[LADDER.len() - 1];
+        for rate in LADDER {
+            let count = (rate as f64 * TRIAL.as_secs_f64()) as u64;
+            let lost = self.move_some(rate, count, "looking for rate")?.lost();
+            self.summary.trials.push(Trial { rate, lost });
+            found = rate;
+            if lost == 0 {
+                break;
+            }
+        }
+        Ok(self.affordable((found as f64 * SHARE) as u64))
+    }
+
+    /// A rate at which the packets are through in time.
+    fn affordable(&self, rate: u64) -> u64 {
+        rate.max(self.arguments.packets / RUN_MAX.as_secs())
+    }
+
+    fn move_some(&mut self, rate: u64, count: u64, what: &'static str) -> Result<Run> {
+        self.run += 1;
+        let plan = Plan {
+            run: self.run,
+            count,
+            rate,
+            sizes: IMIX,
+            epoch: self.epoch,
+            begin: clock::now() + Duration::from_millis(100),
+        };
+        let flows: Vec<(ClientId, Ipv4Addr)> = self
+            .driver
+            .fleet
+            .clients()
+            .filter_map(|(id, client, _)| Some((id, client.lease()?.address)))
+            .collect();
+        if flows.is_empty() {
+            bail!("no session is up, so there is nothing to measure");
+        }
+        let addresses: Vec<Ipv4Addr> = flows.iter().map(|(_, address)| *address).collect();
+        let progress = Arc::new(Progress::default());
+        let socket = host::open(&self.arguments.internet, self.arguments.host)?;
+        let host = host::serve(socket, plan, &addresses, Arc::clone(&progress))?;
+        let mut own = Subscribers::new(plan, self.arguments.host, flows, Arc::clone(&progress));
+        let driven = self.drive(&mut own, count, &progress, what);
+        progress.is_over.store(true, Ordering::Relaxed);
+        let host = host.join().map_err(|_| anyhow::anyhow!("the host's thread panicked"))??;
+        driven?;
+        if own.damaged() > 0 {
+            self.summary.problem(format!("{} packets came damaged", own.damaged()));
+        }
+        let own = own.finish();
+        Ok(Run {
+            up: way(&plan, &own, &host),
+            down: way(&plan, &host, &own),
+        })
+    }
+
+    /// Until everything was sent and has arrived, or nothing more comes.
+    fn drive(
+        &mut self,
+        own: &mut Subscribers,
+        count: u64,
+        progress: &Progress,
+        what: &'static str,
+    ) -> Result<()> {
+        let bar = crate::dial::progress(2 * count, what, false);
+        let (mut known, mut changed_at) = ((0, 0), clock::now());
+        loop {
+            self.turn(own)?;
+            for event in self.driver.fleet.take_events() {
+                self.note(event);
+            }
+            let state = (progress.sent(), progress.received());
+            let now = clock::now();
+            if state != known {
+                (known, changed_at) = (state, now);
+                bar.set_position(state.1);
+            }
+            if state == (2 * count, 2 * count) || now > changed_at + GRACE {
+                bar.finish_and_clear();
+                return Ok(());
+            }
+        }
+    }
+
+    fn turn(&mut self, traffic: &mut dyn Traffic) -> Result<()> {
+        self.driver.turn(traffic, clock::now() + Duration::from_millis(50))?;
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+
+    /// What the gateway has to say about itself.
+    fn ask_gateway(&mut self) {
+        let (Some(adit), Some(control)) = (&self.arguments.adit, &self.arguments.control) else {
+            return;
+        };
+        let mut problems = Vec::new();
+        let mut show = |what| {
+            ask(adit, control, what).unwrap_or_else(|error| {
+                problems.push(format!("adit show {what}: {error:#}"));
+                Value::Null
+            })
+        };
+        let (status, discards, workers) = (show("status"), show("discards"), show("workers"));
+        self.summary.status = status;
+        self.summary.discards = discards;
+        self.summary.workers = workers;
+        for problem in problems {
+            self.summary.problem(problem);
+        }
+    }
+
+    fn hang_up(&mut self) -> Result<()> {
+        let ids: Vec<ClientId> = self.driver.fleet.clients().map(|(id, ..)| id).collect();
+        for id in ids {
+            self.driver.fleet.hang_up(clock::now(), id);
+        }
+        let end = clock::now() + GOODBYE;
+        let is_left = |driver: &Driver| driver.fleet.clients().any(|(_, client, _)| !client.is_over());
+        while is_left(&self.driver) && clock::now() < end {
+            self.turn(&mut Silence)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<bool> {
+        self.summary.lab_crypto = self.driver.fleet.backend().to_string();
+        let own = self.driver.fleet.discards().occurred();
+        self.summary.lab_discards =
+            own.map(|(reason, count)| (reason.text().to_owned(), count)).collect();
+        if let Some(refused) = self.driver.refused() {
+            self.summary.problem(format!("the kernel refused to send: {refused}"));
+        }
+        let is_good = self.summary.judge(self.arguments.packets);
+        let mut out = stdout().lock();
+        match self.arguments.json {
+            true => writeln!(out, "{}", serde_json::to_string_pretty(&self.summary)?)?,
+            false => write!(out, "{}", self.summary.text())?,
+        }
+        Ok(is_good)
+    }
+
+    /// A line for whoever waits.
+    fn tell(&self, text: &str) {
+        let _nobody_reads = writeln!(stderr(), "{text}");
+    }
+}
+
+fn way(plan: &Plan, from: &End, to: &End) -> Way {
+    let (flows_short, lost) = to.account.missing(&from.sent);
+    Way::new(from, &to.account, from.finished - plan.begin, lost, flows_short)
+}
+
+fn kind(id: ClientId) -> &'static Kind {
+    &KINDS[id.0 as usize % KINDS.len()]
+}
+
+fn kinds<'c>(clients: impl Iterator<Item = &'c Client>) -> Vec<KindCount> {
+    let mut counts: Vec<KindCount> = KINDS.iter().map(|kind| KindCount::new(kind.name)).collect();
+    for (client, number) in clients.zip(0..) {
+        let count = &mut counts[number % KINDS.len()];
+        count.asked += 1;
+        count.up += usize::from(client.lease().is_some());
+    }
+    counts
+}
+
+fn ask(adit: &Path, control: &Path, what: &str) -> Result<Value> {
+    let done = Command::new(adit)
+        .args(["show", what, "--json", "--socket"])
+        .arg(control)
+        .output()
+        .with_context(|| format!("cannot run {}", adit.display()))?;
+    if !done.status.success() {
+        bail!("{}", String::from_utf8_lossy(&done.stderr).trim());
+    }
+    Ok(serde_json::from_slice(&done.stdout)?)
+}
+
+/// Clients of every kind: hosts with an address each, and as many behind one NAT.
+fn fleet(arguments: &Demo) -> Result<Fleet> {
+    let hosts: Vec<Ipv4Addr> =
+        arguments.local.iter().flat_map(|Addresses(list)| list.clone()).collect();
+    if hosts.len() < arguments.clients {
+        bail!("{} clients need as many addresses; --local has {}", arguments.clients, hosts.len());
+    }
+    let mut ports = free_ports(2 * arguments.clients)?.into_iter();
+    let mut fleet = Fleet::new(arguments.target, seed()?);
+    let begin = clock::now() + PACE;
+    for (number, host) in hosts.iter().take(arguments.clients).enumerate() {
+        let kind = &KINDS[number % KINDS.len()];
+        let settings = client(arguments, kind).settings(number + 1, kind.encapsulation);
+        let (inside, outside) = match (kind.encapsulation, ports.next(), ports.next()) {
+            (Encapsulation::Natt, Some(ike), Some(natt)) => {
+                (AT_HOME, Outside { ike, natt, ..Outside::host(arguments.nat) })
+            }
+            _ => (*host, Outside::host(*host)),
+        };
+        let begin = begin + PACE * number as u32;
+        if fleet.add(Arc::new(settings), inside, outside, begin).is_none() {
+            bail!("{} is in --local and --nat", arguments.nat);
+        }
+    }
+    Ok(fleet)
+}
+
+fn client(arguments: &Demo, kind: &Kind) -> ClientArguments {
+    ClientArguments {
+        psk: arguments.psk.clone(),
+        user: arguments.user.clone(),
+        password: arguments.password.clone(),
+        suite: vec![kind.suite],
+        phase1: phase1_default(),
+        pfs: None,
+        auth: vec![Auth::Mschapv2, Auth::Chap, Auth::Pap],
+        l2tp_secret: None,
+        host_name: "adit-lab".into(),
+        mru: 1400,
+        rekey: None,
+        timeout: SETUP_LIMIT,
+    }
+}
