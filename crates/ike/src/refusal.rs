@@ -71,6 +71,7 @@ refusals! {
     NotWholeBlocks = "encrypted part is not a whole number of blocks",
     NotAuthentic = "message does not decrypt or its HASH is wrong",
     WrongPreSharedKey = "message 5 or 6 does not open: the pre-shared keys differ",
+    ProofRefused = "encrypted notification instead of message 6: the pre-shared keys probably differ",
     IdentityRefused = "the peer's identity is not the one that its key is for",
     NoPreSharedKey = "no pre-shared key is configured for the peer's address",
     Unexpected = "message that the exchange does not wait for",

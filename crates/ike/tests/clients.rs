@@ -18,7 +18,7 @@ use ike::policy::Psk;
 use ike::proposal::phase2::Situation;
 use ike::proposal::{WhyRefused, phase1, phase2};
 use ike::v1::Sa;
-use ike::{Cookie, Environment, NatSituation, Output, Policy, Spi, peek};
+use ike::{Cookie, Environment, NatSituation, Output, Policy, Refusal, Spi, peek};
 
 const AES: u16 = 7;
 const TRIPLE_DES: u16 = 5;
@@ -353,6 +353,10 @@ fn first_message(sa: &[u8], vids: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn answer(policy: Policy, message: &[u8]) -> Vec<Output> {
+    respond(policy, message).unwrap()
+}
+
+fn respond(policy: Policy, message: &[u8]) -> Result<Vec<Output>, Refusal> {
     let (local, remote): (SocketAddr, SocketAddr) = (
         "198.51.100.1:500".parse().unwrap(),
         "203.0.113.5:61000".parse().unwrap(),
@@ -372,9 +376,8 @@ fn answer(policy: Policy, message: &[u8]) -> Vec<Output> {
     let mut sa = Sa::respond(policy, Cookie([0x22; 8]), now, local, remote);
     let mut env = Env(crypto::Random::from_seed([1; 32]));
     let mut out = Vec::new();
-    sa.handle_input(now, local, remote, message, &mut env, &mut out)
-        .unwrap();
-    out
+    let result = sa.handle_input(now, local, remote, message, &mut env, &mut out);
+    result.map(|()| out)
 }
 
 // conformance: 3947-04 2408-14 3706-01
@@ -459,6 +462,21 @@ fn what_is_refused_is_listed_and_notified() {
     );
 }
 
+// conformance: 2409-16
+#[test]
+fn phase_one_is_one_proposal_in_one_sa_payload() {
+    let offer = chromeos();
+    let mut two = [&offer[..8], &offer[8..], &offer[8..]].concat();
+    two[8] = 2;
+    let refusal = respond(Policy::modern(), &first_message(&two, &[])).err();
+    assert_eq!(refusal, Some(Refusal::SeveralProposals));
+    let mut message = first_message(&offer, std::slice::from_ref(&offer));
+    // The payload behind the first is an SA, not a vendor ID.
+    message[HEADER_LEN] = kind::SA;
+    let refusal = respond(Policy::modern(), &message).err();
+    assert_eq!(refusal, Some(Refusal::PayloadRepeated));
+}
+
 const NATTED: NatSituation = NatSituation {
     method: Some(NatMethod::Rfc3947),
     local_behind: false,
@@ -526,7 +544,7 @@ fn windows_quick(mode: u16) -> Vec<u8> {
     ])
 }
 
-// conformance: 2407-03 2407-10 3947-18
+// conformance: 2407-03 2407-04 2407-10 3947-18
 #[test]
 fn the_quick_mode_of_windows_is_taken_behind_a_nat_and_without() {
     let sha1 = Integrity::HmacSha1_96;
@@ -567,7 +585,7 @@ fn phase2_why(situation: &Situation, id: u8, attributes: &[Vec<u8>]) -> WhyRefus
     phase2::refused(&Policy::compat(), situation, &sa)[0].why
 }
 
-// conformance: 2407-06 2407-08 2407-09 2407-11 2407-12 4106-07 4304-01 2408-33
+// conformance: 2407-06 2407-07 2407-08 2407-09 2407-11 2407-12 4106-07 4304-01 2408-33
 #[test]
 fn phase_two_transforms_are_refused_by_name() {
     let here = direct();

@@ -10,13 +10,15 @@ use crate::keys::IsakmpKeys;
 use crate::message::{Chain, Envelope, Exchange, Opened, Padding, Payloads, kind};
 use crate::nat::NatSituation;
 use crate::output::Established;
-use crate::policy::Dpd;
+use crate::policy::{Dpd, Psk};
 use crate::{Output, Policy, Refusal};
 
 /// An established ISAKMP SA.
 #[derive(Debug)]
 pub(super) struct Isakmp {
     pub(super) keys: IsakmpKeys,
+    /// The key that the peer has proved to know.
+    pub(super) psk: Psk,
     last_block: Vec<u8>,
     pub(super) established: Established,
     /// Quick modes under way, by message ID.
@@ -34,6 +36,7 @@ impl Isakmp {
             keys,
             last_block,
             identity,
+            psk,
             nat,
             agreed,
             initial_contact,
@@ -58,6 +61,7 @@ impl Isakmp {
         let renew_at = turn.now + agreed.lifetime * 8 / 10 + jitter;
         Self {
             keys,
+            psk,
             last_block,
             established: Established {
                 refused: Vec::new(),
@@ -234,5 +238,92 @@ impl Liveness {
         self.query
             .as_ref()
             .map_or(self.heard + dpd.interval, |query| query.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const DPD: Dpd = Dpd {
+        interval: Duration::from_secs(30),
+        retry: Duration::from_secs(5),
+        tries: 3,
+    };
+
+    fn liveness(heard: Instant) -> Liveness {
+        Liveness {
+            heard,
+            sequence: 7,
+            peer_sequence: None,
+            query: None,
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "only the distance between instants matters"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn after(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    // conformance: 3706-11 3706-08
+    #[test]
+    fn each_query_has_the_next_number_and_the_last_one_is_the_end() {
+        let start = start();
+        let mut liveness = liveness(start);
+        assert_eq!(liveness.fire(after(start, 29), DPD), Silence::Wait);
+        assert_eq!(liveness.fire(after(start, 30), DPD), Silence::Ask(7));
+        assert_eq!(liveness.fire(after(start, 34), DPD), Silence::Wait);
+        assert_eq!(liveness.fire(after(start, 35), DPD), Silence::Ask(8));
+        assert_eq!(liveness.fire(after(start, 40), DPD), Silence::Ask(9));
+        assert_eq!(liveness.fire(after(start, 45), DPD), Silence::Dead);
+    }
+
+    // conformance: 3706-10
+    #[test]
+    fn only_the_answer_to_the_newest_query_counts() {
+        let start = start();
+        let mut liveness = liveness(start);
+        assert_eq!(
+            liveness.answered(start, 7),
+            Err(Refusal::WrongSequence),
+            "not asked yet"
+        );
+        assert_eq!(liveness.fire(after(start, 30), DPD), Silence::Ask(7));
+        assert_eq!(
+            liveness.answered(after(start, 31), 8),
+            Err(Refusal::WrongSequence)
+        );
+        assert_eq!(liveness.answered(after(start, 31), 7), Ok(()));
+        assert_eq!(
+            liveness.answered(after(start, 31), 7),
+            Err(Refusal::WrongSequence),
+            "twice"
+        );
+        assert_eq!(liveness.deadline(DPD), after(start, 61));
+    }
+
+    // conformance: 3706-05
+    #[test]
+    fn traffic_ends_the_question() {
+        let start = start();
+        let mut liveness = liveness(start);
+        assert_eq!(liveness.fire(after(start, 30), DPD), Silence::Ask(7));
+        liveness.heard(after(start, 32));
+        assert_eq!(liveness.deadline(DPD), after(start, 62));
+        liveness.heard(after(start, 20));
+        assert_eq!(
+            liveness.deadline(DPD),
+            after(start, 62),
+            "news that is older is no news"
+        );
     }
 }

@@ -23,7 +23,7 @@ use crate::output::{DownReason, Refused};
 use crate::payload::identification::{Identification, Identity};
 use crate::payload::notification::{self, Notification};
 use crate::payload::security_association::SecurityAssociation;
-use crate::policy::{Natt, Phase1Proposal};
+use crate::policy::{Natt, Phase1Proposal, Psk};
 use crate::proposal::phase1;
 use crate::{Cookies, Policy, Refusal};
 
@@ -64,6 +64,8 @@ pub(super) struct Complete {
     /// The last block of message 6.
     pub(super) last_block: Vec<u8>,
     pub(super) identity: Identity,
+    /// The key that the peer has proved to know.
+    pub(super) psk: Psk,
     pub(super) nat: NatSituation,
     pub(super) agreed: Agreed,
     pub(super) initial_contact: bool,
@@ -301,5 +303,65 @@ fn check_id_port(id: &Identification, has_natt: bool) -> Result<(), Refusal> {
         (0, 0) | (17, 500) => Ok(()),
         (17, 0 | 4500) if has_natt => Ok(()),
         _ => Err(Refusal::BadIdPort),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cookie;
+
+    // conformance: 2407-14
+    #[test]
+    fn phase_one_ids_have_the_ports_of_the_rfcs() {
+        let check = |protocol, port, has_natt| {
+            let identity = Identity::Fqdn(b"peer".to_vec());
+            check_id_port(
+                &Identification {
+                    identity,
+                    protocol,
+                    port,
+                },
+                has_natt,
+            )
+            .is_ok()
+        };
+        assert!(check(0, 0, false) && check(17, 500, false) && check(17, 500, true));
+        assert!(check(17, 0, true) && check(17, 4500, true));
+        assert!(!check(17, 0, false) && !check(17, 4500, false));
+        assert!(!check(6, 500, true) && !check(0, 500, true) && !check(17, 1701, true));
+    }
+
+    // conformance: 2407-01
+    #[test]
+    fn a_proof_without_identity_or_hash_is_none() {
+        let id = [1, 0, 0, 0, 192, 0, 2, 1];
+        let read = |payloads: &Payloads| {
+            Proof::read(payloads.first(), payloads.bytes(), true).map(|proof| proof.id.identity)
+        };
+        let whole = Payloads::new()
+            .with(kind::IDENTIFICATION, &id)
+            .with(kind::HASH, &[0; 20]);
+        assert_eq!(read(&whole), Ok("192.0.2.1".parse().unwrap()));
+        let without_id = Payloads::new().with(kind::HASH, &[0; 20]);
+        assert_eq!(read(&without_id), Err(Refusal::PayloadMissing));
+        let without_hash = Payloads::new().with(kind::IDENTIFICATION, &id);
+        assert_eq!(read(&without_hash), Err(Refusal::PayloadMissing));
+        assert_eq!(
+            read(&whole.with(kind::HASH, &[0; 20])),
+            Err(Refusal::PayloadRepeated)
+        );
+    }
+
+    #[test]
+    fn messages_of_main_mode_have_no_message_id() {
+        let message = envelope(Cookies {
+            initiator: Cookie([1; 8]),
+            responder: Cookie::ZERO,
+        });
+        assert_eq!(
+            (message.exchange, message.message_id),
+            (Exchange::MainMode, 0)
+        );
     }
 }

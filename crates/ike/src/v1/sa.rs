@@ -18,6 +18,7 @@ use super::replies::digest;
 use crate::message::{HEADER_LEN, MESSAGE_LEN_MAX, kind, peek};
 use crate::output::{ChildEnd, DownReason, Established};
 use crate::payload::delete::Delete;
+use crate::policy::Psk;
 use crate::{Cookie, Cookies, Environment, Identity, Output, Policy, Refusal, Spi};
 
 mod receive;
@@ -90,6 +91,43 @@ impl Sa {
         let mut sa = Self::new(core, Handshake::Failed(DownReason::Closed), now);
         sa.settle(state, now, env, out);
         sa
+    }
+
+    /// Starts the main mode that is to follow this one: on the path that was used last (RFC 3947
+    /// §4), with the suite and the key that the peer has accepted already, and only with the
+    /// identity that it has shown. `None` before phase 1 is complete and after it has ended.
+    #[must_use]
+    pub fn renew(
+        &self,
+        cookie: Cookie,
+        now: Instant,
+        env: &mut dyn Environment,
+        out: &mut Vec<Output>,
+    ) -> Option<Self> {
+        let Phase::Established(isakmp) = &self.phase else {
+            return None;
+        };
+        let identity = Some(isakmp.established.identity.clone());
+        let policy = Policy {
+            phase1: vec![isakmp.keys.suite()],
+            psks: vec![Psk {
+                peer: None,
+                identity,
+                key: isakmp.psk.key.clone(),
+            }],
+            initial_contact: false,
+            ..Policy::clone(&self.core.policy)
+        };
+        let (local, remote) = self.path();
+        Some(Self::initiate(
+            Arc::new(policy),
+            cookie,
+            now,
+            local,
+            remote,
+            env,
+            out,
+        ))
     }
 
     fn new(core: Core, handshake: Handshake, now: Instant) -> Self {

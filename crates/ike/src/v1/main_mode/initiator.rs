@@ -14,7 +14,7 @@ use crate::nat::{
 use crate::output::DownReason;
 use crate::payload::notification::{INITIAL_CONTACT, Notification, PROTO_ISAKMP};
 use crate::payload::security_association::SecurityAssociation;
-use crate::policy::Natt;
+use crate::policy::{Natt, Psk};
 use crate::proposal::phase1;
 use crate::v1::core::{Core, Received, Turn};
 use crate::v1::resend::{Due, Resend};
@@ -179,6 +179,7 @@ struct Attempt {
 struct Opened {
     attempt: usize,
     identity: Identity,
+    psk: Psk,
     initial_contact: bool,
     last_block: Vec<u8>,
 }
@@ -326,13 +327,18 @@ impl ExpectId {
             return Err(Refusal::NotAuthentic);
         }
         let psks = core.policy.psks_for(core.remote.ip());
-        let wanted = psks.first().and_then(|psk| psk.identity.as_ref());
-        if wanted.is_some_and(|wanted| *wanted != proof.id.identity) {
+        let psk = *psks.first().ok_or(Refusal::NoPreSharedKey)?;
+        if psk
+            .identity
+            .as_ref()
+            .is_some_and(|expected| *expected != proof.id.identity)
+        {
             return Err(Refusal::IdentityRefused);
         }
         Ok(Opened {
             attempt: index,
             identity: proof.id.identity,
+            psk: psk.clone(),
             initial_contact: proof.initial_contact,
             last_block: opened.next_iv,
         })
@@ -345,6 +351,7 @@ impl ExpectId {
             keys,
             last_block: opened.last_block,
             identity: opened.identity,
+            psk: opened.psk,
             nat: attempt.nat,
             agreed: self.agreed,
             initial_contact: opened.initial_contact,

@@ -13,6 +13,7 @@ use crate::nat::{NatSituation, VID_DPD};
 use crate::output::{DownReason, Output, Refused};
 use crate::payload::notification::{NO_PROPOSAL_CHOSEN, Notification, PROTO_ISAKMP};
 use crate::payload::security_association::SecurityAssociation;
+use crate::policy::Psk;
 use crate::proposal::phase1;
 use crate::v1::core::{Core, Origin, Received, Turn};
 use crate::{Identity, Refusal};
@@ -163,6 +164,7 @@ struct Attempt {
 struct Opened {
     keys: IsakmpKeys,
     identity: Identity,
+    psk: Psk,
     nat: NatSituation,
     initial_contact: bool,
     answer: Payloads,
@@ -264,7 +266,7 @@ impl ExpectId {
     fn try_key(
         &self,
         attempt: &Attempt,
-        psk: &crate::policy::Psk,
+        psk: &Psk,
         received: &Received<'_>,
         core: &Core,
     ) -> Result<Opened, Refusal> {
@@ -296,6 +298,7 @@ impl ExpectId {
         let own_hash = keys.hash_r(&exchanged, &own_id);
         Ok(Opened {
             identity: proof.id.identity,
+            psk: psk.clone(),
             nat: attempt.nat,
             initial_contact: proof.initial_contact,
             answer: Payloads::new()
@@ -311,6 +314,7 @@ impl ExpectId {
         let Opened {
             keys,
             identity,
+            psk,
             nat,
             initial_contact,
             answer,
@@ -325,6 +329,7 @@ impl ExpectId {
             keys,
             last_block: iv,
             identity,
+            psk,
             nat,
             agreed: self.agreed,
             initial_contact,

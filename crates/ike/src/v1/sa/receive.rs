@@ -180,7 +180,12 @@ impl Sa {
         env: &mut dyn Environment,
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
-        if matches!(self.phase, Phase::MainMode(_)) && !received.header.is_encrypted() {
+        if let Phase::MainMode(state) = &self.phase {
+            let is_proof_due = matches!(state, Handshake::ExpectIdR(_));
+            if received.header.is_encrypted() {
+                let refused = is_proof_due.then_some(Refusal::ProofRefused);
+                return Err(refused.unwrap_or(Refusal::Unexpected));
+            }
             self.complaint = Some(informational::complaint(received)?);
             return Err(Refusal::UnauthenticatedNotification);
         }

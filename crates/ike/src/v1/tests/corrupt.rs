@@ -95,6 +95,33 @@ fn a_forged_key_exchange_costs_an_attempt_and_not_the_main_mode() {
     }
 }
 
+// conformance: 2409-12 2409-13
+#[test]
+fn a_public_value_that_is_none_costs_an_attempt_at_most() {
+    for number in [3, 4] {
+        for value in [0, 0xFF] {
+            let edit = move |good: &[u8]| {
+                let mut bad = good.to_vec();
+                bad[HEADER_LEN + 4..HEADER_LEN + 4 + 8].fill(value);
+                bad
+            };
+            ambushed(number, edit, |_, _| ()).check_children();
+        }
+        let shorter = |good: &[u8]| {
+            let mut bad = good.to_vec();
+            bad.remove(HEADER_LEN + 4);
+            let len = u32::try_from(bad.len()).unwrap();
+            bad[24..28].copy_from_slice(&len.to_be_bytes());
+            bad[HEADER_LEN + 3] -= 1;
+            bad
+        };
+        ambushed(number, shorter, |result, _| {
+            assert_eq!(result, Err(Refusal::BadKeyLength));
+        })
+        .check_children();
+    }
+}
+
 #[test]
 fn key_exchanges_beyond_the_limit_are_refused() {
     let mut world = World::new(41, toy_policy(), toy_policy());

@@ -1,15 +1,18 @@
 //! Main mode, quick mode and informational from end to end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::dh::Group;
 use crypto::esp::Suite;
 
-use super::world::{Faults, World, policy_with, psk, toy_policy};
-use crate::message::{Exchange, peek};
+use super::world::{CLIENT, Faults, GATEWAY, World, address, policy_with, psk, toy_policy};
+use crate::message::{Chain, Exchange, HEADER_LEN, Padding, kind, peek};
 use crate::output::{ChildEnd, DownReason};
 use crate::policy::{Natt, Policy};
-use crate::{Identity, Output, Refusal};
+use crate::v1::Sa;
+use crate::v1::core::Core;
+use crate::{Cookies, Identity, Output, Refusal};
 
 #[test]
 fn two_ends_agree_on_keys() {
@@ -431,6 +434,35 @@ fn a_successor_takes_the_children_over() {
     assert!(replaced.is_some());
 }
 
+// conformance: 3947-03 3947-14 2409-04
+#[test]
+fn the_responder_renews_on_the_same_path_with_what_the_peer_has_accepted() {
+    let mut gateway = toy_policy();
+    // The key of this client is not the first that fits its address.
+    gateway.psks.insert(0, psk(b"of another client"));
+    let nat = super::world::Nat {
+        public: "203.0.113.7".parse().unwrap(),
+        shift: 1000,
+    };
+    let mut world = World::behind(Some(nat), 29, toy_policy(), gateway);
+    world.establish();
+    world.create_child(0);
+    world.run(Duration::from_secs(2));
+    let path = world.ends[1].sa.path();
+    world.renew_from_responder();
+    world.establish();
+    assert_eq!(world.ends[1].sa.path(), path);
+    // Quick modes from both ends under the new SA, and the adopted pair is replaced.
+    world.create_child(0);
+    world.run(Duration::from_secs(2));
+    world.create_child(1);
+    world.run(Duration::from_secs(20));
+    world.check_children();
+    let child = world.ends[1].children.values().next().unwrap();
+    assert!(child.encapsulated && child.initiator);
+    assert_eq!((child.local.port, child.remote.port), (1701, 1701));
+}
+
 #[test]
 fn too_many_children_push_out_the_replaced_and_then_are_refused() {
     let mut policy = toy_policy();
@@ -509,4 +541,43 @@ fn without_nat_traversal_no_nat_d_is_sent() {
     // KE and nonce, and nothing behind the nonce.
     let message3 = &world.ends[0].sent[1];
     assert_eq!(message3.len(), 28 + (4 + 8) + (4 + 32));
+}
+
+// conformance: 3947-17 3947-09
+#[test]
+fn our_own_identity_has_no_port_and_nat_d_comes_with_the_keys() {
+    let world = World::up(30, toy_policy(), toy_policy());
+    for end in &world.ends {
+        let message = &end.sent[1];
+        let header = peek(message).unwrap();
+        let chain = Chain::parse(header.next_payload, &message[HEADER_LEN..], Padding::None);
+        assert_eq!(chain.unwrap().all(kind::NAT_D).count(), 2);
+    }
+    let core = Core::new(
+        Arc::new(toy_policy()),
+        Cookies::default(),
+        true,
+        (address(CLIENT), address(GATEWAY)),
+        world.now,
+    );
+    let id = core.own_id(address(CLIENT));
+    assert_eq!((id.protocol, id.port), (0, 0));
+}
+
+// conformance: 3193-25
+#[test]
+fn keys_are_never_printed() {
+    let world = World::up(31, toy_policy(), toy_policy());
+    let secret = "open sesame";
+    for end in &world.ends {
+        let text = format!("{:?} {:?}", end.sa, end.events);
+        assert!(!text.contains(secret) && !text.contains("111, 112, 101, 110"));
+    }
+    assert!(!format!("{:?}", toy_policy()).contains(secret));
+}
+
+/// Half-open SAs are what a stranger can make many of.
+#[test]
+fn what_waits_for_message_three_is_small() {
+    assert!(size_of::<Sa>() <= 1200, "{}", size_of::<Sa>());
 }

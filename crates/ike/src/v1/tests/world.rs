@@ -278,6 +278,26 @@ impl World {
         edit(bytes);
     }
 
+    /// The responder starts the main mode that is to follow; a fresh machine answers it.
+    pub(super) fn renew_from_responder(&mut self) {
+        self.wire.clear();
+        let cookies = [Cookie(self.random.array()), Cookie(self.random.array())];
+        let (local, remote) = self.ends[0].sa.path();
+        let client = Sa::respond(Arc::new(toy_policy()), cookies[0], self.now, local, remote);
+        let mut out = Vec::new();
+        let end = &mut self.ends[1];
+        let new = end
+            .sa
+            .renew(cookies[1], self.now, &mut end.env, &mut out)
+            .unwrap();
+        for (end, mut new) in self.ends.iter_mut().zip([client, new]) {
+            new.adopt_children(end.sa.take_children());
+            end.sa = new;
+            end.events.clear();
+        }
+        self.carry_out(1, out);
+    }
+
     /// Starts over with both ends on port 4500.
     pub(super) fn on_4500(&mut self) {
         self.wire.clear();
