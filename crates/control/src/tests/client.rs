@@ -50,6 +50,8 @@ pub(super) struct Client {
     next_spi: u32,
     pub(super) random: Random,
     pub(super) inner: Option<Ipv4Addr>,
+    /// How often it got an address.
+    pub(super) dialled_in: usize,
     pub(super) mtu: Option<u16>,
     /// How sessions and tunnels ended.
     pub(super) ends: Vec<String>,
@@ -94,6 +96,7 @@ impl Client {
             next_spi: n << 12 | 0x4000_0000,
             random,
             inner: None,
+            dialled_in: 0,
             mtu: None,
             ends: Vec::new(),
             sends: Vec::new(),
@@ -368,7 +371,10 @@ impl Client {
                         .push(Upstream::Ppp(tunnel, self.peer_session.0, frame));
                 }
                 ppp::Output::LcpUp(negotiated) => self.mtu = Some(negotiated.peer_mru),
-                ppp::Output::Up(addresses) => self.inner = Some(addresses.own),
+                ppp::Output::Up(addresses) => {
+                    self.inner = Some(addresses.own);
+                    self.dialled_in += 1;
+                }
                 ppp::Output::Down(reason) => {
                     self.ends.push(format!("ppp: {reason}"));
                     self.inner = None;

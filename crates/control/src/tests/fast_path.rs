@@ -2,6 +2,8 @@
 //! by panic what a real worker could not do.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use dataplane::change::{
     Activation, Change, Class, Entry, Event, Inject, InstallOutbound, Kind, Network, Origin, Path,
@@ -10,6 +12,8 @@ use dataplane::change::{
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
 use ipnet::IpNet;
 use packet::Endpoint;
+
+use crate::Activity;
 
 /// What is on its way to a client.
 #[derive(Debug)]
@@ -29,6 +33,25 @@ pub(super) enum Downstream {
     },
 }
 
+/// What the slow path may read at any time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stamps(Arc<Mutex<BTreeMap<PathId, Instant>>>);
+
+impl Activity for Stamps {
+    fn session_last_seen(&self, _: SessionSlot) -> Option<Instant> {
+        None
+    }
+    fn path_last_seen(&self, path: PathId) -> Option<Instant> {
+        self.0.lock().unwrap().get(&path).copied()
+    }
+    fn session_traffic(&self, _: SessionSlot) -> SessionTraffic {
+        SessionTraffic::default()
+    }
+    fn inbound_traffic(&self, _: InboundSa) -> Traffic {
+        Traffic::default()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct FastPath {
     pub(super) paths: BTreeMap<PathId, Path>,
@@ -42,6 +65,8 @@ pub(super) struct FastPath {
     pub(super) outbound: BTreeMap<PathId, (Option<u32>, Vec<InstallOutbound>)>,
     pub(super) events: VecDeque<Event>,
     pub(super) sent: Vec<Downstream>,
+    /// When each path was last heard.
+    pub(super) stamps: Stamps,
     pub(super) terminate_requests: usize,
     pub(super) shards_given: usize,
     /// The names of all changes, in the order in which they came.
@@ -269,9 +294,10 @@ impl FastPath {
     }
 
     /// Something under one of our SPIs: whose path it is.
-    pub(super) fn open(&mut self, spi: u32) -> Option<PathId> {
+    pub(super) fn open(&mut self, now: Instant, spi: u32) -> Option<PathId> {
         let (path, is_used) = self.inbound.get_mut(&spi)?;
         let path = *path;
+        self.stamps.0.lock().unwrap().insert(path, now);
         if !std::mem::replace(is_used, true) {
             let sa = InboundSa::from_spi(spi);
             self.events.push_back(Event::FirstInbound(sa));
@@ -283,9 +309,9 @@ impl FastPath {
     }
 
     /// An L2TP control message under one of our SPIs.
-    pub(super) fn secured_l2tp(&mut self, spi: u32, bytes: Vec<u8>) -> Option<Punt> {
+    pub(super) fn secured_l2tp(&mut self, now: Instant, spi: u32, bytes: Vec<u8>) -> Option<Punt> {
         let origin = Origin::SecuredL2tp {
-            path: self.open(spi)?,
+            path: self.open(now, spi)?,
             local_port: 1701,
             peer_port: 1701,
         };
@@ -300,11 +326,12 @@ impl FastPath {
     /// A PPP frame under one of our SPIs.
     pub(super) fn secured_ppp(
         &mut self,
+        now: Instant,
         spi: u32,
         ids: (u16, u16),
         bytes: Vec<u8>,
     ) -> Option<Punt> {
-        let path = self.open(spi)?;
+        let path = self.open(now, spi)?;
         self.ppp(path, ids, bytes)
     }
 

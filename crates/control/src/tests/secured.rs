@@ -245,8 +245,8 @@ fn l2tp_through_one_sa_cannot_speak_for_another_peers_tunnel() {
     // StopCCN's outer shape is enough: a header with the victim's tunnel id.
     let message = vec![0xc8, 0x02, 0, 12, high, low, 0, 0, 0, 2, 0, 2];
     let spi = world.clients[1].pairs[0].outbound;
-    let punt = world.fast.secured_l2tp(spi, message).unwrap();
     let now = world.now;
+    let punt = world.fast.secured_l2tp(now, spi, message).unwrap();
     world.control.handle_input(now, crate::Input::Punt(punt));
     world.run(A_SECOND);
     assert!(world.inner(0).is_some() && world.inner(1).is_some());

@@ -17,7 +17,7 @@ use super::lines::Lines;
 use super::start;
 use crate::admin::{Request, Response};
 use crate::settings::{Listener, Pool, Profile, User};
-use crate::{Control, Input, NoActivity, Output, Settings};
+use crate::{Control, Input, Output, Settings};
 
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -107,12 +107,12 @@ pub(super) fn pool(prefix: &str) -> Pool {
 
 impl World {
     pub(super) fn new(settings: Settings, clients: u32) -> Self {
-        let (now, lines) = (start(), Lines::default());
+        let (now, lines, fast) = (start(), Lines::default(), FastPath::default());
         let guard = tracing::subscriber::set_default(lines.clone());
         Self {
             now,
-            control: Control::new(settings, [42; 32], now, Box::new(NoActivity)),
-            fast: FastPath::default(),
+            control: Control::new(settings, [42; 32], now, Box::new(fast.stamps.clone())),
+            fast,
             clients: (0..clients).map(Client::new).collect(),
             lines,
             replies: Vec::new(),
@@ -214,14 +214,17 @@ impl World {
             Upstream::L2tp(bytes) if is_plain => {
                 Some(self.fast.plain_l2tp(to(1701), from(client.port), bytes))
             }
-            Upstream::L2tp(bytes) => spi.and_then(|spi| self.fast.secured_l2tp(spi, bytes)),
+            Upstream::L2tp(bytes) => {
+                spi.and_then(|spi| self.fast.secured_l2tp(self.now, spi, bytes))
+            }
             Upstream::Ppp(tunnel, session, frame) if is_plain => {
                 self.fast
                     .plain_ppp(from(client.port), (tunnel, session), frame)
             }
-            Upstream::Ppp(tunnel, session, frame) => {
-                spi.and_then(|spi| self.fast.secured_ppp(spi, (tunnel, session), frame))
-            }
+            Upstream::Ppp(tunnel, session, frame) => spi.and_then(|spi| {
+                self.fast
+                    .secured_ppp(self.now, spi, (tunnel, session), frame)
+            }),
         };
         let copies = Weather::copies(&mut self.weather);
         for punt in punt.into_iter().flat_map(|punt| vec![punt; copies]) {
