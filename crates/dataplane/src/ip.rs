@@ -135,10 +135,11 @@ fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
         return Err(Discard::IpChecksum);
     }
     // RFC 1812 §5.3.7, §5.3.5: neither "this network", loopback, multicast nor broadcast.
-    match header.destination[0] {
-        0 | 127 | 224..=255 => Err(Discard::NotAddressed),
-        _ => Ok(header),
+    let is_martian = |address: [u8; 4]| matches!(address[0], 0 | 127 | 224..=255);
+    if is_martian(header.source) || is_martian(header.destination) {
+        return Err(Discard::Martian);
     }
+    Ok(header)
 }
 
 /// RFC 1812 §5.3.1: one hop less, or its end.

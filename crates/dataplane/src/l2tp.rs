@@ -26,10 +26,11 @@ pub(crate) fn decap<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     }
     peel_udp(t)?;
     let header = Header::read(&t.frame)?;
+    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     if header.is_control {
+        path.may_control(tables.now_ms)?;
         return Err(Exit::Punt(Why::SecuredL2tp));
     }
-    let path = shard.paths.at(t.slot).ok_or(Discard::NoPath)?;
     enter(t, &header, path)
 }
 
@@ -49,6 +50,7 @@ fn decap_plain<C: Chunk>(t: &mut Traveller<C>, shard: &mut Shard, now_ms: u64) -
     path.port = Some(t.meta.port);
     t.meta.vrf = path.vrf;
     if header.is_control {
+        path.may_control(now_ms)?;
         let has_sessions = path.directory.has_tunnel(header.tunnel);
         let class = if has_sessions {
             Class::Established

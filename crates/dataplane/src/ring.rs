@@ -87,6 +87,11 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Whether no more than half of it is free.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.queue.len() * 2 >= self.queue.capacity()
+    }
+
     /// How many more would fit just now.
     pub fn room(&self) -> usize {
         self.queue.capacity() - self.queue.len()

@@ -15,8 +15,14 @@ use crate::shard::Shard;
 use crate::shared::{Shared, Snapshot};
 use crate::worker::Settings;
 
-/// Buckets over which strange addresses are spread.
-const STRANGER_BUCKETS: usize = 4096;
+/// Buckets over which source addresses are spread.
+const SOURCE_BUCKETS: usize = 4096;
+
+/// How often one address may send messages of exchanges in progress: many clients may share it.
+const IN_PROGRESS: Rate = Rate {
+    per_second: 1000,
+    burst: 2000,
+};
 
 /// A worker's view: its shards, what all share, and how often it may speak.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub(crate) struct Tables {
     pub(crate) now_ms: u64,
     pub(crate) icmp: Limiter,
     pub(crate) strangers: Strangers,
+    /// Those whose address is known to be their own, but no more.
+    pub(crate) in_progress: Sources,
     /// The port to peers of whom nothing was heard.
     pub(crate) tunnel_port: u8,
 }
@@ -47,6 +55,7 @@ impl Tables {
             now_ms: 0,
             icmp: Limiter::new(settings.icmp_per_second),
             strangers: Strangers::new(settings),
+            in_progress: Sources::new(IN_PROGRESS),
             tunnel_port: settings.tunnel_port,
             shared,
         }
@@ -195,24 +204,40 @@ impl Limiter {
     }
 }
 
-/// How often those may speak whom nobody knows: each address, and all together. Addresses that
-/// fall into one bucket share it.
+/// How often those may speak whom nobody knows: each address, and all together.
 #[derive(Debug)]
 pub(crate) struct Strangers {
     all: Limiter,
-    each: Box<[Bucket]>,
-    rate: Rate,
+    each: Sources,
 }
 
 impl Strangers {
     fn new(settings: &Settings) -> Self {
-        let rate = Rate {
-            per_second: settings.stranger_per_second,
-            burst: settings.stranger_per_second.saturating_mul(2),
-        };
         Self {
             all: Limiter::new(settings.strangers_per_second),
-            each: vec![Bucket::full(rate); STRANGER_BUCKETS].into(),
+            each: Sources::new(Rate {
+                per_second: settings.stranger_per_second,
+                burst: settings.stranger_per_second.saturating_mul(2),
+            }),
+        }
+    }
+
+    pub(crate) fn take(&mut self, address: IpAddr, now_ms: u64) -> bool {
+        self.each.take(address, now_ms) && self.all.take(now_ms)
+    }
+}
+
+/// How often each address may speak. Addresses that fall into one bucket share it.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    buckets: Box<[Bucket]>,
+    rate: Rate,
+}
+
+impl Sources {
+    fn new(rate: Rate) -> Self {
+        Self {
+            buckets: vec![Bucket::full(rate); SOURCE_BUCKETS].into(),
             rate,
         }
     }
@@ -220,7 +245,7 @@ impl Strangers {
     pub(crate) fn take(&mut self, address: IpAddr, now_ms: u64) -> bool {
         let mut hasher = DefaultHasher::new();
         address.hash(&mut hasher);
-        let bucket = &mut self.each[hasher.finish() as usize % STRANGER_BUCKETS];
-        bucket.take(self.rate, now_ms) && self.all.take(now_ms)
+        let bucket = hasher.finish() as usize % self.buckets.len();
+        self.buckets[bucket].take(self.rate, now_ms)
     }
 }

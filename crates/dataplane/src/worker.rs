@@ -43,6 +43,10 @@ const AGAIN: Duration = Duration::from_millis(1);
 /// Busy turns after which the quantiles of the burst time are published.
 const PUBLISH_TURNS: u64 = 4096;
 
+/// Cycles beyond which a burst is counted as this long: about 20 s. A histogram that grows would
+/// allocate in the line.
+const LONGEST_BURST: u64 = 1 << 36;
+
 /// What an operator sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -131,7 +135,7 @@ impl<P: Port> Worker<P> {
             applied: 0,
             now: None,
             first_cycle: cpu::cycles(),
-            burst_cycles: Histogram::new(3).expect("three digits are allowed"),
+            burst_cycles: Histogram::new_with_max(LONGEST_BURST, 2).expect("bounds are in order"),
             end,
         }
     }

@@ -94,8 +94,8 @@ fn may_be_answered<C: Chunk>(frame: &Frame<C>) -> bool {
         return false;
     };
     let is_first = header.flags_fragment.get() & Ipv4::OFFSET == 0;
-    let is_from_one_host = !matches!(header.source[0], 0 | 127 | 224..=255);
-    is_first && is_from_one_host && !is_icmp_error(frame, header)
+    // An invalid source, broadcast or multicast does not get as far as here.
+    is_first && !is_icmp_error(frame, header)
 }
 
 fn is_icmp_error<C: Chunk>(frame: &Frame<C>, header: &Ipv4) -> bool {

@@ -4,6 +4,7 @@ use packet::Endpoint;
 
 use super::directory::Directory;
 use super::news::News;
+use crate::bucket::{Bucket, Rate};
 use crate::change::{self, Encapsulation, InstallOutbound, Limits};
 use crate::discard::Discard;
 use crate::id::{InboundSa, PathId};
@@ -15,6 +16,12 @@ pub(crate) const WAITING_SAS: usize = 4;
 
 /// An endpoint is followed at most this often.
 const FOLLOW_EVERY_MS: u64 = 1000;
+
+/// L2TP control messages of one peer: a LAC that places a thousand calls a second is within it.
+const CONTROL: Rate = Rate {
+    per_second: 4000,
+    burst: 4000,
+};
 
 /// RFC 4303 §3.3.3: rekeying is asked for well before the 32-bit sequence number ends.
 const SOFT_SEQUENCE: u64 = 3 << 30;
@@ -35,6 +42,8 @@ pub(crate) struct Path {
     pub(crate) directory: Directory,
     pub(crate) news: News,
     pub(crate) tally: Tally<PathTally>,
+    /// How often its control messages may go to the slow path.
+    control: Bucket,
     followed_ms: Option<u64>,
 }
 
@@ -53,8 +62,15 @@ impl Path {
             directory: Directory::default(),
             news: News::default(),
             tally,
+            control: Bucket::full(CONTROL),
             followed_ms: None,
         }
+    }
+
+    /// Whether another control message may go to the slow path.
+    pub(crate) fn may_control(&mut self, now_ms: u64) -> Result<(), Discard> {
+        let may = self.control.take(CONTROL, now_ms);
+        may.then_some(()).ok_or(Discard::PuntLimited)
     }
 
     /// Whether frames travel in an SA.

@@ -45,7 +45,7 @@ fn every_suite_opens_and_seals_raw_and_in_udp_with_and_without_esn() {
 
 /// The ways out of `esp::open`.
 // conformance: 4303-22 4303-26 4303-27 4303-29 4303-31 4303-32 4303-33 4303-34 4303-10 4303-11
-// conformance: 4301-02 3948-08 3948-16
+// conformance: 4303-07 4303-23 4303-28 4301-02 3948-08
 #[test]
 fn the_ways_out_of_open() {
     let mut peer = Peer::new(3, 5);
@@ -264,7 +264,6 @@ fn no_number_is_used_after_the_last_one() {
     }
 }
 
-// conformance: 3948-15
 #[test]
 fn the_first_packet_on_a_new_inbound_sa_activates_the_outbound_sa_that_waits_for_it() {
     let mut peer = Peer::new(3, 5);
@@ -343,9 +342,18 @@ fn a_peer_behind_a_nat_is_followed_by_its_newest_authentic_frame_once_a_second()
     old[24..26].fill(0);
     let sum = packet::checksum::checksum(&old[14..34]);
     old[24..26].copy_from_slice(&sum.to_be_bytes());
+    let alive = gateway.shared.path(peer.path()).unwrap().last_authentic;
+    gateway.now += Duration::from_secs(5);
     for frame in [keepalive, forged, old] {
         gateway.fate(TUNNEL, frame);
     }
+    let view = gateway.shared.path(peer.path()).unwrap();
+    assert_ne!(view.last_authentic, alive, "the old frame is authentic");
+    let alive = view.last_authentic;
+    gateway.now += Duration::from_secs(5);
+    gateway.fate(TUNNEL, peer.outer(Kind::Keepalive, &[0xff]));
+    let view = gateway.shared.path(peer.path()).unwrap();
+    assert_eq!(view.last_authentic, alive, "a keepalive proves nothing");
     peer.outer = home;
     let Fate::Peer(frame) = gateway.fate(NETWORK, down.clone()) else {
         panic!("nothing came");
@@ -421,5 +429,58 @@ fn what_is_retired_is_told_with_its_last_counters_and_its_slots_serve_again() {
     let packet = ip(next.address, SERVER, 100);
     next.spi_in = InboundSa(next.slot).spi();
     let frame = next.data(&packet);
+    assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)));
+}
+
+/// Same outer address, same ports inside, perhaps even the same address of their own at home.
+// conformance: 3948-15 3948-16
+#[test]
+fn two_clients_behind_one_nat_both_work_and_neither_can_speak_for_the_other() {
+    let (mut a, mut b) = (Peer::new(3, 5), Peer::new(3, 6));
+    b.outer = a.outer.with_port(a.outer.port() + 1);
+    let mut gateway = Gateway::with_peer(&mut a);
+    gateway.open(&mut b);
+    for (peer, other) in [(&mut a, b.address), (&mut b, Peer::new(3, 5).address)] {
+        let packet = ip(peer.address, SERVER, 100);
+        let frame = peer.data(&packet);
+        assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)));
+        let packet = ip(SERVER, peer.address, 100);
+        let Fate::Peer(frame) = gateway.fate(NETWORK, ethernet(&packet)) else {
+            panic!("nothing came");
+        };
+        assert_eq!(peer.open(&frame), hop(&packet));
+        let frame = peer.data(&ip(other, SERVER, 100));
+        assert_eq!(
+            gateway.fate(TUNNEL, frame),
+            Fate::Discarded(Discard::SourceForged)
+        );
+    }
+    // The other's session ids through one's own SA.
+    let ppp = [&[0xff, 3, 0, 0x21][..], &ip(b.address, SERVER, 100)].concat();
+    let ids = [2, b.tunnel(), b.session_id()].map(u16::to_be_bytes);
+    let frame = a.l2tp(&[ids.as_flattened(), &ppp].concat());
+    assert_eq!(
+        gateway.fate(TUNNEL, frame),
+        Fate::Discarded(Discard::NoSession)
+    );
+}
+
+// conformance: 3948-09
+#[test]
+fn the_udp_checksum_inside_is_not_looked_at() {
+    let mut peer = Peer::new(3, 5).raw();
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let packet = ip(peer.address, SERVER, 100);
+    let udp = [1701, 1701, 8 + 6 + 4 + 100, 0xbad0].map(u16::to_be_bytes);
+    let l2tp = [2, peer.tunnel(), peer.session_id()].map(u16::to_be_bytes);
+    let payload = [
+        udp.as_flattened(),
+        l2tp.as_flattened(),
+        &[0xff, 3, 0, 0x21],
+        &packet,
+    ]
+    .concat();
+    let sealed = peer.seal(&payload, 17);
+    let frame = peer.outer_esp(&sealed);
     assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)));
 }

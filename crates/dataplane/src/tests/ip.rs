@@ -13,6 +13,7 @@ use crate::change::{Adjacency, AdjacencyId, Kind, Origin, RouteTarget, SharedCha
 const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 81);
 
 /// The ways out of `ip::forward` that end there.
+// conformance: 791-01 1812-01 1812-04
 #[test]
 fn the_ways_out_of_forward() {
     let mut peer = Peer::new(3, 5);
@@ -38,10 +39,10 @@ fn the_ways_out_of_forward() {
         ),
         ("checksum", with(&|p| p[8] = 1), Discard::IpChecksum),
         ("forged", ip(OTHER, SERVER, 100), Discard::SourceForged),
-        ("multicast", to([224, 0, 0, 1]), Discard::NotAddressed),
-        ("broadcast", to([255; 4]), Discard::NotAddressed),
-        ("loopback", to([127, 0, 0, 1]), Discard::NotAddressed),
-        ("this network", to([0, 0, 0, 0]), Discard::NotAddressed),
+        ("multicast", to([224, 0, 0, 1]), Discard::Martian),
+        ("broadcast", to([255; 4]), Discard::Martian),
+        ("loopback", to([127, 0, 0, 1]), Discard::Martian),
+        ("this network", to([0, 0, 0, 0]), Discard::Martian),
         ("blackhole", to([203, 0, 113, 130]), Discard::Blackholed),
         (
             "the tunnel's own address",
@@ -92,9 +93,19 @@ fn the_ways_out_of_route() {
         (
             "multicast",
             to(Ipv4Addr::new(239, 0, 0, 1)),
-            Discard::NotAddressed,
+            Discard::Martian,
         ),
         ("short", vec![0x45; 10], Discard::IpMalformed),
+        (
+            "loopback source",
+            ip([127, 0, 0, 1].into(), peer.address, 60),
+            Discard::Martian,
+        ),
+        (
+            "multicast source",
+            ip([224, 0, 0, 1].into(), peer.address, 60),
+            Discard::Martian,
+        ),
     ];
     for (name, packet, expected) in rows {
         let fate = gateway.fates(NETWORK, ethernet(&packet));
@@ -109,6 +120,7 @@ fn the_ways_out_of_route() {
 }
 
 /// Each is told to the sender, up and down: type, code, next-hop MTU, quotation.
+// conformance: 791-02 1191-01 4303-19 4301-05
 #[test]
 fn troubles_are_told_to_who_sent_the_packet() {
     let mut peer = Peer::new(3, 5);
@@ -189,6 +201,7 @@ fn check_error(error: &[u8], to: Ipv4Addr, kind: [u8; 2], value: u16, about: &[u
     ]));
 }
 
+// conformance: 1812-02 1812-03
 #[test]
 fn errors_are_never_about_errors_fragments_or_nobody_and_not_without_end() {
     let mut peer = Peer::new(3, 5);

@@ -195,7 +195,7 @@ fn a_plain_tunnel_belongs_to_one_address_and_port() {
     }
 }
 
-// conformance: 3193-10
+// conformance: 3193-10 4301-03
 #[test]
 fn l2tp_in_the_clear_is_refused_in_silence_where_ipsec_is_required() {
     let mut peer = Peer::new(3, 5);

@@ -314,3 +314,51 @@ fn a_worker_without_free_chunks_drops_what_is_injected_by_name_and_recovers() {
     assert_eq!(gateway.received(0, TUNNEL).len(), 1);
     gateway.assert_chunks_are_whole();
 }
+
+#[test]
+fn one_peer_or_address_cannot_fill_the_ring_of_all() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let hello = [[0xc8, 2, 0, 12], [0; 4], [0; 4]].concat();
+    let mut punted = 0;
+    for _ in 0..4500 {
+        let frame = peer.l2tp(&hello);
+        punted += usize::from(matches!(gateway.fate(TUNNEL, frame), Fate::Punted(..)));
+    }
+    assert_eq!(punted, 4000);
+    let ike = [&[7; 8][..], &[9; 8], &[0; 12]].concat();
+    let mut punted = 0;
+    for _ in 0..2500 {
+        let frame = outer(Kind::Ike, stranger(1), gateway_at(500), &ike);
+        punted += usize::from(matches!(gateway.fate(TUNNEL, frame), Fate::Punted(..)));
+    }
+    assert_eq!(punted, 2000);
+    assert_eq!(gateway.discarded(Discard::PuntLimited), 1000);
+}
+
+#[test]
+fn packets_for_the_host_leave_half_the_ring_to_control_messages() {
+    let sizes = Sizes {
+        punts: [8, 8, 8],
+        ..Sizes::default()
+    };
+    let mut gateway = Gateway::with_sizes(1, sizes);
+    let mut peer = Peer::new(3, 5);
+    gateway.open(&mut peer);
+    for _ in 0..6 {
+        let frame = peer.data(&ip(peer.address, [172, 16, 0, 9].into(), 60));
+        gateway.send(0, TUNNEL, frame);
+    }
+    for _ in 0..6 {
+        let frame = peer.ppp(&[0xff, 3, 0xc0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0]);
+        gateway.send(0, TUNNEL, frame);
+    }
+    gateway.settle();
+    let punts = gateway.punts();
+    let host = punts
+        .iter()
+        .filter(|punt| matches!(punt.origin, Origin::Host(_)));
+    let counts = (host.count(), punts.len());
+    assert_eq!(counts.1, 8);
+    assert!(counts.0 <= 4);
+}

@@ -57,6 +57,7 @@ fn what_is_no_endpoint_protocol_of_ours_stays_ip() {
     }
 }
 
+// conformance: 4303-20
 #[test]
 fn what_is_not_for_the_line_is_named() {
     let shared = tables();

@@ -38,16 +38,14 @@ impl<P: Port> Worker<P> {
         self.place(traveller, stop);
     }
 
-    /// Copies a frame to the slow path; what strangers send passes two buckets first.
+    /// Copies a frame to the slow path, if it may speak.
     fn punt(&mut self, traveller: Traveller<P::Chunk>, why: Why) {
         let class = match why {
             Why::Ike(class) | Why::PlainL2tp(class) => class,
             Why::SecuredL2tp | Why::Ppp | Why::Host => Class::Established,
         };
-        let sender = traveller.meta.remote.address();
-        let now_ms = self.tables.now_ms;
-        if class == Class::Stranger && !self.tables.strangers.take(sender, now_ms) {
-            self.discard(traveller, Discard::StrangerLimited);
+        if let Err(reason) = self.may_punt(&traveller, class, why) {
+            self.discard(traveller, reason);
             return;
         }
         let punt = Punt {
@@ -61,6 +59,29 @@ impl<P: Port> Worker<P> {
         }
         self.counters().punted.add(1);
         self.free.put(traveller.frame.into_chunk());
+    }
+
+    /// Who may be heard by the slow path: those it knows come before those it does not, and what
+    /// keeps a session alive before what only uses it.
+    fn may_punt(
+        &mut self,
+        traveller: &Traveller<P::Chunk>,
+        class: Class,
+        why: Why,
+    ) -> Result<(), Discard> {
+        let sender = traveller.meta.remote.address();
+        let now_ms = self.tables.now_ms;
+        let ring = &self.end.punts[class as usize];
+        match class {
+            Class::Stranger if !self.tables.strangers.take(sender, now_ms) => {
+                Err(Discard::StrangerLimited)
+            }
+            Class::InProgress if !self.tables.in_progress.take(sender, now_ms) => {
+                Err(Discard::PuntLimited)
+            }
+            Class::Established if why == Why::Host && ring.is_half_full() => Err(Discard::PuntFull),
+            Class::Stranger | Class::InProgress | Class::Established => Ok(()),
+        }
     }
 
     fn origin(&self, traveller: &Traveller<P::Chunk>, why: Why) -> Origin {
