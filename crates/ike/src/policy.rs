@@ -11,6 +11,7 @@ use crypto::esp::{Integrity, Suite};
 use crypto::hash::Hash;
 use ipnet::IpNet;
 
+use crate::Refusal;
 use crate::payload::identification::Identity;
 
 /// The most pre-shared keys tried on one message 5: each costs a key derivation and a decryption.
@@ -120,7 +121,17 @@ pub struct Psk {
     pub key: Secret,
 }
 
-// 3193-25: the key is never printed; `Secret` prints nothing of itself either.
+impl Psk {
+    /// Whether a peer that has proved to know the key may have this identity.
+    pub(crate) fn check(&self, identity: &Identity) -> Result<(), Refusal> {
+        match &self.identity {
+            Some(expected) if expected != identity => Err(Refusal::IdentityRefused),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+// RFC 3193 §5.1.4: a key is guarded as a password is, and is not printed.
 impl fmt::Debug for Psk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Psk")

@@ -172,58 +172,67 @@ fn refused_quick_mode(notification: &Notification<'_>, isakmp: &Isakmp) -> Resul
 }
 
 /// What an informational message leads to.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Effect {
     /// The message cannot be a copy of an old one: it has changed something.
     pub(super) is_fresh: bool,
     pub(super) down: Option<DownReason>,
+    /// A part of it that came to nothing.
+    pub(super) refusal: Option<Refusal>,
 }
 
-/// Second door: does what one piece of news asks for.
+/// Second door: does what all the news asks for.
 pub(super) fn advance(
-    news: News,
+    all: Vec<News>,
     received: &Received<'_>,
     isakmp: &mut Isakmp,
     children: &mut Children,
     turn: &mut Turn<'_>,
-) -> Result<Effect, Refusal> {
+) -> Effect {
     let mut effect = Effect::default();
-    match news {
-        News::Noted => {}
-        News::RUThere { sequence, is_newer } => {
-            if is_newer {
-                isakmp.liveness.peer_sequence = Some(sequence);
+    for news in all {
+        match news {
+            News::Noted => {}
+            News::RUThere { sequence, is_newer } => {
+                if is_newer {
+                    isakmp.liveness.peer_sequence = Some(sequence);
+                }
+                effect.is_fresh |= is_newer;
+                let message = dpd(isakmp, R_U_THERE_ACK, sequence, turn);
+                turn.answer(received.origin(), message);
             }
-            effect.is_fresh = is_newer;
-            let message = dpd(isakmp, R_U_THERE_ACK, sequence, turn);
-            turn.answer(received.origin(), message);
-        }
-        News::RUThereAck { sequence } => {
-            isakmp.liveness.answered(turn.now, sequence)?;
-            effect.is_fresh = true;
-        }
-        News::InitialContact => {
-            isakmp.initial_contact_seen = true;
-            turn.out.push(Output::InitialContact);
-        }
-        News::ChildrenDeleted(spis) => {
-            effect.is_fresh = true;
-            for inbound in spis {
-                isakmp
-                    .exchanges
-                    .retain(|_, exchange| !exchange.confirms(inbound));
-                children.down(inbound, ChildEnd::PeerDeleted, turn.out);
+            News::RUThereAck { sequence } => match isakmp.liveness.answered(turn.now, sequence) {
+                Ok(()) => effect.is_fresh = true,
+                Err(refusal) => effect.refusal = Some(refusal),
+            },
+            News::InitialContact => {
+                isakmp.initial_contact_seen = true;
+                turn.out.push(Output::InitialContact);
             }
-        }
-        News::IsakmpDeleted => effect.down = Some(DownReason::PeerDeleted),
-        News::QuickModeRefused(id) => {
-            effect.is_fresh = true;
-            if let Some(exchange) = isakmp.exchanges.remove(&id) {
-                exchange.fail(ChildEnd::Refused, children, turn);
+            News::ChildrenDeleted(spis) => {
+                effect.is_fresh = true;
+                end_children(spis, isakmp, children, turn);
+            }
+            News::IsakmpDeleted => effect.down = Some(DownReason::PeerDeleted),
+            News::QuickModeRefused(id) => {
+                effect.is_fresh = true;
+                let exchange = isakmp.exchanges.remove(&id);
+                exchange
+                    .into_iter()
+                    .for_each(|one| one.fail(ChildEnd::Refused, children, turn));
             }
         }
     }
-    Ok(effect)
+    effect
+}
+
+fn end_children(spis: Vec<Spi>, isakmp: &mut Isakmp, children: &mut Children, turn: &mut Turn<'_>) {
+    for inbound in spis {
+        isakmp
+            .exchanges
+            .retain(|_, exchange| !exchange.confirms(inbound));
+        children.down(inbound, ChildEnd::PeerDeleted, turn.out);
+    }
 }
 
 /// A DPD query or answer.

@@ -328,13 +328,7 @@ impl ExpectId {
         }
         let psks = core.policy.psks_for(core.remote.ip());
         let psk = *psks.first().ok_or(Refusal::NoPreSharedKey)?;
-        if psk
-            .identity
-            .as_ref()
-            .is_some_and(|expected| *expected != proof.id.identity)
-        {
-            return Err(Refusal::IdentityRefused);
-        }
+        psk.check(&proof.id.identity)?;
         Ok(Opened {
             attempt: index,
             identity: proof.id.identity,

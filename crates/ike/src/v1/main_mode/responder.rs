@@ -271,14 +271,7 @@ impl ExpectId {
         core: &Core,
     ) -> Result<Opened, Refusal> {
         let (public_r, shared) = attempt.computed.as_ref().ok_or(Refusal::Unexpected)?;
-        let exchanged = Exchanged {
-            cookies: core.cookies,
-            nonce_i: &attempt.nonce_i,
-            nonce_r: &attempt.nonce_r,
-            public_i: &attempt.public_i,
-            public_r,
-            sa_i: &self.agreed.sa_i,
-        };
+        let exchanged = self.exchanged(attempt, public_r, core);
         let suite = self.agreed.suite;
         let keys = IsakmpKeys::derive(suite, psk.key.expose(), &exchanged, shared.expose());
         let opened = message::open(received.bytes, keys.cipher(), &keys.phase1_iv(&exchanged))?;
@@ -287,13 +280,7 @@ impl ExpectId {
         if !crypto::ct_eq(&keys.hash_i(&exchanged, &proof.id_body), &proof.hash) {
             return Err(Refusal::NotAuthentic);
         }
-        if psk
-            .identity
-            .as_ref()
-            .is_some_and(|expected| *expected != proof.id.identity)
-        {
-            return Err(Refusal::IdentityRefused);
-        }
+        psk.check(&proof.id.identity)?;
         let own_id = core.own_id(received.local).to_bytes();
         let own_hash = keys.hash_r(&exchanged, &own_id);
         Ok(Opened {
@@ -307,6 +294,22 @@ impl ExpectId {
             iv: opened.next_iv,
             keys,
         })
+    }
+
+    fn exchanged<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+        public_r: &'a [u8],
+        core: &Core,
+    ) -> Exchanged<'a> {
+        Exchanged {
+            cookies: core.cookies,
+            nonce_i: &attempt.nonce_i,
+            nonce_r: &attempt.nonce_r,
+            public_i: &attempt.public_i,
+            public_r,
+            sa_i: &self.agreed.sa_i,
+        }
     }
 
     /// The peer has proved itself: message 6 goes out, to wherever message 5 came from.

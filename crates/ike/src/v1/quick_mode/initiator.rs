@@ -42,11 +42,7 @@ pub(in crate::v1) fn start(
         return None;
     };
     let message_id = isakmp.fresh_message_id(turn);
-    // A successor carries the same traffic as its predecessor, in the peer's own words.
-    let (local, remote) = children.newest().map_or_else(
-        || first_selectors(turn.core),
-        |child| (child.local.clone(), child.remote.clone()),
-    );
+    let (local, remote) = selectors(children, turn.core);
     let predecessors = children.inbound();
     let start = Start {
         message_id,
@@ -72,8 +68,12 @@ pub(in crate::v1) fn start(
     Some((message_id, state))
 }
 
-/// Our client port to the peer's L2TP port.
-fn first_selectors(core: &Core) -> (Identification, Identification) {
+/// A successor carries the same traffic as its predecessor, in the peer's own words; the first pair
+/// is for our client port and the peer's L2TP port.
+fn selectors(children: &Children, core: &Core) -> (Identification, Identification) {
+    if let Some(child) = children.newest() {
+        return (child.local.clone(), child.remote.clone());
+    }
     let id = |address, port| Identification {
         identity: Identity::from(address),
         protocol: UDP,

@@ -215,32 +215,34 @@ fn answer(
     children.up(child, turn);
     let public_r = exchanged.as_ref().map(|(public, _)| &public[..]);
     let rest = answer_payloads(&request, inbound, &nonce_r, public_r, isakmp);
-    let hash = isakmp
-        .keys
-        .hash_2(request.message_id, &request.nonce_i, rest.bytes());
-    let Request {
-        message_id,
-        origin,
-        nonce_i,
-        mut iv,
-        ..
-    } = request;
-    let message = envelope(turn.core.cookies, message_id).seal(
-        &with_hash(&hash, &rest),
-        isakmp.keys.cipher(),
-        &mut iv,
-    );
+    let state = send_answer(request, inbound, nonce_r, &rest, isakmp, turn);
+    Some(QuickMode::ExpectConfirmation(state))
+}
+
+fn send_answer(
+    request: Request,
+    inbound: Spi,
+    nonce_r: Vec<u8>,
+    rest: &Payloads,
+    isakmp: &Isakmp,
+    turn: &mut Turn<'_>,
+) -> ExpectConfirmation {
+    let (message_id, origin, nonce_i) = (request.message_id, request.origin, request.nonce_i);
+    let hash = isakmp.keys.hash_2(message_id, &nonce_i, rest.bytes());
+    let payloads = with_hash(&hash, rest);
+    let mut iv = request.iv;
+    let envelope = envelope(turn.core.cookies, message_id);
+    let message = envelope.seal(&payloads, isakmp.keys.cipher(), &mut iv);
     turn.answer(origin, message.clone());
     let resend = Resend::new(turn.now, &turn.core.policy.ladder, message);
-    let state = ExpectConfirmation {
+    ExpectConfirmation {
         inbound,
         iv,
         nonce_i,
         nonce_r,
         origin,
         resend,
-    };
-    Some(QuickMode::ExpectConfirmation(state))
+    }
 }
 
 /// SA, Nr, KE, the IDs as they came, NAT-OA.

@@ -182,42 +182,46 @@ impl Sa {
     ) -> Result<(), Refusal> {
         if let Phase::MainMode(state) = &self.phase {
             let is_proof_due = matches!(state, Handshake::ExpectIdR(_));
-            if received.header.is_encrypted() {
-                let refused = is_proof_due.then_some(Refusal::ProofRefused);
-                return Err(refused.unwrap_or(Refusal::Unexpected));
-            }
-            self.complaint = Some(informational::complaint(received)?);
-            return Err(Refusal::UnauthenticatedNotification);
+            return Err(self.hear_complaint(received, is_proof_due));
         }
         let isakmp = established(&mut self.phase)?;
         if received.header.message_id == 0 {
             return Err(Refusal::MessageIdMissing);
         }
         let all = informational::open(received, isakmp, &self.children, &self.core)?;
-        let (mut is_fresh, mut down, mut refusal) = (false, None, None);
-        for news in all {
-            let turn = &mut Turn {
-                now,
-                core: &mut self.core,
-                env,
-                out,
-            };
-            match informational::advance(news, received, isakmp, &mut self.children, turn) {
-                Ok(effect) => {
-                    is_fresh |= effect.is_fresh;
-                    down = down.or(effect.down);
-                }
-                Err(reason) => refusal = Some(reason),
-            }
-        }
-        if is_fresh {
+        let turn = &mut Turn {
+            now,
+            core: &mut self.core,
+            env,
+            out,
+        };
+        let effect = informational::advance(all, received, isakmp, &mut self.children, turn);
+        if effect.is_fresh {
             isakmp.liveness.heard(now);
             self.follow(received, out);
         }
-        if let Some(reason) = down {
+        if let Some(reason) = effect.down {
             self.go_down(reason, now, env, out);
         }
-        refusal.map_or(Ok(()), Err)
+        effect.refusal.map_or(Ok(()), Err)
+    }
+
+    /// A notification during main mode proves nothing, but an operator may want to read it.
+    fn hear_complaint(&mut self, received: &Received<'_>, is_proof_due: bool) -> Refusal {
+        if received.header.is_encrypted() {
+            return if is_proof_due {
+                Refusal::ProofRefused
+            } else {
+                Refusal::Unexpected
+            };
+        }
+        match informational::complaint(received) {
+            Ok(kind) => {
+                self.complaint = Some(kind);
+                Refusal::UnauthenticatedNotification
+            }
+            Err(refusal) => refusal,
+        }
     }
 
     /// RFC 3947 §7: the last fresh authentic message says where the peer is.
