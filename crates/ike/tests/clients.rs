@@ -189,6 +189,36 @@ fn each_policy_takes_the_best_of_what_each_client_offers() {
 }
 
 #[test]
+fn our_own_offer_fits_into_one_packet_and_still_finds_a_match() {
+    for policy in [Policy::modern(), Policy::compat(), Policy::strict()] {
+        let body = phase1::offer(&policy);
+        assert!(body.len() <= 1200, "{}", body.len());
+        let sa = SecurityAssociation::parse(&body).unwrap();
+        assert!(sa.proposals[0].transforms.len() <= phase1::OFFERED_MAX);
+        assert_eq!(
+            phase1::choose(&policy, &sa).unwrap().suite,
+            policy.phase1[0]
+        );
+    }
+    let body = phase1::offer(&Policy::compat());
+    let sa = SecurityAssociation::parse(&body).unwrap();
+    let finds = |text: &str| {
+        let all = Policy::compat().phase1;
+        let suite = all
+            .into_iter()
+            .find(|suite| suite.to_string() == text)
+            .unwrap();
+        let policy = Policy {
+            phase1: vec![suite],
+            ..Policy::modern()
+        };
+        phase1::choose(&policy, &sa).is_some()
+    };
+    assert!(finds("AES256/SHA1/MODP2048") && finds("AES128/SHA1/MODP1024"));
+    assert!(finds("AES128/SHA256/ECP384") && !finds("AES192/SHA256/ECP384"));
+}
+
+#[test]
 fn every_refused_transform_has_its_reason() {
     let offer = android();
     let sa = SecurityAssociation::parse(&offer).unwrap();

@@ -13,6 +13,9 @@ use crate::payload::notification::PROTO_ISAKMP;
 use crate::payload::security_association::{Proposal, SecurityAssociation, Transform};
 use crate::policy::{Phase1Proposal, Policy};
 
+/// The most transforms that we offer: message 1 then fits into one packet of 1400 bytes.
+pub const OFFERED_MAX: usize = 30;
+
 const KEY_IKE: u8 = 1;
 
 const ENCRYPTION_ALGORITHM: u16 = 1;
@@ -144,10 +147,10 @@ pub fn accept(
 #[must_use]
 pub fn offer(policy: &Policy) -> Vec<u8> {
     let seconds = u32::try_from(policy.phase1_lifetime.as_secs()).unwrap_or(u32::MAX);
-    let attributes: Vec<Vec<u8>> = policy
-        .phase1
-        .iter()
-        .map(|&suite| attributes(suite, seconds))
+    let suites = offered(&policy.phase1);
+    let attributes: Vec<Vec<u8>> = suites
+        .into_iter()
+        .map(|suite| attributes(suite, seconds))
         .collect();
     let transforms = (1..=u8::MAX)
         .zip(&attributes)
@@ -163,6 +166,22 @@ pub fn offer(policy: &Policy) -> Vec<u8> {
         proposals: vec![proposal],
     }
     .to_bytes()
+}
+
+/// The list, thinned out if it is too long: first what few peers insist on.
+fn offered(list: &[Phase1Proposal]) -> Vec<Phase1Proposal> {
+    let rare: [fn(&Phase1Proposal) -> bool; 2] = [
+        |suite| suite.cipher == Algorithm::Aes192Cbc,
+        |suite| matches!(suite.hash, Hash::Sha384 | Hash::Sha512),
+    ];
+    let mut suites = list.to_vec();
+    for is_rare in rare {
+        if suites.len() > OFFERED_MAX {
+            suites.retain(|suite| !is_rare(suite));
+        }
+    }
+    suites.truncate(OFFERED_MAX);
+    suites
 }
 
 fn attributes(suite: Phase1Proposal, seconds: u32) -> Vec<u8> {
