@@ -1,0 +1,325 @@
+//! The books about what the slow path told the workers, and what must be true of it.
+//!
+//! Every change and every event passes here on its way. A slot is held, closing, or free, and only
+//! a free one is taken; what is told to a peer has been applied; every install has its retire; an
+//! address leads to one session; no sequence number and no IV goes out twice under one key.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+use crypto::esp::Suite;
+use dataplane::change::{Change, Event, Inject, Network, Session, SharedChange, ToWorker};
+use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
+use ipnet::IpNet;
+
+use crate::wire::Stamp;
+
+/// The place of a message in the ring of its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Whose ring.
+    pub worker: usize,
+    /// The how-manieth message, from 1.
+    pub number: u64,
+}
+
+impl Mark {
+    fn is_applied(self, stamp: Stamp) -> bool {
+        stamp.0[self.worker] >= self.number
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Path,
+    Inbound,
+    Session,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Held,
+    Closing,
+}
+
+/// The books.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Slots that are not free, and the generation of their holder.
+    slots: BTreeMap<(Kind, ShardId, u32), (u8, Stage)>,
+    inbound: BTreeMap<InboundSa, PathId>,
+    outbound: BTreeMap<(PathId, u32), Suite>,
+    tunnels: BTreeMap<(u16, u16), PathId>,
+    sessions: BTreeMap<SessionSlot, Session>,
+    networks: BTreeMap<SessionSlot, IpAddr>,
+    attached: BTreeMap<IpNet, SessionSlot>,
+    /// What has ever been opened, and where in which ring.
+    ever: Ever,
+    /// Under each of the peers' SPIs: sequence numbers, and IVs where they must not repeat.
+    numbers: HashSet<(u32, u32)>,
+    ivs: HashSet<(u32, [u8; 8])>,
+}
+
+#[derive(Debug, Default)]
+struct Ever {
+    inbound: BTreeMap<u32, Mark>,
+    outbound: BTreeMap<u32, Suite>,
+    tunnels: BTreeMap<(u16, u16), Mark>,
+    sessions: BTreeMap<SessionSlot, Session>,
+    /// Our (tunnel id, session id) and the address of everybody who ever had one.
+    networks: BTreeMap<(u16, u16, IpAddr), Mark>,
+}
+
+impl Ledger {
+    /// The slow path sends a message to a worker.
+    ///
+    /// # Panics
+    /// As every method here, if it breaks its word.
+    pub fn to_worker(&mut self, message: &ToWorker, mark: Mark) {
+        match message {
+            ToWorker::Change(change) => self.change(change, mark),
+            ToWorker::Inject(Inject { .. }) => {}
+        }
+    }
+
+    fn change(&mut self, change: &Change, mark: Mark) {
+        match change {
+            Change::OpenPath(path) => self.hold(Kind::Path, path.id.0),
+            Change::MovePath { path, .. } => self.assert_held(Kind::Path, path.0),
+            Change::ClosePath(path) => self.close_path(*path),
+            Change::InstallInbound(install) => {
+                self.assert_held(Kind::Path, install.path.0);
+                self.hold(Kind::Inbound, install.sa.0);
+                self.inbound.insert(install.sa, install.path);
+                self.ever.inbound.insert(install.sa.spi(), mark);
+            }
+            Change::RetireInbound(sa) => {
+                let path = self.inbound.remove(sa);
+                assert!(path.is_some(), "{sa:?} is retired but not installed");
+                self.close(Kind::Inbound, sa.0);
+            }
+            Change::InstallOutbound(install) => {
+                self.assert_held(Kind::Path, install.path.0);
+                let before = self
+                    .outbound
+                    .insert((install.path, install.spi), install.suite);
+                assert_eq!(before, None, "outbound SA {:08x} twice", install.spi);
+                self.ever.outbound.insert(install.spi, install.suite);
+            }
+            Change::ActivateOutbound { path, .. } => self.assert_held(Kind::Path, path.0),
+            Change::RetireOutbound { path, spi } => {
+                let suite = self.outbound.remove(&(*path, *spi));
+                assert!(suite.is_some(), "outbound SA {spi:08x} was not installed");
+            }
+            Change::OpenTunnel {
+                listener,
+                tunnel,
+                path,
+            } => {
+                let before = self.tunnels.insert((*listener, *tunnel), *path);
+                assert_eq!(before, None, "tunnel {tunnel} is open");
+                self.ever.tunnels.insert((*listener, *tunnel), mark);
+            }
+            Change::CloseTunnel { listener, tunnel } => {
+                let path = self.tunnels.remove(&(*listener, *tunnel));
+                assert!(path.is_some(), "tunnel {tunnel} is not open");
+            }
+            Change::OpenSession(session) => self.open_session(*session),
+            Change::OpenNetwork(network) => self.open_network(network, mark),
+            Change::CloseSession(slot) => self.close_session(*slot),
+            Change::GiveShard { .. } => {}
+        }
+    }
+
+    fn close_path(&mut self, path: PathId) {
+        self.close(Kind::Path, path.0);
+        assert!(
+            self.inbound.values().all(|of| *of != path),
+            "{path:?} has SAs"
+        );
+        let mut left = self.outbound.keys();
+        assert!(left.all(|(of, _)| *of != path), "{path:?} has outbound SAs");
+        let mut left = self.sessions.values();
+        assert!(
+            left.all(|session| session.path != path),
+            "{path:?} has sessions"
+        );
+        assert!(
+            self.tunnels.values().all(|of| *of != path),
+            "{path:?} has a tunnel"
+        );
+    }
+
+    fn open_session(&mut self, session: Session) {
+        self.assert_held(Kind::Path, session.path.0);
+        if let Some(before) = self.sessions.insert(session.id, session) {
+            let ids = |session: Session| (session.path, session.tunnel, session.session);
+            assert_eq!(ids(before), ids(session), "{:?} is another's", session.id);
+            return;
+        }
+        let mut others = self.sessions.values().filter(|s| s.id != session.id);
+        let is_same =
+            |s: &Session| (s.path, s.tunnel, s.session) == (session.path, session.tunnel, session.session);
+        assert!(!others.any(is_same), "session id {} twice", session.session);
+        self.hold(Kind::Session, session.id.0);
+        self.ever.sessions.insert(session.id, session);
+    }
+
+    fn open_network(&mut self, network: &Network, mark: Mark) {
+        let slot = network.session;
+        self.assert_held(Kind::Session, slot.0);
+        let mut others = self.networks.iter().filter(|(other, _)| **other != slot);
+        let twice = others.find(|(_, address)| **address == network.address);
+        assert_eq!(twice, None, "{} is leased twice", network.address);
+        self.networks.insert(slot, network.address);
+        let attached = self.attached.get(&IpNet::from(network.address));
+        assert_eq!(attached, Some(&slot), "the address leads elsewhere");
+        let session = self.sessions[&slot];
+        let ids = (session.tunnel, session.session, network.address);
+        self.ever.networks.insert(ids, mark);
+    }
+
+    fn close_session(&mut self, slot: SessionSlot) {
+        let session = self.sessions.remove(&slot);
+        assert!(session.is_some(), "{slot:?} is not open");
+        self.networks.remove(&slot);
+        let leads = self.attached.iter().find(|(_, session)| **session == slot);
+        assert_eq!(leads, None, "something leads to a session that is closed");
+        self.close(Kind::Session, slot.0);
+    }
+
+    /// The slow path changes what all workers read.
+    pub fn shared(&mut self, change: &SharedChange) {
+        match change {
+            SharedChange::Attach {
+                prefix, session, ..
+            } => {
+                self.assert_held(Kind::Session, session.0);
+                let before = self.attached.insert(*prefix, *session);
+                let is_free = before.is_none_or(|before| before == *session);
+                assert!(is_free, "{prefix} leads to {before:?} and to {session:?}");
+            }
+            SharedChange::Detach {
+                prefix, session, ..
+            } => {
+                let before = self.attached.remove(prefix);
+                assert_eq!(before, Some(*session), "{prefix}");
+            }
+            SharedChange::SetListener(_)
+            | SharedChange::RemoveListener(_)
+            | SharedChange::AddLocal { .. }
+            | SharedChange::AddPool { .. }
+            | SharedChange::SetRoute { .. }
+            | SharedChange::RemoveRoute { .. }
+            | SharedChange::SetCookieKey(_)
+            | SharedChange::SetAdjacency(..) => {}
+        }
+    }
+
+    /// A worker tells the slow path.
+    pub fn event(&mut self, event: &Event) {
+        match event {
+            Event::PathRetired(path) => self.free(Kind::Path, path.0),
+            Event::InboundRetired(sa, _) => self.free(Kind::Inbound, sa.0),
+            Event::SessionRetired(session, _) => self.free(Kind::Session, session.0),
+            Event::PathMoved { .. }
+            | Event::FirstInbound(_)
+            | Event::SoftLimit(_)
+            | Event::HardLimit(_)
+            | Event::ShardArrived(..) => {}
+        }
+    }
+
+    fn hold(&mut self, kind: Kind, slot: Slot) {
+        let key = (kind, slot.shard, slot.index);
+        let before = self.slots.insert(key, (slot.generation, Stage::Held));
+        assert_eq!(before, None, "{kind:?} {slot:?} is used before it is free");
+    }
+
+    fn close(&mut self, kind: Kind, slot: Slot) {
+        self.assert_held(kind, slot);
+        let key = (kind, slot.shard, slot.index);
+        self.slots.insert(key, (slot.generation, Stage::Closing));
+    }
+
+    fn free(&mut self, kind: Kind, slot: Slot) {
+        let before = self.slots.remove(&(kind, slot.shard, slot.index));
+        let expected = Some((slot.generation, Stage::Closing));
+        assert_eq!(before, expected, "{kind:?} {slot:?} is reported free");
+    }
+
+    fn assert_held(&self, kind: Kind, slot: Slot) {
+        let state = self.slots.get(&(kind, slot.shard, slot.index));
+        let expected = (slot.generation, Stage::Held);
+        assert_eq!(state, Some(&expected), "{kind:?} {slot:?}");
+    }
+
+    /// The gateway has sent an ESP packet; from the SPI on.
+    pub fn sent_esp(&mut self, esp: &[u8]) {
+        let word = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| esp[at + i]));
+        let (spi, sequence) = (word(0), word(4));
+        let suite = self.ever.outbound.get(&spi);
+        let suite = suite.expect("nothing is sent under an SPI that was not installed");
+        assert!(sequence > 0, "RFC 4303 §2.2: the first number is 1");
+        let is_new = self.numbers.insert((spi, sequence));
+        assert!(is_new, "{spi:08x}: number {sequence} was sent twice");
+        if let Suite::AesGcm16 { .. } = suite {
+            let iv = std::array::from_fn(|i| esp[8 + i]);
+            let is_new = self.ivs.insert((spi, iv));
+            assert!(is_new, "{spi:08x}: IV {iv:02x?} twice under one key");
+        }
+    }
+
+    /// A subscriber uses an SPI of ours. `seen` is what had been applied when the latest datagram
+    /// that it has received left the gateway.
+    pub fn used_spi(&self, spi: u32, seen: Stamp) {
+        let mark = self.ever.inbound.get(&spi);
+        let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
+        assert!(is_known, "SPI {spi:08x} was told before it was applied");
+    }
+
+    /// A subscriber uses an id of a plain tunnel.
+    pub fn used_tunnel(&self, listener: u16, tunnel: u16, seen: Stamp) {
+        let mark = self.ever.tunnels.get(&(listener, tunnel));
+        let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
+        assert!(is_known, "tunnel {tunnel} was told before it was applied");
+    }
+
+    /// A subscriber has an address, in a session of these ids.
+    pub fn used_address(&self, tunnel: u16, session: u16, address: IpAddr, seen: Stamp) {
+        let mark = self.ever.networks.get(&(tunnel, session, address));
+        let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
+        assert!(is_known, "{address} was told before it was applied");
+    }
+
+    /// Our SPIs that are installed.
+    #[must_use]
+    pub fn inbound(&self) -> Vec<u32> {
+        let mut spis: Vec<u32> = self.inbound.keys().map(|sa| sa.spi()).collect();
+        spis.sort_unstable();
+        spis
+    }
+
+    /// The address of every session that has one.
+    pub fn networks(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.networks.values().copied()
+    }
+
+    /// Whether an address leads to a session.
+    #[must_use]
+    pub fn leads(&self, address: IpAddr) -> bool {
+        self.attached.contains_key(&IpNet::from(address))
+    }
+
+    /// # Panics
+    /// If anything is left of anybody.
+    pub fn assert_empty(&self) {
+        assert!(self.slots.is_empty(), "slots left: {:?}", self.slots);
+        assert!(self.inbound.is_empty(), "SAs left: {:?}", self.inbound);
+        assert!(self.outbound.is_empty(), "SAs left: {:?}", self.outbound);
+        assert!(self.tunnels.is_empty(), "left: {:?}", self.tunnels);
+        assert!(self.sessions.is_empty(), "left: {:?}", self.sessions);
+        assert!(self.networks.is_empty(), "left: {:?}", self.networks);
+        assert!(self.attached.is_empty(), "left: {:?}", self.attached);
+    }
+}

@@ -1,0 +1,197 @@
+//! What must be true: after each step, in a calm, and at the end.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use control::admin::{Filter, Request, Response, Table, Totals};
+use dataplane::Discard;
+
+use super::World;
+use crate::gateway::settings::user;
+use crate::letters::Party;
+use crate::model::Connected;
+use crate::plan::{Act, COLLECT_AFTER};
+
+/// Steps between two looks at what is dear to look at.
+const DEAR_EVERY: u64 = 512;
+/// Between two looks at whether everybody is connected.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Letters that everybody sends when all are connected.
+const DUE_LETTERS: usize = 3;
+
+/// What the workers never have a reason to discard for.
+const NEVER: [Discard; 5] = [
+    Discard::TooManyMoves,
+    Discard::NoChunk,
+    Discard::NoHeadroom,
+    Discard::NoPort,
+    Discard::SendFull,
+];
+
+impl World {
+    pub(super) fn ask(&mut self, query: Request) -> Vec<Response> {
+        self.gateway
+            .ask(self.now, query, &mut self.dice, &mut self.trace)
+    }
+
+    fn show(&mut self, table: Table) -> Vec<Response> {
+        let filter = Filter::default();
+        self.ask(Request::Show { table, filter })
+    }
+
+    pub(super) fn check_step(&mut self) {
+        self.lines.assert_no_error();
+        if self.steps.is_multiple_of(DEAR_EVERY) {
+            self.check_books();
+        }
+        if self.patience.is_some() && self.looked_at + LOOK_EVERY <= self.now {
+            self.looked_at = self.now;
+            self.look();
+        }
+        if let Some(until) = self.shutdown_until {
+            let is_in_time = self.gateway.is_finished() || self.now <= until;
+            assert!(is_in_time, "the shutdown does not end");
+        }
+    }
+
+    /// The slow path's tables, the books, the pools: they say the same.
+    fn check_books(&mut self) {
+        let mut spis = Vec::new();
+        let mut totals = Totals::default();
+        for page in self.show(Table::Sas) {
+            match page {
+                Response::Sas(rows) => spis.extend(rows.into_iter().map(|row| row.inbound_spi)),
+                Response::Totals(found) => totals = found,
+                other => panic!("asked for SAs, got {other:?}"),
+            }
+        }
+        spis.sort_unstable();
+        let installed = self.gateway.ledger().inbound();
+        let installed: Vec<String> = installed.iter().map(|spi| format!("{spi:08x}")).collect();
+        assert_eq!(spis, installed, "SAs that are shown, SAs that are installed");
+        assert_limits(&totals);
+        let faults = self.ask(Request::VerifyPools);
+        assert_eq!(faults, [Response::Verified(Vec::new())]);
+        for reason in NEVER {
+            assert_eq!(self.gateway.discarded(reason), 0, "{reason:?}");
+        }
+        let unknown = |(name, _): &(&str, u64)| *name == "events about slots that are free";
+        assert_eq!(self.gateway.counters().find(unknown).map(|(_, n)| n), Some(0));
+        assert_eq!(self.gateway.refused(), 0, "changes without room");
+    }
+
+    /// Whether all is as it should be; if so letters are due, if not by the end of our patience
+    /// something is wrong.
+    fn look(&mut self) {
+        let differences = self.differences();
+        if differences.is_empty() {
+            self.patience = None;
+            self.trace.say(self.now, "everybody is where he should be");
+            self.check_books();
+            self.send_due_letters();
+            self.later(COLLECT_AFTER, Act::Collect);
+        } else {
+            let is_late = self.patience.is_some_and(|until| until <= self.now);
+            assert!(!is_late, "not as it should be: {differences:#?}");
+        }
+    }
+
+    fn differences(&mut self) -> Vec<String> {
+        let clients: Connected = self
+            .subscribers
+            .iter()
+            .enumerate()
+            .filter_map(|(index, subscriber)| Some((index, subscriber.lease.as_ref()?.address)))
+            .collect();
+        let mut differences = self.model.differences("clients", &clients);
+        if differences.is_empty() {
+            let sessions = self.sessions();
+            differences = self.model.differences("gateway", &sessions);
+        }
+        differences
+    }
+
+    /// Who is connected, as the slow path has it. A session that is being set up or taken down is
+    /// one too many.
+    fn sessions(&mut self) -> Connected {
+        let mut sessions = Vec::new();
+        for page in self.show(Table::Sessions) {
+            let Response::Sessions(rows) = page else {
+                continue;
+            };
+            for row in rows {
+                let who = (0..self.subscribers.len()).find(|index| user(*index) == row.user);
+                if let (Some(who), Some(IpAddr::V4(address)), "up") =
+                    (who, row.address, row.state.as_str())
+                {
+                    assert!(self.gateway.ledger().leads(IpAddr::V4(address)));
+                    sessions.push((who, address));
+                }
+            }
+        }
+        sessions
+    }
+
+    /// Everybody writes to the server, and to somebody else.
+    fn send_due_letters(&mut self) {
+        let is_up = |index: &usize| self.subscribers[*index].lease.is_some();
+        let up: Vec<usize> = (0..self.subscribers.len()).filter(is_up).collect();
+        for &from in &up {
+            self.write(from, DUE_LETTERS, true);
+            let to = up[self.dice.index(up.len())];
+            if to != from {
+                self.gossip(from, to, DUE_LETTERS, true);
+            }
+        }
+    }
+
+    /// Nothing is left of anybody.
+    pub(super) fn end(&mut self) {
+        self.is_over = true;
+        self.check_books();
+        let is_down = self.subscribers.iter().all(|s| s.lease.is_none());
+        assert!(is_down, "somebody has not gone");
+        let pages = self.show(Table::Tunnels);
+        let Some(Response::Totals(totals)) = pages.last() else {
+            panic!("no totals: {pages:?}");
+        };
+        assert_nothing(totals);
+        self.gateway.ledger().assert_empty();
+        let left = self.gateway.deadline();
+        assert_eq!(left, None, "a deadline is left");
+        let counter = |wanted: &str| {
+            let mut counters = self.gateway.counters();
+            counters.find(|(name, _)| *name == wanted).map(|(_, n)| n)
+        };
+        let (up, ended) = ("sessions that came up", "sessions that ended");
+        assert!(counter(up) <= counter(ended), "more came than went");
+        let (_, arrived) = self.letters.counts();
+        assert!(arrived > 0, "no letter has arrived at all");
+        let _ = Party::Nobody;
+    }
+}
+
+fn assert_limits(totals: &Totals) {
+    let usages = [
+        totals.sessions,
+        totals.tunnels,
+        totals.peers,
+        totals.half_open_ike,
+        totals.half_open_l2tp,
+    ];
+    for usage in usages {
+        assert!(usage.now <= usage.limit, "{totals:?}");
+    }
+}
+
+fn assert_nothing(totals: &Totals) {
+    let usages = [
+        totals.sessions,
+        totals.tunnels,
+        totals.peers,
+        totals.half_open_ike,
+        totals.half_open_l2tp,
+    ];
+    let is_empty = usages.iter().all(|usage| usage.now == 0);
+    assert!(is_empty && totals.sessions_up == 0, "left: {totals:?}");
+}
