@@ -75,11 +75,12 @@ impl Control {
             true => key.path.0.shard,
             false => self.outbox.any_shard(),
         };
+        let slot = SessionSlot(self.subscribers.vacant(shard)?);
         let id = tunnel.session_ids.take(now, shard, &mut self.random)?;
         peer.sessions_numbered += 1;
         let correlation = tunnel.correlation.session(peer.sessions_numbered);
         let opened = Session {
-            id: SessionSlot(key.path.0),
+            id: slot,
             path: key.path,
             listener: self.settings.listeners[peer.listener].index,
             tunnel: key.id,
@@ -91,16 +92,9 @@ impl Control {
             sequencing: false,
         };
         let subscriber = Subscriber::new(correlation, key, opened, peer, now);
-        let Some(slot) = self
-            .subscribers
-            .insert_with(shard, |slot| subscriber.at(slot))
-        else {
-            tunnel.session_ids.give_back(now, id);
-            return None;
-        };
-        let slot = SessionSlot(slot);
+        let inserted = self.subscribers.insert(shard, subscriber);
+        debug_assert_eq!(inserted, Some(slot.0), "the session names its slot");
         tunnel.sessions.insert(id, slot);
-        let opened = Session { id: slot, ..opened };
         self.outbox.change(shard, Change::OpenSession(opened));
         if shard != key.path.0.shard {
             // The path's directory has to know the session too, before the ICRP names it.

@@ -10,6 +10,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crypto::esp::{Integrity, Suite};
 use dataplane::change::{
     Activation, Change, Encapsulation, InstallInbound, InstallOutbound, Limits, Path,
 };
@@ -41,6 +42,9 @@ impl Control {
             true => Encapsulation::EspInUdp,
             false => Encapsulation::Esp,
         };
+        if is_weak(child.suite) {
+            self.counters.add(Counter::WeakSuite);
+        }
         self.place(path, encapsulation);
         self.install(path, &child);
         self.log_keys(path, &child);
@@ -233,7 +237,7 @@ impl Control {
         }
     }
 
-    fn established(&self, path: PathId) -> Option<IkeId> {
+    pub(crate) fn established(&self, path: PathId) -> Option<IkeId> {
         let (_, ike) = self.ike_peer(path)?;
         let is_usable = |id: &&IkeId| {
             self.ike
@@ -275,5 +279,15 @@ fn limits(rekey: &Rekey, child: &Child) -> Limits {
         hard_packets: by_number(rekey.hard_packets),
         soft_bytes: soft_bytes.unwrap_or(u64::MAX),
         hard_bytes: hard_bytes.unwrap_or(u64::MAX),
+    }
+}
+
+/// Taken because old clients offer nothing better, and counted.
+fn is_weak(suite: Suite) -> bool {
+    let sha1 = Integrity::HmacSha1_96;
+    match suite {
+        Suite::TripleDesCbc { .. } => true,
+        Suite::AesCbc { integrity, .. } => integrity == sha1,
+        Suite::AesGcm16 { .. } => false,
     }
 }

@@ -32,6 +32,8 @@ counters! {
     IkeWrongKey = "ike: wrong pre-shared keys",
     IkeEstablished = "ike: exchanges established",
     IkeRenewed = "ike: exchanges that joined a living peer",
+    WeakPhase1 = "ike: exchanges established with SHA1, 3DES, or a group below 2048 bits",
+    WeakSuite = "ike: IPsec SAs with HMAC-SHA1 or 3DES",
     IkeDown = "ike: exchanges ended before they were established",
     ComputeLimit = "ike: computations that had to wait",
     StaleComputed = "ike: computations answered too late",

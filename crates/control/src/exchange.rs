@@ -23,7 +23,7 @@ use packet::Endpoint;
 
 use crate::compute::Computations;
 use crate::counters::Counter;
-use crate::half_open::{Full, HalfOpen};
+use crate::half_open::{Full, HalfOpen, source_of};
 use crate::log::Correlation;
 use crate::settings::Limits;
 use crate::slots::Slots;
@@ -87,7 +87,7 @@ pub(crate) struct Exchanges {
 impl Exchanges {
     pub(crate) fn new(limits: &Limits, random: &mut Random) -> Self {
         Self {
-            slots: Slots::new(limits.slots_per_shard.saturating_mul(2)),
+            slots: Slots::new(limits.slots_per_shard.saturating_mul(2), random),
             half_open: HalfOpen::new(limits.half_open_ike, limits.half_open_ike_per_source),
             firsts: BTreeMap::new(),
             computations: Computations::default(),
@@ -188,7 +188,7 @@ impl Control {
             self.counters.add(Counter::IkeNotServed);
             return None;
         };
-        let source = remote.address();
+        let (address, source) = (remote.address(), source_of(remote.address()));
         if let Err(full) = self.ike.half_open.enter(source) {
             self.counters.add(match full {
                 Full::InAll => Counter::IkeHalfOpenLimit,
@@ -198,67 +198,82 @@ impl Control {
         }
         let shard = self.outbox.choose_shard(worker);
         let correlation = Correlation::new(&mut self.random);
-        let key = self.ike.key.clone();
-        let slot = self.ike.slots.insert_with(shard, |slot| {
-            let cookie = Cookie(key.cookie(slot, source));
-            let policy = Arc::clone(policy);
-            let sa = Sa::respond(policy, cookie, now, local.into(), remote.into());
-            Exchange {
-                half_open: Some(source),
-                first: Some((source, initiator)),
-                ..Exchange::new(sa, cookie, correlation, listener, (local, remote))
-            }
-        });
-        let Some(slot) = slot else {
+        let Some(slot) = self.ike.slots.vacant(shard) else {
             self.ike.half_open.leave(&source);
             self.counters.add(Counter::IkeNoSlot);
             return None;
         };
-        self.ike.firsts.insert((source, initiator), IkeId(slot));
+        let cookie = Cookie(self.ike.key.cookie(slot, address));
+        let policy = Arc::clone(policy);
+        let sa = Sa::respond(policy, cookie, now, local.into(), remote.into());
+        let exchange = Exchange {
+            half_open: Some(source),
+            first: Some((address, initiator)),
+            ..Exchange::new(sa, cookie, correlation, listener, (local, remote))
+        };
+        let inserted = self.ike.slots.insert(shard, exchange);
+        debug_assert_eq!(inserted, Some(slot), "the cookie names the slot");
+        self.ike.firsts.insert((address, initiator), IkeId(slot));
         Some(IkeId(slot))
     }
 
     /// Starts a main mode with a peer that we know, to take its SAs over.
     pub(crate) fn start_exchange(&mut self, now: Instant, path: PathId, wants_child: bool) {
-        let settings = Arc::clone(&self.settings);
         let Some((peer, ike)) = self.ike_peer(path) else {
             return;
         };
-        let (listener, local, remote) = (peer.listener, ike.local, ike.remote);
-        let correlation = peer.correlation;
         if ike.renewal.is_some() || self.shutdown.is_some() {
             return;
         }
-        let Some(policy) = settings.listeners[listener].ike.as_ref() else {
-            return;
-        };
-        let key = self.ike.key.clone();
-        let mut out = Vec::new();
-        let mut reserved = BTreeSet::new();
-        let slot = self.ike.slots.insert_with(path.0.shard, |slot| {
-            let cookie = Cookie(key.cookie(slot, remote.address()));
-            let mut env = Environment {
-                random: &mut self.random,
-                spis: &mut self.inbound,
-                reserved: &mut reserved,
-                shard: path.0.shard,
-            };
-            let (policy, ends) = (Arc::clone(policy), (local.into(), remote.into()));
-            let sa = Sa::initiate(policy, cookie, now, ends.0, ends.1, &mut env, &mut out);
-            Exchange {
-                renews: Some(path),
-                wants_child,
-                ..Exchange::new(sa, cookie, correlation, listener, (local, remote))
-            }
-        });
-        let Some(slot) = slot else {
+        let (listener, ends) = (peer.listener, (ike.local, ike.remote));
+        let correlation = peer.correlation;
+        let Some(slot) = self.ike.slots.vacant(path.0.shard) else {
             return self.counters.add(Counter::IkeNoSlot);
         };
+        let cookie = Cookie(self.ike.key.cookie(slot, ends.1.address()));
+        let (mut out, mut reserved) = (Vec::new(), BTreeSet::new());
+        let Some(sa) = self.initiate(now, path, cookie, &mut reserved, &mut out) else {
+            return;
+        };
+        let exchange = Exchange {
+            renews: Some(path),
+            wants_child,
+            reserved,
+            ..Exchange::new(sa, cookie, correlation, listener, ends)
+        };
+        let inserted = self.ike.slots.insert(path.0.shard, exchange);
+        debug_assert_eq!(inserted, Some(slot), "the cookie names the slot");
         if let Some((_, ike)) = self.ike_peer_mut(path) {
             ike.renewal = Some(IkeId(slot));
         }
         self.take_ike_outputs(now, IkeId(slot), out);
         self.touch_exchange(now, IkeId(slot));
+    }
+
+    /// The first message of a main mode: with what the peer has accepted before, as long as we
+    /// know, and else with all that the listener offers.
+    fn initiate(
+        &mut self,
+        now: Instant,
+        path: PathId,
+        cookie: Cookie,
+        reserved: &mut BTreeSet<u32>,
+        out: &mut Vec<ike::Output>,
+    ) -> Option<Sa> {
+        let established = self.established(path);
+        let (peer, ike) = self.ike_peer(path)?;
+        let (local, remote) = (ike.local.into(), ike.remote.into());
+        let policy = self.settings.listeners[peer.listener].ike.clone()?;
+        let mut env = Environment {
+            random: &mut self.random,
+            spis: &mut self.inbound,
+            reserved,
+            shard: path.0.shard,
+        };
+        let living = established.and_then(|id| self.ike.slots.get(id.0));
+        let renewed = living.and_then(|exchange| exchange.sa.renew(cookie, now, &mut env, out));
+        let initiated = || Sa::initiate(policy, cookie, now, local, remote, &mut env, out);
+        Some(renewed.unwrap_or_else(initiated))
     }
 
     /// Calls an ISAKMP SA and does what it asks for.

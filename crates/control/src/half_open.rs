@@ -2,6 +2,7 @@
 //! remember is bounded here.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Set-ups under way.
 #[derive(Debug)]
@@ -63,6 +64,14 @@ impl<K: Ord> HalfOpen<K> {
     }
 }
 
+/// What counts as one source: an IPv4 address, or the /64 that an IPv6 host chooses from.
+pub(crate) fn source_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+    }
+}
+
 /// So many of something a second, with as much in one burst.
 #[derive(Debug)]
 pub(crate) struct Bucket {
@@ -115,6 +124,13 @@ mod tests {
         half_open.leave(&'a');
         assert_eq!(half_open.enter('c'), Ok(()));
         assert_eq!(half_open.len(), 3);
+    }
+
+    #[test]
+    fn an_ipv6_host_is_one_source_whatever_its_address() {
+        let source = |text: &str| source_of(text.parse().unwrap()).to_string();
+        assert_eq!(source("192.0.2.1"), "192.0.2.1");
+        assert_eq!(source("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use l2tp::{Opening, TunnelId};
 use packet::Endpoint;
 
 use crate::counters::Counter;
-use crate::half_open::Full;
+use crate::half_open::{self, Full};
 use crate::ids::Ids;
 use crate::log::Correlation;
 use crate::peer::Peer;
@@ -353,6 +353,6 @@ impl Control {
 fn source_of(carrier: &Carrier) -> Source {
     match carrier {
         Carrier::Secured { path, .. } => Source::Peer(*path),
-        Carrier::Plain { remote, .. } => Source::Address(remote.address()),
+        Carrier::Plain { remote, .. } => Source::Address(half_open::source_of(remote.address())),
     }
 }

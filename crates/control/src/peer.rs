@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crypto::Random;
 use crypto::esp::Suite;
 use dataplane::change::{Change, Encapsulation, Event};
 use dataplane::id::PathId;
@@ -109,9 +110,9 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(per_shard: u32) -> Self {
+    pub(crate) fn new(per_shard: u32, random: &mut Random) -> Self {
         Self {
-            slots: Slots::new(per_shard),
+            slots: Slots::new(per_shard, random),
             by_name: BTreeMap::new(),
         }
     }
@@ -174,6 +175,9 @@ impl Control {
         let Some(exchange) = self.ike.slots.get_mut(id.0) else {
             return;
         };
+        if is_weak_phase1(&established.suite) {
+            self.counters.add(Counter::WeakPhase1);
+        }
         exchange.suite = established.suite;
         let name = PeerName {
             identity: established.identity,
@@ -510,4 +514,11 @@ impl Control {
             self.forget_tunnel(now, TunnelKey { path, id }, why);
         }
     }
+}
+
+/// Whether what was negotiated, as `AES256/SHA1/MODP2048`, is only there because old clients offer
+/// nothing better.
+fn is_weak_phase1(suite: &str) -> bool {
+    const WEAK: [&str; 4] = ["3DES", "SHA1", "MODP1024", "MODP1536"];
+    suite.split('/').any(|part| WEAK.contains(&part))
 }

@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use crypto::Random;
 use dataplane::id::{SHARDS, ShardId, Slot};
 
 #[derive(Debug)]
@@ -38,13 +39,15 @@ struct Shard<T> {
 pub(crate) struct Slots<T> {
     shards: Vec<Shard<T>>,
     per_shard: u32,
+    first_generation: u8,
     held: usize,
     retiring: usize,
 }
 
 impl<T> Slots<T> {
-    /// At most `per_shard` slots in each shard.
-    pub(crate) fn new(per_shard: u32) -> Self {
+    /// At most `per_shard` slots in each shard. Where generations begin should differ from run to
+    /// run, so that ids of a former run are recognised.
+    pub(crate) fn new(per_shard: u32, random: &mut Random) -> Self {
         let shard = || Shard {
             entries: Vec::new(),
             free: VecDeque::new(),
@@ -52,47 +55,40 @@ impl<T> Slots<T> {
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             per_shard: per_shard.min(Slot::LIMIT),
+            // Not 0: SPIs below 256 are reserved (RFC 4303 §2.1).
+            first_generation: 1 + random.below(255) as u8,
             held: 0,
             retiring: 0,
         }
     }
 
-    /// Takes a free slot of the shard; `None` if there is none.
-    pub(crate) fn insert(&mut self, shard: ShardId, value: T) -> Option<Slot> {
-        self.insert_with(shard, |_| value)
-    }
-
-    /// As [`Slots::insert`], for what has to know its own slot.
-    pub(crate) fn insert_with(
-        &mut self,
-        shard: ShardId,
-        value: impl FnOnce(Slot) -> T,
-    ) -> Option<Slot> {
-        let entries = &mut self.shards[shard.index()];
-        let index = match entries.free.pop_front() {
-            Some(index) => index,
-            None => {
-                let index = entries.entries.len() as u32;
-                if index >= self.per_shard {
-                    return None;
-                }
-                entries.entries.push(Entry {
-                    // Not 0: SPIs below 256 are reserved (RFC 4303 §2.1), and a cookie half is
-                    // never zero.
-                    generation: 1,
-                    state: State::Free,
-                });
-                index
-            }
-        };
-        let entry = &mut entries.entries[index as usize];
-        debug_assert!(matches!(entry.state, State::Free));
-        let slot = Slot {
+    /// The slot that the next [`Slots::insert`] into the shard gives; `None` if there is none. For
+    /// what has to know its own slot.
+    pub(crate) fn vacant(&self, shard: ShardId) -> Option<Slot> {
+        let entries = &self.shards[shard.index()];
+        let fresh = entries.entries.len() as u32;
+        let index = *entries.free.front().unwrap_or(&fresh);
+        let entry = entries.entries.get(index as usize);
+        (index < self.per_shard).then(|| Slot {
             shard,
             index,
-            generation: entry.generation,
-        };
-        entry.state = State::Held(value(slot));
+            generation: entry.map_or(self.first_generation, |entry| entry.generation),
+        })
+    }
+
+    /// Takes a free slot of the shard; `None` if there is none.
+    pub(crate) fn insert(&mut self, shard: ShardId, value: T) -> Option<Slot> {
+        let slot = self.vacant(shard)?;
+        let entries = &mut self.shards[shard.index()];
+        if entries.free.pop_front().is_none() {
+            entries.entries.push(Entry {
+                generation: slot.generation,
+                state: State::Free,
+            });
+        }
+        let entry = &mut entries.entries[slot.index as usize];
+        debug_assert!(matches!(entry.state, State::Free));
+        entry.state = State::Held(value);
         self.held += 1;
         Some(slot)
     }
@@ -238,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_used_again_only_after_release_and_under_another_generation() {
-        let mut slots = Slots::new(1);
+        let mut slots = Slots::new(1, &mut Random::from_seed([1; 32]));
         let first = slots.insert(SHARD, 'a').unwrap();
         assert_eq!(slots.insert(SHARD, 'b'), None);
         assert!(slots.retire(first));
@@ -256,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_generation_is_never_zero() {
-        let mut slots = Slots::new(1);
+        let mut slots = Slots::new(1, &mut Random::from_seed([1; 32]));
         for _ in 0..600 {
             let slot = slots.insert(SHARD, ()).unwrap();
             assert!(slot.word() >= 256);
@@ -266,7 +262,7 @@ mod tests {
 
     #[test]
     fn pages_show_everything_once() {
-        let mut slots = Slots::new(100);
+        let mut slots = Slots::new(100, &mut Random::from_seed([1; 32]));
         let mut expected: Vec<_> = (0..200_u8)
             .map(|n| slots.insert(ShardId::new(n), n).unwrap())
             .collect();

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use dataplane::change::{Change, Session, SessionTraffic};
-use dataplane::id::{SessionSlot, Slot};
+use dataplane::id::SessionSlot;
 use ipnet::IpNet;
 use l2tp::CallEnd;
 use packet::Endpoint;
@@ -83,12 +83,6 @@ impl Subscriber {
             end: None,
             ended_at: None,
         }
-    }
-
-    /// The same, in its slot.
-    pub(crate) fn at(mut self, slot: Slot) -> Self {
-        self.session.id = SessionSlot(slot);
-        self
     }
 
     pub(crate) fn address_text(&self) -> String {
