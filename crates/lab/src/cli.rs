@@ -24,12 +24,19 @@ const PHASE1: &str = "aes256-sha256-modp2048,aes256-sha1-modp2048,aes128-sha1-mo
                       aes128-sha256-ecp256";
 /// Likewise.
 const SUITES: &str = "aes128gcm16,aes256gcm16,aes256-sha256,aes128-sha256,aes256-sha1,aes128-sha1";
+/// Seconds after which an IKE message is sent again; the last wait ends the exchange.
+const LADDER: [u64; 4] = [1, 2, 4, 8];
 /// Addresses in a range: more than anybody dials from one machine by accident.
 const RANGE_MAX: usize = 1 << 20;
 
 /// Emulated L2TP/IPsec clients and what they measure
 #[derive(Debug, Parser)]
-#[command(name = "adit-lab", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "adit-lab",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -117,7 +124,12 @@ pub struct ClientArguments {
     #[arg(long, value_name = "GROUP")]
     pub pfs: Option<Group>,
     /// How the client lends itself to being authenticated
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "mschapv2,chap,pap")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "mschapv2,chap,pap"
+    )]
     pub auth: Vec<Auth>,
     /// Secret of the tunnel
     #[arg(long, value_name = "SECRET")]
@@ -228,7 +240,8 @@ impl FromStr for Addresses {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not an address or a range such as 10.9.1.1-10.9.1.50");
+        let wrong =
+            || format!("\"{text}\" is not an address or a range such as 10.9.1.1-10.9.1.50");
         let parse = |text: &str| text.trim().parse::<Ipv4Addr>().map_err(|_| wrong());
         let (first, last) = match text.split_once('-') {
             Some((first, last)) => (parse(first)?, parse(last)?),
@@ -263,8 +276,14 @@ impl FromStr for Phase1 {
             Some("sha512") => Hash::Sha512,
             _ => return Err(wrong()),
         };
-        let group = group.and_then(|group| group.parse().ok()).ok_or_else(wrong)?;
-        Ok(Self(Phase1Proposal { cipher, hash, group }))
+        let group = group
+            .and_then(|group| group.parse().ok())
+            .ok_or_else(wrong)?;
+        Ok(Self(Phase1Proposal {
+            cipher,
+            hash,
+            group,
+        }))
     }
 }
 
@@ -289,15 +308,26 @@ impl ClientArguments {
 
     fn policy(&self, natt: Natt) -> Policy {
         let key = Secret::new(self.psk.clone().into_bytes());
-        let phase2 = self.suite.iter().map(|suite| Phase2Proposal { suite: *suite });
+        let phase2 = self
+            .suite
+            .iter()
+            .map(|suite| Phase2Proposal { suite: *suite });
         let standard = Policy::modern();
         Policy {
             phase1: self.phase1.iter().map(|proposal| proposal.0).collect(),
             phase2: phase2.collect(),
             pfs: self.pfs,
-            psks: vec![Psk { peer: None, identity: None, key }],
+            psks: vec![Psk {
+                peer: None,
+                identity: None,
+                key,
+            }],
             phase2_lifetime: self.rekey.map_or(standard.phase2_lifetime, lifetime_for),
-            setup_limit: self.timeout,
+            ladder: LADDER.map(Duration::from_secs).to_vec(),
+            // A message that nobody answers says more than a limit that is reached.
+            setup_limit: self
+                .timeout
+                .max(Duration::from_secs(LADDER.iter().sum::<u64>() + 1)),
             natt,
             ..standard
         }
@@ -337,7 +367,10 @@ impl Auth {
 /// What is offered for phase 1 when nothing is said.
 #[must_use]
 pub fn phase1_default() -> Vec<Phase1> {
-    PHASE1.split(',').filter_map(|text| text.parse().ok()).collect()
+    PHASE1
+        .split(',')
+        .filter_map(|text| text.parse().ok())
+        .collect()
 }
 
 /// What a client tells about its call: xl2tpd's figures.
@@ -383,7 +416,12 @@ mod tests {
     fn proposals_are_read_as_they_are_shown() {
         let proposal: Phase1 = "aes256-sha1-modp2048".parse().unwrap();
         assert_eq!(proposal.0.to_string(), "AES256/SHA1/MODP2048");
-        for wrong in ["aes256-sha1", "des-sha1-modp1024", "aes256-md5-modp2048", "aes128-sha1-toy"] {
+        for wrong in [
+            "aes256-sha1",
+            "des-sha1-modp1024",
+            "aes256-md5-modp2048",
+            "aes128-sha1-toy",
+        ] {
             assert!(wrong.parse::<Phase1>().is_err(), "{wrong}");
         }
     }

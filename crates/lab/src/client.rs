@@ -162,6 +162,8 @@ pub struct Client {
     farewell: Option<u16>,
     failure: Option<Failure>,
     remark: Option<String>,
+    /// Messages sent since one was accepted.
+    unanswered: u32,
 }
 
 impl Client {
@@ -185,6 +187,7 @@ impl Client {
             farewell: None,
             failure: None,
             remark: None,
+            unanswered: 0,
         }
     }
 
@@ -208,11 +211,10 @@ impl Client {
         let mut events = Vec::new();
         let Some(sa) = &mut self.isakmp else { return };
         let env = &mut Env::new(&mut self.random, turn.spis);
-        let taken = sa.handle_input(turn.now, local, remote, message, env, &mut events);
-        if let Err(refusal) = taken
-            && !is_harmless(refusal)
-        {
-            self.remark = Some(refusal.to_string());
+        match sa.handle_input(turn.now, local, remote, message, env, &mut events) {
+            Ok(()) => self.unanswered = 0,
+            Err(refusal) if is_harmless(refusal) => {}
+            Err(refusal) => self.remark = Some(refusal.to_string()),
         }
         self.follow_ike(events, turn);
     }
@@ -250,6 +252,7 @@ impl Client {
             self.heard_at = Some(turn.now);
             return Some(header.payload.end - packet.len()..header.payload.end);
         }
+        self.unanswered = 0;
         let mut events = Vec::new();
         session
             .link
@@ -324,7 +327,11 @@ impl Client {
     pub fn session_header(&self) -> Option<Vec<u8>> {
         self.lease.as_ref()?;
         let (tunnel, session) = (self.tunnel.as_ref()?, self.session.as_ref()?);
-        Some(wire::session_header(tunnel.peer_id().0, session.peer.0, self.ppp_header))
+        Some(wire::session_header(
+            tunnel.peer_id().0,
+            session.peer.0,
+            self.ppp_header,
+        ))
     }
 
     /// What PPP gave it, while it is up.
@@ -368,8 +375,7 @@ impl Client {
         let cookie = Cookie(self.random.array());
         let mut events = Vec::new();
         let env = &mut Env::new(&mut self.random, turn.spis);
-        let sa =
-            ike::v1::Sa::initiate(policy, cookie, turn.now, local, remote, env, &mut events);
+        let sa = ike::v1::Sa::initiate(policy, cookie, turn.now, local, remote, env, &mut events);
         self.isakmp = Some(sa);
         self.follow_ike(events, turn);
     }
@@ -378,8 +384,13 @@ impl Client {
         let id = TunnelId(self.random.u16().max(1));
         let mut events = Vec::new();
         let settings = Arc::clone(&self.settings.l2tp);
-        self.tunnel =
-            Some(l2tp::Tunnel::dial(settings, id, turn.now, &mut self.random, &mut events));
+        self.tunnel = Some(l2tp::Tunnel::dial(
+            settings,
+            id,
+            turn.now,
+            &mut self.random,
+            &mut events,
+        ));
         self.follow_l2tp(events, turn);
     }
 
@@ -389,7 +400,8 @@ impl Client {
             return;
         };
         match tunnel.handle_input(turn.now, message, &mut self.random, &mut events) {
-            Ok(()) | Err(l2tp::Refusal::Duplicate | l2tp::Refusal::TunnelOver) => {}
+            Ok(()) => self.unanswered = 0,
+            Err(l2tp::Refusal::Duplicate | l2tp::Refusal::TunnelOver) => {}
             Err(refusal) => self.remark = Some(refusal.to_string()),
         }
         self.follow_l2tp(events, turn);
@@ -462,6 +474,8 @@ impl Client {
             stage: self.stages.awaited(self.settings.ipsec.is_some()),
             cause,
             remark: self.remark.take(),
+            unanswered: self.unanswered,
+            server: self.server,
         });
     }
 
@@ -564,6 +578,3 @@ fn is_harmless(refusal: ike::Refusal) -> bool {
 fn is_due(deadline: Option<(Instant, &'static str)>, now: Instant) -> bool {
     deadline.is_some_and(|(at, _)| at <= now)
 }
-
-#[cfg(test)]
-mod tests;

@@ -37,17 +37,47 @@ struct Kind {
 }
 
 const GCM: Suite = Suite::AesGcm16 { key_bits: 128 };
-const SHA1: Suite = Suite::AesCbc { key_bits: 128, integrity: Integrity::HmacSha1_96 };
-const SHA1_256: Suite = Suite::AesCbc { key_bits: 256, integrity: Integrity::HmacSha1_96 };
+const SHA1: Suite = Suite::AesCbc {
+    key_bits: 128,
+    integrity: Integrity::HmacSha1_96,
+};
+const SHA1_256: Suite = Suite::AesCbc {
+    key_bits: 256,
+    integrity: Integrity::HmacSha1_96,
+};
 
 /// The clients are of these kinds in turn.
 const KINDS: [Kind; 6] = [
-    Kind { name: "plain L2TP", encapsulation: Encapsulation::Plain, suite: GCM },
-    Kind { name: "ESP aes128gcm16", encapsulation: Encapsulation::Esp, suite: GCM },
-    Kind { name: "NAT-T aes128gcm16", encapsulation: Encapsulation::Natt, suite: GCM },
-    Kind { name: "ESP aes128-sha1", encapsulation: Encapsulation::Esp, suite: SHA1 },
-    Kind { name: "NAT-T aes128-sha1", encapsulation: Encapsulation::Natt, suite: SHA1 },
-    Kind { name: "ESP aes256-sha1", encapsulation: Encapsulation::Esp, suite: SHA1_256 },
+    Kind {
+        name: "plain L2TP",
+        encapsulation: Encapsulation::Plain,
+        suite: GCM,
+    },
+    Kind {
+        name: "ESP aes128gcm16",
+        encapsulation: Encapsulation::Esp,
+        suite: GCM,
+    },
+    Kind {
+        name: "NAT-T aes128gcm16",
+        encapsulation: Encapsulation::Natt,
+        suite: GCM,
+    },
+    Kind {
+        name: "ESP aes128-sha1",
+        encapsulation: Encapsulation::Esp,
+        suite: SHA1,
+    },
+    Kind {
+        name: "NAT-T aes128-sha1",
+        encapsulation: Encapsulation::Natt,
+        suite: SHA1,
+    },
+    Kind {
+        name: "ESP aes256-sha1",
+        encapsulation: Encapsulation::Esp,
+        suite: SHA1_256,
+    },
 ];
 
 /// Behind the NAT every client believes it has this address: a home router's first lease.
@@ -84,9 +114,7 @@ pub fn demo(arguments: &Demo) -> Result<bool> {
     story.set_up()?;
     story.tell(&format!(
         "{} of {} sessions up after {:.1} s",
-        story.summary.sessions_up,
-        story.summary.sessions_asked,
-        story.summary.setup_seconds
+        story.summary.sessions_up, story.summary.sessions_asked, story.summary.setup_seconds
     ));
     story.move_packets()?;
     story.ask_gateway();
@@ -143,7 +171,11 @@ impl Story<'_> {
 
     fn note(&mut self, event: Event) {
         if let Event::Down(id, Some(failure)) = event {
-            self.summary.problem(format!("client {} ({}): {failure}", id.0 + 1, kind(id).name));
+            self.summary.problem(format!(
+                "client {} ({}): {failure}",
+                id.0 + 1,
+                kind(id).name
+            ));
         }
     }
 
@@ -162,7 +194,9 @@ impl Story<'_> {
             if lost == 0 || is_last {
                 break;
             }
-            self.tell(&format!("{lost} packets lost at {rate} a second: once more at half of it"));
+            self.tell(&format!(
+                "{lost} packets lost at {rate} a second: once more at half of it"
+            ));
             self.summary.trials.push(Trial { rate, lost });
             rate = self.affordable(rate / 2);
         }
@@ -215,10 +249,13 @@ impl Story<'_> {
         let mut own = Subscribers::new(plan, self.arguments.host, flows, Arc::clone(&progress));
         let driven = self.drive(&mut own, count, &progress, what);
         progress.is_over.store(true, Ordering::Relaxed);
-        let host = host.join().map_err(|_| anyhow::anyhow!("the host's thread panicked"))??;
+        let host = host
+            .join()
+            .map_err(|_| anyhow::anyhow!("the host's thread panicked"))??;
         driven?;
         if own.damaged() > 0 {
-            self.summary.problem(format!("{} packets came damaged", own.damaged()));
+            self.summary
+                .problem(format!("{} packets came damaged", own.damaged()));
         }
         let own = own.finish();
         Ok(Run {
@@ -256,7 +293,8 @@ impl Story<'_> {
     }
 
     fn turn(&mut self, traffic: &mut dyn Traffic) -> Result<()> {
-        self.driver.turn(traffic, clock::now() + Duration::from_millis(50))?;
+        self.driver
+            .turn(traffic, clock::now() + Duration::from_millis(50))?;
         if self.interrupted.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
@@ -290,7 +328,12 @@ impl Story<'_> {
             self.driver.fleet.hang_up(clock::now(), id);
         }
         let end = clock::now() + GOODBYE;
-        let is_left = |driver: &Driver| driver.fleet.clients().any(|(_, client, _)| !client.is_over());
+        let is_left = |driver: &Driver| {
+            driver
+                .fleet
+                .clients()
+                .any(|(_, client, _)| !client.is_over())
+        };
         while is_left(&self.driver) && clock::now() < end {
             self.turn(&mut Silence)?;
         }
@@ -300,10 +343,12 @@ impl Story<'_> {
     fn finish(mut self) -> Result<bool> {
         self.summary.lab_crypto = self.driver.fleet.backend().to_string();
         let own = self.driver.fleet.discards().occurred();
-        self.summary.lab_discards =
-            own.map(|(reason, count)| (reason.text().to_owned(), count)).collect();
+        self.summary.lab_discards = own
+            .map(|(reason, count)| (reason.text().to_owned(), count))
+            .collect();
         if let Some(refused) = self.driver.refused() {
-            self.summary.problem(format!("the kernel refused to send: {refused}"));
+            self.summary
+                .problem(format!("the kernel refused to send: {refused}"));
         }
         let is_good = self.summary.judge(self.arguments.packets);
         let mut out = stdout().lock();
@@ -322,7 +367,13 @@ impl Story<'_> {
 
 fn way(plan: &Plan, from: &End, to: &End) -> Way {
     let (flows_short, lost) = to.account.missing(&from.sent);
-    Way::new(from, &to.account, from.finished - plan.begin, lost, flows_short)
+    Way::new(
+        from,
+        &to.account,
+        from.finished - plan.begin,
+        lost,
+        flows_short,
+    )
 }
 
 fn kind(id: ClientId) -> &'static Kind {
@@ -353,10 +404,17 @@ fn ask(adit: &Path, control: &Path, what: &str) -> Result<Value> {
 
 /// Clients of every kind: hosts with an address each, and as many behind one NAT.
 fn fleet(arguments: &Demo) -> Result<Fleet> {
-    let hosts: Vec<Ipv4Addr> =
-        arguments.local.iter().flat_map(|Addresses(list)| list.clone()).collect();
+    let hosts: Vec<Ipv4Addr> = arguments
+        .local
+        .iter()
+        .flat_map(|Addresses(list)| list.clone())
+        .collect();
     if hosts.len() < arguments.clients {
-        bail!("{} clients need as many addresses; --local has {}", arguments.clients, hosts.len());
+        bail!(
+            "{} clients need as many addresses; --local has {}",
+            arguments.clients,
+            hosts.len()
+        );
     }
     let mut ports = free_ports(2 * arguments.clients)?.into_iter();
     let mut fleet = Fleet::new(arguments.target, seed()?);
@@ -365,13 +423,21 @@ fn fleet(arguments: &Demo) -> Result<Fleet> {
         let kind = &KINDS[number % KINDS.len()];
         let settings = client(arguments, kind).settings(number + 1, kind.encapsulation);
         let (inside, outside) = match (kind.encapsulation, ports.next(), ports.next()) {
-            (Encapsulation::Natt, Some(ike), Some(natt)) => {
-                (AT_HOME, Outside { ike, natt, ..Outside::host(arguments.nat) })
-            }
+            (Encapsulation::Natt, Some(ike), Some(natt)) => (
+                AT_HOME,
+                Outside {
+                    ike,
+                    natt,
+                    ..Outside::host(arguments.nat)
+                },
+            ),
             _ => (*host, Outside::host(*host)),
         };
         let begin = begin + PACE * number as u32;
-        if fleet.add(Arc::new(settings), inside, outside, begin).is_none() {
+        if fleet
+            .add(Arc::new(settings), inside, outside, begin)
+            .is_none()
+        {
             bail!("{} is in --local and --nat", arguments.nat);
         }
     }

@@ -71,7 +71,8 @@ pub fn dial(arguments: &Dial) -> Result<bool> {
     let interrupted = crate::interrupt::watch()?;
     let mut fleet = fleet(arguments)?;
     if let Some(file) = &arguments.key_log {
-        let log = KeyLogFile::open(file).with_context(|| format!("cannot write {}", file.display()))?;
+        let log =
+            KeyLogFile::open(file).with_context(|| format!("cannot write {}", file.display()))?;
         fleet.log_keys(log);
     }
     let mut call = Call {
@@ -102,7 +103,8 @@ impl Call {
         let bar = progress(count as u64, "set up", is_quiet || count == 1);
         let mut settled = 0;
         while settled < count && !self.is_interrupted() {
-            self.driver.turn(&mut Silence, later(Duration::from_secs(1)))?;
+            self.driver
+                .turn(&mut Silence, later(Duration::from_secs(1)))?;
             for event in self.driver.fleet.take_events() {
                 settled += 1;
                 self.note(event);
@@ -124,7 +126,9 @@ impl Call {
     fn note_failure(&mut self, id: ClientId, failure: &Failure) {
         self.report.failed += 1;
         if self.report.failures.len() < FAILURES_MAX {
-            self.report.failures.push(format!("client {}: {failure}", id.0 + 1));
+            self.report
+                .failures
+                .push(format!("client {}: {failure}", id.0 + 1));
         }
     }
 
@@ -135,12 +139,21 @@ impl Call {
     }
 
     fn ping(&mut self, arguments: &Dial) -> Result<()> {
-        let Some(target) = arguments.ping else { return Ok(()) };
-        let up = self.driver.fleet.clients().filter_map(|(id, client, _)| {
-            client.lease().map(|lease| (id, lease.address))
-        });
-        let mut ping =
-            Ping::new(target, up.collect(), arguments.count, arguments.interval, clock::now());
+        let Some(target) = arguments.ping else {
+            return Ok(());
+        };
+        let up = self
+            .driver
+            .fleet
+            .clients()
+            .filter_map(|(id, client, _)| client.lease().map(|lease| (id, lease.address)));
+        let mut ping = Ping::new(
+            target,
+            up.collect(),
+            arguments.count,
+            arguments.interval,
+            clock::now(),
+        );
         while !ping.is_done(clock::now()) && !self.is_interrupted() {
             self.turn(&mut ping, later(Duration::from_secs(1)))?;
         }
@@ -152,7 +165,10 @@ impl Call {
             sent: ping.tally().sent,
             answered: ping.tally().answered,
             unasked: ping.tally().unasked,
-            open_after_ms: ping.tally().open_after.map(|time| time.as_secs_f64() * 1000.0),
+            open_after_ms: ping
+                .tally()
+                .open_after
+                .map(|time| time.as_secs_f64() * 1000.0),
             median_ms: ms(took.len() / 2),
             longest_ms: ms(took.len().saturating_sub(1)),
         });
@@ -173,7 +189,12 @@ impl Call {
             self.driver.fleet.hang_up(clock::now(), id);
         }
         let end = later(GOODBYE);
-        let is_left = |driver: &Driver| driver.fleet.clients().any(|(_, client, _)| !client.is_over());
+        let is_left = |driver: &Driver| {
+            driver
+                .fleet
+                .clients()
+                .any(|(_, client, _)| !client.is_over())
+        };
         while is_left(&self.driver) && clock::now() < end {
             self.turn(&mut Silence, end)?;
         }
@@ -194,10 +215,13 @@ impl Call {
 
     fn finish(mut self, json: bool) -> Result<bool> {
         let discards = self.driver.fleet.discards().occurred();
-        self.report.discards =
-            discards.map(|(reason, count)| (reason.text().to_owned(), count)).collect();
+        self.report.discards = discards
+            .map(|(reason, count)| (reason.text().to_owned(), count))
+            .collect();
         if let Some(refused) = self.driver.refused() {
-            self.report.failures.push(format!("the kernel refused to send: {refused}"));
+            self.report
+                .failures
+                .push(format!("the kernel refused to send: {refused}"));
         }
         let report = &self.report;
         let mut out = stdout().lock();
@@ -205,7 +229,10 @@ impl Call {
             true => writeln!(out, "{}", serde_json::to_string_pretty(report)?)?,
             false => write!(out, "{}", text(report))?,
         }
-        let is_answered = report.ping.as_ref().is_none_or(|ping| ping.answered == ping.sent);
+        let is_answered = report
+            .ping
+            .as_ref()
+            .is_none_or(|ping| ping.answered == ping.sent);
         Ok(report.up == report.clients && report.failed == 0 && is_answered)
     }
 }
@@ -218,7 +245,9 @@ impl First {
             gateway: lease.gateway,
             dns: lease.dns,
             phase1: agreed.phase1.clone(),
-            suite: agreed.suite.map_or_else(String::new, |suite| suite.to_string()),
+            suite: agreed
+                .suite
+                .map_or_else(String::new, |suite| suite.to_string()),
             encapsulation: match (agreed.suite, agreed.is_encapsulated) {
                 (None, _) => "none",
                 (Some(_), false) => "esp",
@@ -250,8 +279,18 @@ fn text(report: &Report) -> String {
             ping.target, ping.answered, ping.sent, ping.median_ms, ping.longest_ms
         ));
     }
-    lines.extend(report.failures.iter().map(|failure| format!("  failed     {failure}")));
-    lines.extend(report.discards.iter().map(|(why, count)| format!("  discarded  {count} {why}")));
+    lines.extend(
+        report
+            .failures
+            .iter()
+            .map(|failure| format!("  failed     {failure}")),
+    );
+    lines.extend(
+        report
+            .discards
+            .iter()
+            .map(|(why, count)| format!("  discarded  {count} {why}")),
+    );
     lines.join("\n") + "\n"
 }
 
@@ -260,10 +299,19 @@ fn text(report: &Report) -> String {
 pub fn stage_lines(stages: &[StageTimes]) -> Vec<String> {
     let mut lines = Vec::new();
     if !stages.is_empty() {
-        lines.push(format!("  {:20} {:>10} {:>10} {:>10}", "set-up time, ms", "p50", "p99", "max"));
+        lines.push(format!(
+            "  {:20} {:>10} {:>10} {:>10}",
+            "set-up time, ms", "p50", "p99", "max"
+        ));
     }
     lines.extend(stages.iter().map(|stage| {
-        let StageTimes { title, p50_ms, p99_ms, max_ms, .. } = stage;
+        let StageTimes {
+            title,
+            p50_ms,
+            p99_ms,
+            max_ms,
+            ..
+        } = stage;
         format!("  {title:20} {p50_ms:>10.1} {p99_ms:>10.1} {max_ms:>10.1}")
     }));
     lines
@@ -276,7 +324,8 @@ pub fn progress(count: u64, what: &'static str, is_hidden: bool) -> ProgressBar 
         true => ProgressDrawTarget::hidden(),
         false => ProgressDrawTarget::stderr(),
     };
-    let style = ProgressStyle::with_template("{prefix:>16} [{bar:40}] {human_pos}/{human_len} {msg}");
+    let style =
+        ProgressStyle::with_template("{prefix:>16} [{bar:40}] {human_pos}/{human_len} {msg}");
     ProgressBar::with_draw_target(Some(count), target)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         .with_prefix(what)
@@ -289,8 +338,11 @@ fn later(time: Duration) -> Instant {
 /// The clients that were asked for.
 fn fleet(arguments: &Dial) -> Result<Fleet> {
     let target = arguments.target;
-    let mut locals: Vec<Ipv4Addr> =
-        arguments.local.iter().flat_map(|Addresses(list)| list.clone()).collect();
+    let mut locals: Vec<Ipv4Addr> = arguments
+        .local
+        .iter()
+        .flat_map(|Addresses(list)| list.clone())
+        .collect();
     if locals.is_empty() {
         locals.push(own_address(target)?);
     }
@@ -301,20 +353,33 @@ fn fleet(arguments: &Dial) -> Result<Fleet> {
     };
     let count = arguments.clients.unwrap_or(locals.len());
     let needs_free = encapsulation == Encapsulation::Natt || count > locals.len();
-    let is_free = arguments.ports.map_or(needs_free, |ports| ports == Ports::Ephemeral);
+    let is_free = arguments
+        .ports
+        .map_or(needs_free, |ports| ports == Ports::Ephemeral);
     let mut free = free_ports(if is_free { 3 * count } else { 0 })?.into_iter();
     let mut fleet = Fleet::new(target, seed()?);
-    let (start, pace) = (clock::now(), Duration::from_secs_f64(1.0 / arguments.rate.max(0.001)));
+    let (start, pace) = (
+        clock::now(),
+        Duration::from_secs_f64(1.0 / arguments.rate.max(0.001)),
+    );
     for number in 0..count {
         let address = locals[number % locals.len()];
         let outside = match (free.next(), free.next(), free.next()) {
-            (Some(ike), Some(natt), Some(l2tp)) => Outside { address, ike, natt, l2tp },
+            (Some(ike), Some(natt), Some(l2tp)) => Outside {
+                address,
+                ike,
+                natt,
+                l2tp,
+            },
             _ => Outside::host(address),
         };
         let settings = Arc::new(arguments.client.settings(number + 1, encapsulation));
         let begin = start + pace * number as u32;
         if fleet.add(settings, address, outside, begin).is_none() {
-            bail!("{count} clients on {} addresses need --ports ephemeral", locals.len());
+            bail!(
+                "{count} clients on {} addresses need --ports ephemeral",
+                locals.len()
+            );
         }
     }
     Ok(fleet)
@@ -323,7 +388,9 @@ fn fleet(arguments: &Dial) -> Result<Fleet> {
 /// The address from which the host would reach the target.
 fn own_address(target: Ipv4Addr) -> Result<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    socket.connect((target, 1701)).with_context(|| format!("there is no route to {target}"))?;
+    socket
+        .connect((target, 1701))
+        .with_context(|| format!("there is no route to {target}"))?;
     match socket.local_addr()?.ip() {
         std::net::IpAddr::V4(address) => Ok(address),
         std::net::IpAddr::V6(_) => bail!("--local has to name an IPv4 address"),

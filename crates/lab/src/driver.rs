@@ -86,7 +86,9 @@ impl Driver {
         let (fleet, sockets) = (&mut self.fleet, &mut self.sockets);
         sockets.receive(&mut |arrivals| {
             let now = clock::now();
-            fleet.receive(now, arrivals, &mut |to, packet| traffic.handle_packet(now, to, packet));
+            fleet.receive(now, arrivals, &mut |to, packet| {
+                traffic.handle_packet(now, to, packet)
+            });
         })?;
         if readiness.is_woken {
             self.take_results();
@@ -145,21 +147,29 @@ impl Pool {
         let (errands, work) = channel::<Errand>();
         let (done, results) = channel();
         let bell = Arc::clone(&waker);
-        thread::Builder::new().name("compute".into()).spawn(move || {
-            for Errand { client, token, job } in work {
-                if done.send((client, token, job.run())).is_err() {
-                    return;
+        thread::Builder::new()
+            .name("compute".into())
+            .spawn(move || {
+                for Errand { client, token, job } in work {
+                    if done.send((client, token, job.run())).is_err() {
+                        return;
+                    }
+                    // It can only fail when it has been rung 2^64 times unheard.
+                    let _is_rung = rustix::io::write(&bell, &1u64.to_ne_bytes());
                 }
-                // It can only fail when it has been rung 2^64 times unheard.
-                let _is_rung = rustix::io::write(&bell, &1u64.to_ne_bytes());
-            }
-        })?;
-        Ok(Self { errands, results, waker })
+            })?;
+        Ok(Self {
+            errands,
+            results,
+            waker,
+        })
     }
 
     fn give(&self, errands: Vec<Errand>) {
         for errand in errands {
-            self.errands.send(errand).expect("the thread ends when this end is dropped");
+            self.errands
+                .send(errand)
+                .expect("the thread ends when this end is dropped");
         }
     }
 

@@ -16,9 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crypto::Random;
 use crypto::dh;
 use crypto::esp::Backend;
-use crypto::Random;
 use ike::Spi;
 use packet::header::{Ipv4, Udp};
 
@@ -186,7 +186,10 @@ impl Fleet {
             None => &[(outside.l2tp, Door::L2tp)],
         };
         let place = |port| SocketAddrV4::new(outside.address, port);
-        if doors.iter().any(|(port, _)| self.doors.contains_key(&place(*port))) {
+        if doors
+            .iter()
+            .any(|(port, _)| self.doors.contains_key(&place(*port)))
+        {
             return None;
         }
         self.doors
@@ -244,7 +247,9 @@ impl Fleet {
         token: u64,
         outcome: dh::Outcome,
     ) {
-        self.touch(now, id, |client, turn| client.handle_computed(token, outcome, turn));
+        self.touch(now, id, |client, turn| {
+            client.handle_computed(token, outcome, turn)
+        });
     }
 
     /// Does what is due, for at most `most` clients, so that a storm of deadlines does not hold up
@@ -383,7 +388,9 @@ impl Fleet {
         };
         let bytes = &*arrival.bytes;
         match door {
-            Door::Ike => self.touch(now, id, |client, turn| client.handle_ike(false, bytes, turn)),
+            Door::Ike => self.touch(now, id, |client, turn| {
+                client.handle_ike(false, bytes, turn)
+            }),
             Door::NatT if *bytes == NAT_KEEPALIVE => {}
             Door::NatT => self.touch(now, id, |client, turn| {
                 client.handle_ike(true, &bytes[NON_ESP_MARKER.len()..], turn);
@@ -432,19 +439,16 @@ impl Fleet {
         sink: &mut dyn FnMut(ClientId, &[u8]),
     ) {
         let mut packet = None;
-        self.touch(now, id, |client, turn| packet = client.handle_l2tp(message, turn));
+        self.touch(now, id, |client, turn| {
+            packet = client.handle_l2tp(message, turn)
+        });
         if let Some(range) = packet {
             sink(id, &message[range]);
         }
     }
 
     /// Lets a client do something and carries out what comes of it.
-    fn touch(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        act: impl FnOnce(&mut Client, &mut Turn<'_>),
-    ) {
+    fn touch(&mut self, now: Instant, id: ClientId, act: impl FnOnce(&mut Client, &mut Turn<'_>)) {
         let mut out = Vec::new();
         let (sas, member) = (&mut self.sas, &mut self.members[id.0 as usize]);
         let mut spis = || sas.reserve(id.0);
@@ -573,12 +577,7 @@ impl Fleet {
     }
 
     /// Puts an L2TP message, which `fill` appends, into what the client travels in.
-    fn enclose(
-        &mut self,
-        id: ClientId,
-        sum: Checksum,
-        fill: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
+    fn enclose(&mut self, id: ClientId, sum: Checksum, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut packet = self.spare.pop().unwrap_or_default();
         packet.clear();
         let member = &self.members[id.0 as usize];
@@ -587,7 +586,12 @@ impl Fleet {
             packet.resize(Ipv4::LEN + Udp::LEN, 0);
             fill(&mut packet);
             let from = SocketAddrV4::new(outside.address, outside.l2tp);
-            wire::finish_udp(&mut packet, from, SocketAddrV4::new(self.server, Udp::L2TP), sum);
+            wire::finish_udp(
+                &mut packet,
+                from,
+                SocketAddrV4::new(self.server, Udp::L2TP),
+                sum,
+            );
             None
         } else {
             let Some((pair, start)) =
@@ -646,6 +650,3 @@ impl Fleet {
         self.deadlines.extend(wanted.map(|at| (at, id)));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -158,7 +158,8 @@ impl Account {
         Self {
             run,
             flows: vec![Arrivals::default(); flows],
-            latency: Histogram::new_with_max(longest, DIGITS).expect("three digits to a minute fit"),
+            latency: Histogram::new_with_max(longest, DIGITS)
+                .expect("three digits to a minute fit"),
             received: 0,
             octets: 0,
             duplicated: 0,
@@ -197,7 +198,8 @@ impl Account {
         }
         self.received += 1;
         self.octets += octets as u64;
-        self.latency.saturating_record(now_ns.saturating_sub(mark.sent_ns.get()));
+        self.latency
+            .saturating_record(now_ns.saturating_sub(mark.sent_ns.get()));
     }
 
     /// Packets received, each once.
@@ -209,7 +211,11 @@ impl Account {
     /// Flows of which less was received than sent, and how much is missing in all.
     #[must_use]
     pub fn missing(&self, sent: &[u64]) -> (usize, u64) {
-        let missing = self.flows.iter().zip(sent).map(|(flow, sent)| sent - flow.received.min(*sent));
+        let missing = self
+            .flows
+            .iter()
+            .zip(sent)
+            .map(|(flow, sent)| sent - flow.received.min(*sent));
         let missing = missing.filter(|missing| *missing > 0);
         missing.fold((0, 0), |(flows, sum), missing| (flows + 1, sum + missing))
     }

@@ -50,7 +50,9 @@ pub fn open(namespace: &Path, address: Ipv4Addr) -> Result<Socket> {
         roomy(&socket);
         Ok(socket)
     });
-    opened.join().map_err(|_| anyhow!("the thread that opens the host's socket panicked"))?
+    opened
+        .join()
+        .map_err(|_| anyhow!("the thread that opens the host's socket panicked"))?
 }
 
 /// One run at the host's end.
@@ -76,8 +78,10 @@ pub fn serve(
     subscribers: &[Ipv4Addr],
     progress: Arc<Progress>,
 ) -> io::Result<JoinHandle<io::Result<End>>> {
-    let subscribers: Vec<SocketAddrV4> =
-        subscribers.iter().map(|address| SocketAddrV4::new(*address, PORT)).collect();
+    let subscribers: Vec<SocketAddrV4> = subscribers
+        .iter()
+        .map(|address| SocketAddrV4::new(*address, PORT))
+        .collect();
     thread::Builder::new()
         .name("host".into())
         .spawn(move || Host::new(socket, plan, subscribers, progress).run())
@@ -123,32 +127,49 @@ impl Host {
         let now = clock::now();
         let patience = match self.numbering.is_done() && self.waiting.is_empty() {
             true => WAIT_MAX,
-            false => self.pace.next(now).saturating_duration_since(now).min(WAIT_MAX),
+            false => self
+                .pace
+                .next(now)
+                .saturating_duration_since(now)
+                .min(WAIT_MAX),
         };
         let timeout = Timespec {
             tv_sec: 0,
             tv_nsec: patience.as_nanos() as i64,
         };
-        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
+        match poll(
+            &mut [PollFd::new(&self.socket, PollFlags::IN)],
+            Some(&timeout),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     fn receive(&mut self) -> io::Result<()> {
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-            self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
+            .buffers
+            .iter_mut()
+            .map(|buffer| [IoSliceMut::new(buffer)])
+            .collect();
         let fd = self.socket.as_raw_fd();
-        let results =
-            match recvmmsg(fd, &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
-                Ok(results) => results,
-                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            };
+        let results = match recvmmsg(
+            fd,
+            &mut self.headers,
+            slices.iter_mut(),
+            MsgFlags::MSG_DONTWAIT,
+            None,
+        ) {
+            Ok(results) => results,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         let now_ns = self.plan.ns(clock::now());
         for message in results {
             let payload = message.iovs().next().unwrap_or_default();
-            let from = message.address.map(|from| SocketAddrV4::new(from.ip(), from.port()));
+            let from = message
+                .address
+                .map(|from| SocketAddrV4::new(from.ip(), from.port()));
             let octets = Ipv4::LEN + Udp::LEN + payload.len();
             let subscribers = &self.subscribers;
             self.account.note(now_ns, payload, octets, |flow| {
@@ -171,17 +192,22 @@ impl Host {
             let payload = size.saturating_sub(Ipv4::LEN + Udp::LEN).max(Mark::LEN);
             let mut datagram = vec![0; payload];
             datagram[..Mark::LEN].copy_from_slice(mark.as_bytes());
-            self.waiting.push((self.subscribers[mark.flow() as usize], datagram));
+            self.waiting
+                .push((self.subscribers[mark.flow() as usize], datagram));
             self.finished = now;
         }
-        self.progress.down_sent.store(self.numbering.total(), Ordering::Relaxed);
+        self.progress
+            .down_sent
+            .store(self.numbering.total(), Ordering::Relaxed);
     }
 
     fn send(&mut self) -> io::Result<()> {
         while !self.waiting.is_empty() {
             let burst = &self.waiting[..self.waiting.len().min(BURST)];
-            let slices: Vec<[IoSlice<'_>; 1]> =
-                burst.iter().map(|(_, datagram)| [IoSlice::new(datagram)]).collect();
+            let slices: Vec<[IoSlice<'_>; 1]> = burst
+                .iter()
+                .map(|(_, datagram)| [IoSlice::new(datagram)])
+                .collect();
             let addresses: Vec<Option<SockaddrIn>> =
                 burst.iter().map(|(to, _)| Some((*to).into())).collect();
             let mut headers = MultiHeaders::preallocate(burst.len(), None);

@@ -57,9 +57,15 @@ mod tests {
     fn the_rate_is_kept_whatever_the_ticks() {
         let begin = clock::now();
         let mut pace = Pace::new(20_000, begin);
-        let sent: u64 = (1..=1000).map(|ms| pace.due(begin + Duration::from_millis(ms))).sum();
+        let sent: u64 = (1..=1000)
+            .map(|ms| pace.due(begin + Duration::from_millis(ms)))
+            .sum();
         assert_eq!(sent, 20_000);
-        assert_eq!(pace.due(begin), 0, "a clock that stands still sends nothing");
+        assert_eq!(
+            pace.due(begin),
+            0,
+            "a clock that stands still sends nothing"
+        );
     }
 
     #[test]

@@ -155,7 +155,10 @@ impl Traffic for Ping {
             let packet = self.request(address);
             let is_loaded = fleet.load(id, |room| room.extend_from_slice(&packet));
             if is_loaded {
-                let request = Request { at: now, is_counted };
+                let request = Request {
+                    at: now,
+                    is_counted,
+                };
                 self.waiting.insert((id, self.sequence), request);
             }
             self.tally.sent += u64::from(is_counted);

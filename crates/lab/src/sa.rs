@@ -148,10 +148,20 @@ impl Sas {
         let number = self.find(child.inbound)?;
         let iv_key = self.random.array();
         let (suite, inbound, outbound) = (child.suite, inbound_slot(number), outbound_slot(number));
-        self.keys
-            .install(inbound, suite, Direction::Open, &child.inbound_keys, &iv_key);
-        self.keys
-            .install(outbound, suite, Direction::Seal, &child.outbound_keys, &iv_key);
+        self.keys.install(
+            inbound,
+            suite,
+            Direction::Open,
+            &child.inbound_keys,
+            &iv_key,
+        );
+        self.keys.install(
+            outbound,
+            suite,
+            Direction::Seal,
+            &child.outbound_keys,
+            &iv_key,
+        );
         self.pairs[number as usize].as_mut()?.installed = Some(Installed {
             suite,
             peer: child.outbound,
@@ -182,7 +192,12 @@ impl Sas {
     /// Takes the next sequence number; `None` if there is no such pair or no number is left
     /// (RFC 4303 §3.3.3).
     pub fn envelope(&mut self, pair: PairId) -> Option<Envelope> {
-        let installed = self.pairs.get_mut(pair.0 as usize)?.as_mut()?.installed.as_mut()?;
+        let installed = self
+            .pairs
+            .get_mut(pair.0 as usize)?
+            .as_mut()?
+            .installed
+            .as_mut()?;
         let sequence = installed.sent.checked_add(1)?;
         installed.sent = sequence;
         Some(Envelope {
@@ -289,7 +304,11 @@ impl Sas {
     }
 
     fn installed(&self, pair: PairId) -> Option<&Installed> {
-        self.pairs.get(pair.0 as usize)?.as_ref()?.installed.as_ref()
+        self.pairs
+            .get(pair.0 as usize)?
+            .as_ref()?
+            .installed
+            .as_ref()
     }
 
     fn suite(&self, number: u32) -> Option<Suite> {

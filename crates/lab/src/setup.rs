@@ -35,7 +35,9 @@ pub struct StageTimes {
 pub fn times<'c>(clients: impl Iterator<Item = &'c Client>) -> Vec<StageTimes> {
     let clients: Vec<&Client> = clients.collect();
     let stages = Stage::ALL.iter().map(|stage| {
-        let took = clients.iter().filter_map(|client| client.stages().took(*stage));
+        let took = clients
+            .iter()
+            .filter_map(|client| client.stages().took(*stage));
         (stage.key(), stage.to_string(), histogram(took))
     });
     let totals = clients.iter().filter_map(|client| client.stages().total());

@@ -18,8 +18,8 @@ use nix::sys::socket::{
     setsockopt, sockopt,
 };
 use packet::header::Ipv4;
-use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fleet::{Arrival, Outgoing};
@@ -79,15 +79,26 @@ impl Sockets {
             [only] => *only,
             _ => Ipv4Addr::UNSPECIFIED,
         };
-        let mut receivers = vec![Receiver { socket: esp(address)?, port: 0 }];
+        let mut receivers = vec![Receiver {
+            socket: esp(address)?,
+            port: 0,
+        }];
         for port in ports {
             let socket = udp(SocketAddrV4::new(address, *port))
                 .map_err(|error| in_words(error, &format!("UDP {address}:{port}")))?;
-            receivers.push(Receiver { socket, port: *port });
+            receivers.push(Receiver {
+                socket,
+                port: *port,
+            });
         }
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (receiver, index) in receivers.iter().zip(0..) {
-            epoll::add(&poll, &receiver.socket, EventData::new_u64(index), EventFlags::IN)?;
+            epoll::add(
+                &poll,
+                &receiver.socket,
+                EventData::new_u64(index),
+                EventFlags::IN,
+            )?;
         }
         epoll::add(&poll, waker, EventData::new_u64(WAKER), EventFlags::IN)?;
         Ok(Self {
@@ -95,7 +106,10 @@ impl Sockets {
             receivers,
             poll,
             ready: Vec::with_capacity(BURST),
-            headers: MultiHeaders::preallocate(BURST, Some(nix::cmsg_space!(nix::libc::in_pktinfo))),
+            headers: MultiHeaders::preallocate(
+                BURST,
+                Some(nix::cmsg_space!(nix::libc::in_pktinfo)),
+            ),
             buffers: vec![[0; BUFFER]; BURST],
         })
     }
@@ -150,10 +164,14 @@ impl Sockets {
     /// Sends a burst; how many the kernel took. An error is about the first packet.
     pub fn send(&mut self, packets: &[Outgoing]) -> io::Result<usize> {
         let packets = &packets[..packets.len().min(BURST)];
-        let slices: Vec<[IoSlice<'_>; 1]> =
-            packets.iter().map(|outgoing| [IoSlice::new(&outgoing.packet)]).collect();
-        let addresses: Vec<Option<SockaddrIn>> =
-            packets.iter().map(|outgoing| destination(&outgoing.packet)).collect();
+        let slices: Vec<[IoSlice<'_>; 1]> = packets
+            .iter()
+            .map(|outgoing| [IoSlice::new(&outgoing.packet)])
+            .collect();
+        let addresses: Vec<Option<SockaddrIn>> = packets
+            .iter()
+            .map(|outgoing| destination(&outgoing.packet))
+            .collect();
         let mut headers = MultiHeaders::preallocate(packets.len(), None);
         let sent = sendmmsg(
             self.sender.as_raw_fd(),
@@ -178,8 +196,10 @@ fn receive(
     headers: &mut MultiHeaders<SockaddrIn>,
     buffers: &mut [[u8; BUFFER]],
 ) -> io::Result<Vec<Option<Received>>> {
-    let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-        buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+    let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers
+        .iter_mut()
+        .map(|buffer| [IoSliceMut::new(buffer)])
+        .collect();
     match recvmmsg(fd, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
         Ok(results) => Ok(results.map(|message| describe(&message, port)).collect()),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Vec::new()),
@@ -255,9 +275,7 @@ pub(crate) fn roomy(socket: &Socket) {
 fn in_words(error: io::Error, what: &str) -> io::Error {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => "; this needs root, or CAP_NET_RAW",
-        io::ErrorKind::AddrInUse => {
-            "; another program has it: stop that, or use --ports ephemeral"
-        }
+        io::ErrorKind::AddrInUse => "; another program has it: stop that, or use --ports ephemeral",
         io::ErrorKind::AddrNotAvailable => "; no interface here has this address",
         _ => "",
     };

@@ -65,7 +65,11 @@ impl KindCount {
     /// None yet.
     #[must_use]
     pub fn new(kind: &'static str) -> Self {
-        Self { kind, asked: 0, up: 0 }
+        Self {
+            kind,
+            asked: 0,
+            up: 0,
+        }
     }
 }
 
@@ -123,7 +127,13 @@ pub struct Latency {
 impl Way {
     /// What `account` has of what `from` sent.
     #[must_use]
-    pub fn new(from: &End, account: &Account, time: Duration, lost: u64, flows_short: usize) -> Self {
+    pub fn new(
+        from: &End,
+        account: &Account,
+        time: Duration,
+        lost: u64,
+        flows_short: usize,
+    ) -> Self {
         let received = account.received();
         let seconds = time.as_secs_f64().max(f64::EPSILON);
         let us = |quantile| account.latency().value_at_quantile(quantile) as f64 / 1000.0;
@@ -181,16 +191,23 @@ impl Summary {
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut lines = vec![
-            format!("sessions          {} of {} up", self.sessions_up, self.sessions_asked),
-        ];
-        lines.extend(self.kinds.iter().map(|kind| {
-            format!("  {:20} {:>10} of {}", kind.kind, kind.up, kind.asked)
-        }));
+        let mut lines = vec![format!(
+            "sessions          {} of {} up",
+            self.sessions_up, self.sessions_asked
+        )];
+        lines.extend(
+            self.kinds
+                .iter()
+                .map(|kind| format!("  {:20} {:>10} of {}", kind.kind, kind.up, kind.asked)),
+        );
         lines.extend(stage_lines(&self.setup));
         lines.extend(self.traffic_lines());
         lines.extend(self.gateway_lines());
-        lines.extend(self.problems.iter().map(|problem| format!("PROBLEM           {problem}")));
+        lines.extend(
+            self.problems
+                .iter()
+                .map(|problem| format!("PROBLEM           {problem}")),
+        );
         lines.push(match self.ok {
             true => "ok                every session up, every packet arrived once".to_owned(),
             false => "FAILED".to_owned(),
@@ -203,7 +220,10 @@ impl Summary {
             return Vec::new();
         };
         let mut lines = vec![
-            format!("traffic           {} packets/s each way, IMIX of 64, 570 and 1400 octets", self.rate),
+            format!(
+                "traffic           {} packets/s each way, IMIX of 64, 570 and 1400 octets",
+                self.rate
+            ),
             format!("  {:20} {:>14} {:>14}", "", "up", "down"),
         ];
         let mut row = |name: &str, text: &dyn Fn(&Way) -> String| {
@@ -215,28 +235,49 @@ impl Summary {
         row("duplicated", &|way| way.duplicated.to_string());
         row("reordered", &|way| way.reordered.to_string());
         row("packets/s", &|way| format!("{:.0}", way.packets_per_second));
-        row("Mbit/s (inner)", &|way| format!("{:.1}", way.bits_per_second / 1e6));
-        row("latency p50, µs", &|way| format!("{:.0}", way.latency_us.p50));
-        row("latency p99, µs", &|way| format!("{:.0}", way.latency_us.p99));
-        row("latency p99.9, µs", &|way| format!("{:.0}", way.latency_us.p99_9));
-        row("latency max, µs", &|way| format!("{:.0}", way.latency_us.max));
+        row("Mbit/s (inner)", &|way| {
+            format!("{:.1}", way.bits_per_second / 1e6)
+        });
+        row("latency p50, µs", &|way| {
+            format!("{:.0}", way.latency_us.p50)
+        });
+        row("latency p99, µs", &|way| {
+            format!("{:.0}", way.latency_us.p99)
+        });
+        row("latency p99.9, µs", &|way| {
+            format!("{:.0}", way.latency_us.p99_9)
+        });
+        row("latency max, µs", &|way| {
+            format!("{:.0}", way.latency_us.max)
+        });
         lines
     }
 
     fn gateway_lines(&self) -> Vec<String> {
-        let said = |key: &str| self.status.get(key).and_then(Value::as_str).unwrap_or("not told");
+        let said = |key: &str| {
+            self.status
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or("not told")
+        };
         let mut lines = vec![
             format!("gateway           I/O {}", said("io")),
             format!("                  crypto {}", said("crypto")),
             format!("clients           crypto {}", self.lab_crypto),
         ];
         let rows = self.discards.get("discards").and_then(Value::as_array);
-        let rows = rows.map_or(&[][..], Vec::as_slice).iter().filter_map(|row| {
-            let frames = row.get("frames")?.as_u64().filter(|frames| *frames > 0)?;
-            let name = row.get("name")?.as_str()?;
-            let meaning = row.get("meaning").and_then(Value::as_str).unwrap_or_default();
-            Some(format!("  {name:20} {frames:>10}  {meaning}"))
-        });
+        let rows = rows
+            .map_or(&[][..], Vec::as_slice)
+            .iter()
+            .filter_map(|row| {
+                let frames = row.get("frames")?.as_u64().filter(|frames| *frames > 0)?;
+                let name = row.get("name")?.as_str()?;
+                let meaning = row
+                    .get("meaning")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                Some(format!("  {name:20} {frames:>10}  {meaning}"))
+            });
         let own = self.lab_discards.iter();
         let own = own.map(|(reason, count)| format!("  by the clients {count:>16}  {reason}"));
         let discards: Vec<String> = rows.chain(own).collect();
@@ -255,7 +296,10 @@ impl Way {
             return Some(format!("{} of {packets} packets were sent", self.sent));
         }
         if self.lost > 0 {
-            return Some(format!("{} packets lost, in {} flows", self.lost, self.flows_short));
+            return Some(format!(
+                "{} packets lost, in {} flows",
+                self.lost, self.flows_short
+            ));
         }
         let twice = self.duplicated + self.astray;
         (twice > 0).then(|| format!("{twice} packets came twice or to the wrong place"))
@@ -279,7 +323,11 @@ mod tests {
         let mut alone = story(0);
         alone.sessions_up = 1;
         assert!(!alone.judge(100), "a session missing");
-        assert!(alone.text().contains("PROBLEM           1 sessions did not come up"));
+        assert!(
+            alone
+                .text()
+                .contains("PROBLEM           1 sessions did not come up")
+        );
     }
 
     /// Two sessions, a hundred packets each way, of which some are lost on the way down.
@@ -293,7 +341,11 @@ mod tests {
             }
         }
         let sent = numbering.sent().to_vec();
-        let end = End { sent, account: up.clone(), finished: clock::now() };
+        let end = End {
+            sent,
+            account: up.clone(),
+            finished: clock::now(),
+        };
         let way = |account: &Account| {
             let (flows, lost) = account.missing(&end.sent);
             Some(Way::new(&end, account, Duration::from_secs(1), lost, flows))

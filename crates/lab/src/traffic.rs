@@ -117,7 +117,11 @@ impl Subscribers {
         flows: Vec<(ClientId, Ipv4Addr)>,
         progress: Arc<Progress>,
     ) -> Self {
-        let most = flows.iter().map(|(id, _)| id.0 as usize + 1).max().unwrap_or(0);
+        let most = flows
+            .iter()
+            .map(|(id, _)| id.0 as usize + 1)
+            .max()
+            .unwrap_or(0);
         let mut by_client = vec![None; most];
         for ((id, _), flow) in flows.iter().zip(0..) {
             by_client[id.0 as usize] = Some(flow);
@@ -168,9 +172,12 @@ impl Traffic for Subscribers {
         };
         let own = self.by_client.get(to.0 as usize).copied().flatten();
         let now_ns = self.plan.ns(now);
-        self.account.note(now_ns, payload, packet.len(), |flow| own == Some(flow));
+        self.account
+            .note(now_ns, payload, packet.len(), |flow| own == Some(flow));
         let received = self.account.received();
-        self.progress.down_received.store(received, Ordering::Relaxed);
+        self.progress
+            .down_received
+            .store(received, Ordering::Relaxed);
     }
 
     fn load(&mut self, now: Instant, fleet: &mut Fleet) {
@@ -185,7 +192,9 @@ impl Traffic for Subscribers {
             self.finished = now;
         }
         self.next = self.pace.next(now);
-        self.progress.up_sent.store(self.numbering.total(), Ordering::Relaxed);
+        self.progress
+            .up_sent
+            .store(self.numbering.total(), Ordering::Relaxed);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -207,8 +216,7 @@ fn udp_payload(packet: &[u8], from: SocketAddrV4) -> Option<&[u8]> {
     let (source, destination, range) = wire::ip_payload(packet)?;
     let datagram = &packet[range];
     let (header, payload) = Udp::read_from_prefix(datagram).ok()?;
-    let pseudo =
-        checksum::pseudo_header(source, destination, Ipv4::UDP, datagram.len() as u16);
+    let pseudo = checksum::pseudo_header(source, destination, Ipv4::UDP, datagram.len() as u16);
     let is_right = checksum::add(&[pseudo, checksum::sum(datagram)]) == 0xffff
         && checksum::checksum(&packet[..Ipv4::LEN]) == 0
         && usize::from(header.length.get()) == datagram.len();

@@ -161,10 +161,7 @@ pub fn l2tp_in_esp(plain: &[u8]) -> Option<Range<usize>> {
 #[must_use]
 pub fn ip_payload(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, Range<usize>)> {
     let (header, _) = Ipv4::read_from_prefix(packet).ok()?;
-    let (start, end) = (
-        header.header_len(),
-        usize::from(header.total_length.get()),
-    );
+    let (start, end) = (header.header_len(), usize::from(header.total_length.get()));
     let is_sound = start >= Ipv4::LEN && start <= end && end <= packet.len();
     is_sound.then(|| (header.source(), header.destination(), start..end))
 }

@@ -1,6 +1,7 @@
 //! Why a client is not up, in words that say where it went wrong and what the peer said about it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Stage;
@@ -14,6 +15,10 @@ pub struct Failure {
     pub cause: Cause,
     /// The last thing the peer did that was not accepted.
     pub remark: Option<String>,
+    /// Messages sent since one from the server was accepted.
+    pub unanswered: u32,
+    /// The server.
+    pub server: IpAddr,
 }
 
 /// What ended a client.
@@ -41,9 +46,16 @@ impl fmt::Display for Failure {
             Some(stage) => write!(f, "{stage}: {}", self.cause)?,
             None => write!(f, "after it was up: {}", self.cause)?,
         }
-        match &self.remark {
-            Some(remark) => write!(f, "; not accepted from the peer: {remark}"),
-            None => Ok(()),
+        if let Some(remark) = &self.remark {
+            write!(f, "; not accepted from the peer: {remark}")?;
+        }
+        match self.unanswered {
+            0 | 1 => Ok(()),
+            count => write!(
+                f,
+                "; {count} messages to {} since the last one from there",
+                self.server
+            ),
         }
     }
 }

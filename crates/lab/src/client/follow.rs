@@ -8,6 +8,12 @@ use super::{Cause, Client, Env, Lease, Output, Phase, Session, Stage, Turn};
 use crate::wire::ShortPpp;
 
 impl Client {
+    /// Notes a message that wants an answer.
+    fn send(&mut self, message: Output, turn: &mut Turn<'_>) {
+        self.unanswered += 1;
+        turn.out.push(message);
+    }
+
     pub(super) fn follow_ike(&mut self, events: Vec<ike::Output>, turn: &mut Turn<'_>) {
         let mut has_pair = false;
         let mut end = None;
@@ -29,10 +35,16 @@ impl Client {
     /// What an event means; a cause if the client may have to end for it, once all are followed.
     fn follow_ike_event(&mut self, event: ike::Output, turn: &mut Turn<'_>) -> Option<Cause> {
         match event {
-            ike::Output::Send { local, message, .. } => turn.out.push(Output::Ike {
-                is_floated: local.port() != ike::nat::IKE_PORT,
-                message,
-            }),
+            ike::Output::Send { local, message, .. } => {
+                let is_floated = local.port() != ike::nat::IKE_PORT;
+                self.send(
+                    Output::Ike {
+                        is_floated,
+                        message,
+                    },
+                    turn,
+                );
+            }
             ike::Output::Keepalive { .. } => turn.out.push(Output::Keepalive),
             ike::Output::Compute { token, job } => turn.out.push(Output::Compute { token, job }),
             ike::Output::Established(established) => self.begin_quick_mode(&established, turn),
@@ -78,7 +90,7 @@ impl Client {
         let mut news = Vec::new();
         for event in events {
             match event {
-                l2tp::Output::Send(message) => turn.out.push(Output::L2tp(message)),
+                l2tp::Output::Send(message) => self.send(Output::L2tp(message), turn),
                 event => news.push(event),
             }
         }
@@ -121,7 +133,12 @@ impl Client {
     fn reject_call(&mut self, peer_session: SessionId, turn: &mut Turn<'_>) {
         let mut events = Vec::new();
         if let Some(tunnel) = &mut self.tunnel {
-            tunnel.reject_call(turn.now, peer_session, CallRefusal::NoFacilities, &mut events);
+            tunnel.reject_call(
+                turn.now,
+                peer_session,
+                CallRefusal::NoFacilities,
+                &mut events,
+            );
         }
         self.follow_l2tp(events, turn);
     }
@@ -138,25 +155,42 @@ impl Client {
 
     /// The call ended. While we are leaving, that is our own doing.
     fn lose_call(&mut self, end: l2tp::CallEnd, turn: &mut Turn<'_>) {
+        self.hear_last_words();
         // The end of the tunnel says it better.
         if end != l2tp::CallEnd::TunnelDown {
             self.fail(Cause::Call(end));
-        }
-        if let Some(session) = &mut self.session {
-            let mut events = Vec::new();
-            session
-                .link
-                .close(turn.now, ppp::DownReason::LowerLayerDown, &mut events);
-            self.session = None;
         }
         if self.failure.is_some() {
             self.leave(turn);
         }
     }
 
+    /// The link ends with its call. If the peer had hung up in PPP before it closed everything
+    /// below, that is the reason; the link waits a while before it tells, which now has no point.
+    fn hear_last_words(&mut self) {
+        let Some(mut session) = self.session.take() else {
+            return;
+        };
+        let Some((at, _)) = session.link.poll_timeout() else {
+            return;
+        };
+        let mut events = Vec::new();
+        if session.link.phase() == ppp::Phase::Terminate {
+            session
+                .link
+                .handle_timeout(at, &mut self.random, &mut events);
+        }
+        for event in events {
+            if let ppp::Output::Down(reason) = event {
+                self.fail(Cause::Link(reason));
+            }
+        }
+    }
+
     pub(super) fn follow_ppp(&mut self, events: Vec<ppp::Output>, turn: &mut Turn<'_>) {
-        let (frames, news): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|event| matches!(event, ppp::Output::Send(_)));
+        let (frames, news): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| matches!(event, ppp::Output::Send(_)));
         for event in frames.into_iter().chain(news) {
             self.follow_ppp_event(event, turn);
         }
@@ -226,7 +260,7 @@ impl Client {
             return;
         };
         let header = crate::wire::l2tp_header(tunnel.peer_id().0, session.peer.0);
-        turn.out.push(Output::L2tp([&header[..], frame].concat()));
+        self.send(Output::L2tp([&header[..], frame].concat()), turn);
     }
 
     fn give_up_unless_up(&mut self, cause: Cause, turn: &mut Turn<'_>) {

@@ -84,7 +84,9 @@ impl Stages {
     pub(crate) fn awaited(&self, has_ipsec: bool) -> Option<Stage> {
         let needed = if has_ipsec { 0 } else { Stage::Tunnel as usize };
         let mut stages = Stage::ALL[needed..].iter();
-        stages.find(|stage| self.reached[**stage as usize].is_none()).copied()
+        stages
+            .find(|stage| self.reached[**stage as usize].is_none())
+            .copied()
     }
 
     /// When the first message was sent.

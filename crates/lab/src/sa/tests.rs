@@ -75,17 +75,31 @@ fn a_number_that_is_used_again_has_another_spi() {
     world.sas.remove(world.spis[0]);
     let reborn = world.sas.reserve(7).unwrap();
     assert_ne!(reborn, world.spis[0]);
-    assert_eq!(reborn.0 << (32 - NUMBER_BITS), world.spis[0].0 << (32 - NUMBER_BITS));
+    assert_eq!(
+        reborn.0 << (32 - NUMBER_BITS),
+        world.spis[0].0 << (32 - NUMBER_BITS)
+    );
     assert_eq!(world.open(&mut old), [Err(EspFault::UnknownSpi)]);
-    assert!(world.sas.envelope(world.pairs[0]).is_none(), "reserved, but without keys");
+    assert!(
+        world.sas.envelope(world.pairs[0]).is_none(),
+        "reserved, but without keys"
+    );
 }
 
 #[test]
 fn sequence_numbers_end_and_do_not_begin_again() {
     let mut world = Loop::new();
-    let installed = world.sas.pairs[0].as_mut().unwrap().installed.as_mut().unwrap();
+    let installed = world.sas.pairs[0]
+        .as_mut()
+        .unwrap()
+        .installed
+        .as_mut()
+        .unwrap();
     installed.sent = u32::MAX - 1;
-    assert_eq!(world.sas.envelope(world.pairs[0]).unwrap().sequence, u32::MAX);
+    assert_eq!(
+        world.sas.envelope(world.pairs[0]).unwrap().sequence,
+        u32::MAX
+    );
     assert!(world.sas.envelope(world.pairs[0]).is_none());
 }
 
@@ -116,7 +130,11 @@ impl Loop {
     fn seal(&self, packets: &mut [(PairId, Vec<u8>)]) {
         let mut unsealed: Vec<_> = packets
             .iter_mut()
-            .map(|(pair, packet)| Unsealed { packet, start: 0, pair: *pair })
+            .map(|(pair, packet)| Unsealed {
+                packet,
+                start: 0,
+                pair: *pair,
+            })
             .collect();
         self.sas.seal(&mut unsealed);
     }
@@ -124,7 +142,10 @@ impl Loop {
     fn open(&mut self, packets: &mut [(PairId, Vec<u8>)]) -> Vec<Result<Opened, EspFault>> {
         let mut sealed: Vec<_> = packets
             .iter_mut()
-            .map(|(_, packet)| Sealed { packet, result: Err(EspFault::NotAuthentic) })
+            .map(|(_, packet)| Sealed {
+                packet,
+                result: Err(EspFault::NotAuthentic),
+            })
             .collect();
         self.sas.open(&mut sealed);
         sealed.into_iter().map(|sealed| sealed.result).collect()
@@ -147,7 +168,10 @@ fn child(spi: Spi, suite: Suite) -> Child {
         inbound_keys: keys(),
         outbound_keys: keys(),
         encapsulated: false,
-        lifetime: Lifetime { seconds: 3600, kilobytes: None },
+        lifetime: Lifetime {
+            seconds: 3600,
+            kilobytes: None,
+        },
         initiator: true,
         replaces: None,
         local: end.clone(),
