@@ -67,6 +67,7 @@ mod tests {
     use super::*;
     use crate::tests::start;
 
+    // conformance: 2661-100
     #[test]
     fn ids_carry_their_shard_differ_and_rest_after_use() {
         let (now, mut random) = (start(), Random::from_seed([7; 32]));

@@ -357,7 +357,7 @@ impl Control {
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Ike(id) => self.ike_timeout(now, id),
-            Timer::Grace(path) => self.grace_over(now, path),
+            Timer::Peer(path) => self.peer_timeout(now, path),
             Timer::Tunnel(key) => self.tunnel_timeout(now, key),
             Timer::Link(slot) => self.link_timeout(now, slot),
             Timer::Session(slot) => self.session_timeout(now, slot),

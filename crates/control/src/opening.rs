@@ -185,6 +185,7 @@ impl Control {
             is_over: false,
         };
         self.tunnels.by_key.insert(key, tunnel);
+        self.settle(now, key.path);
         Some(key)
     }
 

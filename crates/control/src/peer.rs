@@ -81,12 +81,21 @@ pub(crate) struct IkePeer {
     pub(crate) newest: Option<u32>,
     /// Whether the fast path knows the path.
     pub(crate) is_open: bool,
-    /// Whether the grace time runs.
-    in_grace: bool,
+    /// What is missing, while the time runs that ends it.
+    lacks: Option<Lack>,
     /// Whether it is being taken down.
     is_ending: bool,
     /// Ids of its tunnels: the fast path only compares them.
     pub(crate) ids: Ids,
+}
+
+/// What a peer cannot be without for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    /// It cannot be reached: RFC 3193 §3.1 takes the tunnels down after the SAs.
+    Sas,
+    /// The SAs are there for nothing.
+    Tunnels,
 }
 
 /// A pair of IPsec SAs.
@@ -223,7 +232,7 @@ impl Control {
                 children: BTreeMap::new(),
                 newest: None,
                 is_open: false,
-                in_grace: false,
+                lacks: None,
                 is_ending: false,
                 ids: Ids::default(),
             }),
@@ -436,29 +445,44 @@ impl Control {
         self.settle(now, path);
     }
 
-    /// Starts or stops the grace time; ends a peer that has nothing left.
+    /// Starts or stops the time after which a peer that lacks something ends; ends one that has
+    /// nothing left.
     pub(crate) fn settle(&mut self, now: Instant, path: PathId) {
-        let grace = self.settings.peer_grace;
+        let settings = &self.settings;
         let Some(peer) = self.peers.slots.get_mut(path.0) else {
             return;
         };
         let Some(ike) = peer.ike.as_mut().filter(|ike| !ike.is_ending) else {
             return;
         };
-        let has_pairs = !ike.children.is_empty();
-        let is_empty = ike.exchanges.is_empty() && ike.renewal.is_none() && peer.tunnels.is_empty();
-        if !has_pairs && is_empty {
-            return self.end_peer(now, path, "nothing left");
+        let lacks = match (ike.children.is_empty(), peer.tunnels.is_empty()) {
+            (true, true) if ike.exchanges.is_empty() && ike.renewal.is_none() => {
+                return self.end_peer(now, path, "nothing left");
+            }
+            (true, _) => Some(Lack::Sas),
+            (false, true) => Some(Lack::Tunnels),
+            (false, false) => None,
+        };
+        if lacks == ike.lacks {
+            return;
         }
-        if has_pairs == ike.in_grace {
-            ike.in_grace = !has_pairs;
-            let deadline = (!has_pairs).then_some((now + grace, "peer without SAs"));
-            self.timers.set(Timer::Grace(path), deadline);
-        }
+        ike.lacks = lacks;
+        let deadline = lacks.map(|lack| match lack {
+            Lack::Sas => (now + settings.peer_grace, "peer without SAs"),
+            Lack::Tunnels => (now + settings.peer_idle, "peer without tunnels"),
+        });
+        self.timers.set(Timer::Peer(path), deadline);
     }
 
-    pub(crate) fn grace_over(&mut self, now: Instant, path: PathId) {
-        self.end_peer(now, path, "no IPsec SA left");
+    pub(crate) fn peer_timeout(&mut self, now: Instant, path: PathId) {
+        let lacks = self.ike_peer(path).and_then(|(_, ike)| ike.lacks);
+        let why = match lacks {
+            Some(Lack::Sas) => "no IPsec SA left",
+            // RFC 3193 §3.1: when the L2TP tunnel goes, so should the SAs that were made for it.
+            Some(Lack::Tunnels) => "no L2TP tunnel left",
+            None => return,
+        };
+        self.end_peer(now, path, why);
     }
 
     /// Everything of the peer's goes. It is told what it can still be told.
@@ -492,7 +516,7 @@ impl Control {
         if self.peers.by_name.get(&name) == Some(&path) {
             self.peers.by_name.remove(&name);
         }
-        self.timers.set(Timer::Grace(path), None);
+        self.timers.set(Timer::Peer(path), None);
         if is_open {
             self.peers.slots.retire(path.0);
             self.outbox.change(path.0.shard, Change::ClosePath(path));

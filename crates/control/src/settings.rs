@@ -31,6 +31,8 @@ pub struct Settings {
     pub rekey: Rekey,
     /// How long a peer's L2TP tunnels outlive its last SA and phase 1.
     pub peer_grace: Duration,
+    /// How long the SAs of a peer outlive its last L2TP tunnel (RFC 3193 §3.1).
+    pub peer_idle: Duration,
     /// How long a shutdown keeps answering retransmissions.
     pub shutdown_limit: Duration,
     /// Hide user names and addresses in log lines.
@@ -52,6 +54,7 @@ impl Default for Settings {
             replay_window: 1024,
             rekey: Rekey::default(),
             peer_grace: Duration::from_secs(30),
+            peer_idle: Duration::from_secs(300),
             shutdown_limit: Duration::from_secs(5),
             redact: false,
             key_log: false,

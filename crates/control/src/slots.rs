@@ -250,6 +250,7 @@ mod tests {
         assert_eq!((slots.len(), slots.retiring()), (1, 0));
     }
 
+    // conformance: 4303-03
     #[test]
     fn a_generation_is_never_zero() {
         let mut slots = Slots::new(1, &mut Random::from_seed([1; 32]));

@@ -6,6 +6,7 @@ mod hostile;
 mod limits;
 mod lines;
 mod lossy;
+mod nat;
 mod plain;
 mod secured;
 mod service;

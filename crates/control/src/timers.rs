@@ -14,8 +14,8 @@ use crate::tunnel::TunnelKey;
 pub(crate) enum Timer {
     /// An ISAKMP SA.
     Ike(IkeId),
-    /// A peer that has lost its last SA.
-    Grace(PathId),
+    /// A peer without SAs, or without tunnels.
+    Peer(PathId),
     /// A control connection.
     Tunnel(TunnelKey),
     /// A PPP link.

@@ -1,6 +1,6 @@
 //! A client: the same machines in the other role.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use crypto::{Random, Secret};
 use ike::v1::Sa;
 use ike::{Cookie, Policy, Spi};
 use l2tp::{CallParameters, SessionId, TunnelId};
+use packet::Endpoint;
 
 use super::world::GATEWAY;
 
@@ -33,7 +34,10 @@ pub(super) struct Pair {
 }
 
 pub(super) struct Client {
+    /// As the gateway sees it.
     pub(super) address: Ipv4Addr,
+    /// Behind a NAT: its own address, and the NAT's ports for its 500 and 4500.
+    pub(super) nat: Option<(Ipv4Addr, [u16; 2])>,
     pub(super) port: u16,
     pub(super) user: String,
     pub(super) password: String,
@@ -79,6 +83,7 @@ impl Client {
         }
         Self {
             address: Ipv4Addr::new(198, 51, high, low),
+            nat: None,
             port: 1701,
             user: format!("user{n}"),
             password: "secret".to_owned(),
@@ -115,7 +120,7 @@ impl Client {
     pub(super) fn dial_ike(&mut self, now: Instant) {
         let policy = self.policy.clone().unwrap();
         let cookie = Cookie(self.random.array());
-        let local = SocketAddr::new(self.address.into(), 500);
+        let local = self.own(500);
         let remote = SocketAddr::new(GATEWAY.into(), 500);
         let mut out = Vec::new();
         let mut env = Environment(&mut self.random, &mut self.next_spi);
@@ -137,6 +142,40 @@ impl Client {
             &mut out,
         ));
         self.take_l2tp(now, out);
+    }
+
+    /// Its own end, as it sees it.
+    fn own(&self, port: u16) -> SocketAddr {
+        let address = self.nat.map_or(self.address, |(own, _)| own);
+        SocketAddr::new(address.into(), port)
+    }
+
+    /// Where the gateway sees one of its ports.
+    pub(super) fn outer(&self, port: u16) -> Endpoint {
+        let port = match self.nat {
+            Some((_, [ike, natt])) => {
+                if port == 500 {
+                    ike
+                } else {
+                    natt
+                }
+            }
+            None => port,
+        };
+        Endpoint::new(self.address.into(), port)
+    }
+
+    /// Which of its ports an outer endpoint leads to.
+    pub(super) fn port_at(&self, remote: Endpoint) -> Option<u16> {
+        if remote.address() != IpAddr::V4(self.address) {
+            return None;
+        }
+        match self.nat {
+            None => Some(remote.port()),
+            Some((_, [ike, _])) if ike == remote.port() => Some(500),
+            Some((_, [_, natt])) if natt == remote.port() => Some(4500),
+            Some(_) => None,
+        }
     }
 
     /// Forgets everything, as after a power cut.
@@ -166,13 +205,8 @@ impl Client {
         self.sas.clear();
     }
 
-    pub(super) fn on_ike(
-        &mut self,
-        now: Instant,
-        to: SocketAddr,
-        from: SocketAddr,
-        message: &[u8],
-    ) {
+    pub(super) fn on_ike(&mut self, now: Instant, port: u16, from: SocketAddr, message: &[u8]) {
+        let to = self.own(port);
         let Some(policy) = self.policy.clone() else {
             return;
         };

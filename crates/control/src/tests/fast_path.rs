@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dataplane::change::{
-    Activation, Change, Class, Entry, Event, Inject, InstallOutbound, Kind, Network, Origin, Path,
-    Punt, Session, SessionTraffic, SharedChange, ToWorker, Traffic,
+    Activation, Change, Class, Encapsulation, Entry, Event, Inject, InstallOutbound, Kind, Network,
+    Origin, Path, Punt, Session, SessionTraffic, SharedChange, ToWorker, Traffic,
 };
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
 use ipnet::IpNet;
@@ -18,12 +18,20 @@ use crate::Activity;
 /// What is on its way to a client.
 #[derive(Debug)]
 pub(super) enum Downstream {
-    /// ISAKMP, and where it goes.
-    Ike(Endpoint, Vec<u8>),
+    /// ISAKMP, where it comes from and where it goes.
+    Ike {
+        local: Endpoint,
+        remote: Endpoint,
+        message: Vec<u8>,
+    },
     /// An L2TP control message in the clear, and where it goes.
     PlainL2tp(Endpoint, Vec<u8>),
     /// An L2TP control message in an SA of this SPI.
-    SecuredL2tp(u32, Vec<u8>),
+    SecuredL2tp {
+        spi: u32,
+        remote: Endpoint,
+        message: Vec<u8>,
+    },
     /// A PPP frame of this session; in an SA of this SPI, if any.
     Ppp {
         spi: Option<u32>,
@@ -31,6 +39,14 @@ pub(super) enum Downstream {
         session: Session,
         frame: Vec<u8>,
     },
+}
+
+/// Something in ESP: under which of our SPIs, and from where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Esp {
+    pub(super) now: Instant,
+    pub(super) spi: u32,
+    pub(super) from: Endpoint,
 }
 
 /// What the slow path may read at any time.
@@ -217,14 +233,27 @@ impl FastPath {
     fn inject(&mut self, inject: Inject) {
         let bytes = inject.bytes;
         let downstream = match inject.entry {
-            Entry::Transmit { kind, remote, .. } => match kind {
-                Kind::Ike => Downstream::Ike(remote, bytes),
+            Entry::Transmit {
+                kind,
+                local,
+                remote,
+                ..
+            } => match kind {
+                Kind::Ike => Downstream::Ike {
+                    local,
+                    remote,
+                    message: bytes,
+                },
                 Kind::L2tp => Downstream::PlainL2tp(remote, bytes),
                 Kind::Keepalive => return,
                 Kind::Esp | Kind::EspInUdp | Kind::Ip => panic!("nobody sends {kind:?}"),
             },
             Entry::Tunnel { path, .. } => match self.outbound.get(&path) {
-                Some((Some(spi), _)) => Downstream::SecuredL2tp(*spi, bytes),
+                Some((Some(spi), _)) => Downstream::SecuredL2tp {
+                    spi: *spi,
+                    remote: self.paths[&path].remote,
+                    message: bytes,
+                },
                 // No SA: the worker discards it by name.
                 Some((None, _)) | None => return,
             },
@@ -294,10 +323,17 @@ impl FastPath {
     }
 
     /// Something under one of our SPIs: whose path it is.
-    pub(super) fn open(&mut self, now: Instant, spi: u32) -> Option<PathId> {
+    pub(super) fn open(&mut self, esp: Esp) -> Option<PathId> {
+        let Esp { now, spi, from } = esp;
         let (path, is_used) = self.inbound.get_mut(&spi)?;
         let path = *path;
         self.stamps.0.lock().unwrap().insert(path, now);
+        let place = self.paths.get_mut(&path).unwrap();
+        if place.encapsulation == Encapsulation::EspInUdp && place.remote != from {
+            place.remote = from;
+            let remote = from;
+            self.events.push_back(Event::PathMoved { path, remote });
+        }
         if !std::mem::replace(is_used, true) {
             let sa = InboundSa::from_spi(spi);
             self.events.push_back(Event::FirstInbound(sa));
@@ -309,9 +345,9 @@ impl FastPath {
     }
 
     /// An L2TP control message under one of our SPIs.
-    pub(super) fn secured_l2tp(&mut self, now: Instant, spi: u32, bytes: Vec<u8>) -> Option<Punt> {
+    pub(super) fn secured_l2tp(&mut self, esp: Esp, bytes: Vec<u8>) -> Option<Punt> {
         let origin = Origin::SecuredL2tp {
-            path: self.open(now, spi)?,
+            path: self.open(esp)?,
             local_port: 1701,
             peer_port: 1701,
         };
@@ -326,12 +362,11 @@ impl FastPath {
     /// A PPP frame under one of our SPIs.
     pub(super) fn secured_ppp(
         &mut self,
-        now: Instant,
-        spi: u32,
+        esp: Esp,
         ids: (u16, u16),
         bytes: Vec<u8>,
     ) -> Option<Punt> {
-        let path = self.open(now, spi)?;
+        let path = self.open(esp)?;
         self.ppp(path, ids, bytes)
     }
 

@@ -12,6 +12,7 @@ use dataplane::change::{Encapsulation, Event};
 use ike::Policy;
 use ike::policy::{Natt, Phase1Proposal, Phase2Proposal, Psk};
 
+use super::fast_path::Esp;
 use super::world::{World, plain_settings};
 use crate::Settings;
 use crate::admin::{Filter, Request, Response, Table};
@@ -51,6 +52,7 @@ fn inbound_is_installed_before_the_peer_can_know_its_spi() {
     assert_eq!(order, expected);
 }
 
+// conformance: 3193-08
 #[test]
 fn with_nat_traversal_esp_goes_in_udp_and_the_mru_fits() {
     let mut settings = secured_settings(1);
@@ -184,6 +186,7 @@ fn a_peer_that_authenticates_anew_keeps_its_session() {
     assert!(world.lines.with("session ended").is_empty());
 }
 
+// conformance: 3947-25
 #[test]
 fn initial_contact_sweeps_away_what_was_before() {
     let mut world = secured(1);
@@ -207,6 +210,7 @@ fn initial_contact_sweeps_away_what_was_before() {
     assert_eq!(world.lines.with("the peer has started anew").len(), 2);
 }
 
+// conformance: 3193-25
 #[test]
 fn a_wrong_pre_shared_key_is_said_so_and_leaves_nothing() {
     let mut world = secured(1);
@@ -218,6 +222,12 @@ fn a_wrong_pre_shared_key_is_said_so_and_leaves_nothing() {
     let lines = world.lines.with("another pre-shared key");
     assert_eq!(lines.len(), 1, "{:?}", world.lines.all());
     assert!(lines[0].contains("peer=198.51.0.1:500"), "{lines:?}");
+    for line in world.lines.all() {
+        assert!(
+            !line.contains("guess") && !line.contains("between us"),
+            "{line}"
+        );
+    }
     world.assert_empty();
 }
 
@@ -235,6 +245,7 @@ fn a_refused_proposal_lists_offers_and_reasons() {
     world.assert_empty();
 }
 
+// conformance: 3193-11
 #[test]
 fn l2tp_through_one_sa_cannot_speak_for_another_peers_tunnel() {
     let mut world = secured(2);
@@ -246,10 +257,65 @@ fn l2tp_through_one_sa_cannot_speak_for_another_peers_tunnel() {
     let message = vec![0xc8, 0x02, 0, 12, high, low, 0, 0, 0, 2, 0, 2];
     let spi = world.clients[1].pairs[0].outbound;
     let now = world.now;
-    let punt = world.fast.secured_l2tp(now, spi, message).unwrap();
+    let from = world.clients[1].outer(4500);
+    let punt = world
+        .fast
+        .secured_l2tp(Esp { now, spi, from }, message)
+        .unwrap();
     world.control.handle_input(now, crate::Input::Punt(punt));
     world.run(A_SECOND);
     assert!(world.inner(0).is_some() && world.inner(1).is_some());
+}
+
+// conformance: 3193-10
+#[test]
+fn a_clear_message_for_a_secured_tunnel_is_dropped_and_the_tunnel_lives() {
+    let mut world = secured(1);
+    world.dial(0);
+    let id = world.clients[0].tunnel.as_ref().unwrap().peer_id().0;
+    let [high, low] = id.to_be_bytes();
+    let stop = vec![0xc8, 0x02, 0, 12, high, low, 0, 0, 0, 2, 0, 2];
+    let local = packet::Endpoint::new(super::world::GATEWAY.into(), 1701);
+    let remote = world.clients[0].outer(1701);
+    let punt = world.fast.plain_l2tp(local, remote, stop);
+    let now = world.now;
+    world.control.handle_input(now, crate::Input::Punt(punt));
+    world.run(A_SECOND);
+    assert!(world.fast.sent.is_empty());
+    assert_eq!(world.count("where IPsec is required"), 1);
+    assert!(world.inner(0).is_some());
+}
+
+// conformance: 3193-05 3193-07
+#[test]
+fn when_the_tunnel_has_gone_its_sas_are_deleted_after_a_while() {
+    let mut world = secured(1);
+    world.dial(0);
+    world.run(A_SECOND);
+    let now = world.now;
+    world.clients[0].hang_up(now);
+    world.run(Duration::from_secs(10));
+    // A client that dials again at once finds them.
+    assert_eq!(world.fast.inbound.len(), 1);
+    world.run(Duration::from_secs(600));
+    assert!(world.clients[0].pairs.is_empty());
+    world.assert_empty();
+    assert!(!world.lines.with("no L2TP tunnel left").is_empty());
+}
+
+// conformance: 3193-06
+#[test]
+fn when_the_sas_are_deleted_the_tunnel_goes_after_a_grace_time() {
+    let mut world = secured(1);
+    world.dial(0);
+    world.run(A_SECOND);
+    let now = world.now;
+    world.clients[0].hang_up_ike(now);
+    world.run(Duration::from_secs(29));
+    assert_eq!(world.fast.sessions.len(), 1);
+    world.run(A_SECOND * 2);
+    assert_eq!(world.fast.sessions.len(), 0);
+    world.assert_empty();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A gateway, its clients, and an ideal wire between them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use packet::Endpoint;
 use ppp::{Method, UserSecret};
 
 use super::client::{Client, Upstream};
-use super::fast_path::{Downstream, FastPath};
+use super::fast_path::{Downstream, Esp, FastPath};
 use super::lines::Lines;
 use super::start;
 use crate::admin::{Request, Response};
@@ -190,41 +190,38 @@ impl World {
 
     fn upstream(&mut self, n: usize, sent: Upstream) {
         let client = &self.clients[n];
-        let from = |port| Endpoint::new(client.address.into(), port);
-        let to = |port| Endpoint::new(GATEWAY.into(), port);
         // The newest pair that the client has.
-        let spi = client.pairs.last().map(|pair| pair.outbound);
+        let esp = client.pairs.last().map(|pair| Esp {
+            now: self.now,
+            spi: pair.outbound,
+            from: client.outer(4500),
+        });
         let is_plain = client.policy.is_none();
+        let plain = client.outer(client.port);
         let punt = match sent {
             Upstream::Compute(sa, token, job) => {
                 return self.clients[n].on_computed(self.now, sa, token, job.run());
             }
-            Upstream::Ike(remote, bytes) => {
-                let local_port = remote.port();
-                Some(Punt {
-                    class: Class::Stranger,
-                    origin: Origin::Ike {
-                        worker: WorkerId(0),
-                        local: remote.into(),
-                        remote: from(local_port),
-                    },
-                    bytes,
-                })
-            }
-            Upstream::L2tp(bytes) if is_plain => {
-                Some(self.fast.plain_l2tp(to(1701), from(client.port), bytes))
-            }
-            Upstream::L2tp(bytes) => {
-                spi.and_then(|spi| self.fast.secured_l2tp(self.now, spi, bytes))
-            }
-            Upstream::Ppp(tunnel, session, frame) if is_plain => {
-                self.fast
-                    .plain_ppp(from(client.port), (tunnel, session), frame)
-            }
-            Upstream::Ppp(tunnel, session, frame) => spi.and_then(|spi| {
-                self.fast
-                    .secured_ppp(self.now, spi, (tunnel, session), frame)
+            Upstream::Ike(remote, bytes) => Some(Punt {
+                class: Class::Stranger,
+                origin: Origin::Ike {
+                    worker: WorkerId(0),
+                    local: remote.into(),
+                    remote: client.outer(remote.port()),
+                },
+                bytes,
             }),
+            Upstream::L2tp(bytes) if is_plain => {
+                let local = Endpoint::new(GATEWAY.into(), 1701);
+                Some(self.fast.plain_l2tp(local, plain, bytes))
+            }
+            Upstream::L2tp(bytes) => esp.and_then(|esp| self.fast.secured_l2tp(esp, bytes)),
+            Upstream::Ppp(tunnel, session, frame) if is_plain => {
+                self.fast.plain_ppp(plain, (tunnel, session), frame)
+            }
+            Upstream::Ppp(tunnel, session, frame) => {
+                esp.and_then(|esp| self.fast.secured_ppp(esp, (tunnel, session), frame))
+            }
         };
         let copies = Weather::copies(&mut self.weather);
         for punt in punt.into_iter().flat_map(|punt| vec![punt; copies]) {
@@ -283,20 +280,27 @@ impl World {
     fn downstream(&mut self, downstream: &Downstream) {
         let now = self.now;
         match downstream {
-            Downstream::Ike(to, bytes) => {
-                let from = SocketAddr::new(GATEWAY.into(), to.port());
-                if let Some(client) = self.at(*to) {
-                    client.on_ike(now, (*to).into(), from, bytes);
+            Downstream::Ike {
+                local,
+                remote,
+                message,
+            } => {
+                if let Some((client, port)) = self.at(*remote) {
+                    client.on_ike(now, port, (*local).into(), message);
                 }
             }
-            Downstream::PlainL2tp(to, bytes) => {
-                if let Some(client) = self.at(*to) {
-                    client.on_l2tp(now, bytes);
+            Downstream::PlainL2tp(to, message) => {
+                if let Some((client, _)) = self.at(*to) {
+                    client.on_l2tp(now, message);
                 }
             }
-            Downstream::SecuredL2tp(spi, bytes) => {
-                if let Some(client) = self.with_spi(*spi) {
-                    client.on_l2tp(now, bytes);
+            Downstream::SecuredL2tp {
+                spi,
+                remote,
+                message,
+            } => {
+                if let Some(client) = self.with_spi(*spi, *remote) {
+                    client.on_l2tp(now, message);
                 }
             }
             Downstream::Ppp {
@@ -306,8 +310,8 @@ impl World {
                 frame,
             } => {
                 let client = match spi {
-                    Some(spi) => self.with_spi(*spi),
-                    None => self.at(*remote),
+                    Some(spi) => self.with_spi(*spi, *remote),
+                    None => self.at(*remote).map(|(client, _)| client),
                 };
                 if let Some(client) = client {
                     client.on_ppp(now, (session.peer_tunnel, session.peer_session), frame);
@@ -316,14 +320,22 @@ impl World {
         }
     }
 
-    fn at(&mut self, remote: Endpoint) -> Option<&mut Client> {
+    /// The client at an outer endpoint, and the port that it has for itself.
+    fn at(&mut self, remote: Endpoint) -> Option<(&mut Client, u16)> {
         let mut clients = self.clients.iter_mut();
-        clients.find(|client| IpAddr::V4(client.address) == remote.address())
+        clients.find_map(|client| {
+            let port = client.port_at(remote)?;
+            Some((client, port))
+        })
     }
 
-    fn with_spi(&mut self, spi: u32) -> Option<&mut Client> {
+    fn with_spi(&mut self, spi: u32, remote: Endpoint) -> Option<&mut Client> {
         let mut clients = self.clients.iter_mut();
-        clients.find(|client| client.pairs.iter().any(|pair| pair.inbound == spi))
+        let has = |client: &&mut Client| {
+            let is_here = remote.port() == 0 || client.port_at(remote).is_some();
+            is_here && client.pairs.iter().any(|pair| pair.inbound == spi)
+        };
+        clients.find(has)
     }
 
     /// Lets the slow path work, and takes what is on its way in the clear.
@@ -332,7 +344,9 @@ impl World {
         let sent = std::mem::take(&mut self.fast.sent).into_iter();
         let l2tp = sent.filter_map(|downstream| match downstream {
             Downstream::PlainL2tp(_, bytes) => Some(bytes),
-            Downstream::Ike(..) | Downstream::SecuredL2tp(..) | Downstream::Ppp { .. } => None,
+            Downstream::Ike { .. } | Downstream::SecuredL2tp { .. } | Downstream::Ppp { .. } => {
+                None
+            }
         });
         l2tp.collect()
     }
