@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   quick mode       fast path
-//!   ChildUp          InstallInbound, InstallOutbound (waiting, if the peer began)    then QM2
+//!   ChildUp          InstallInbound, InstallOutbound (waiting, if there is an older)  then QM2
 //!   ChildConfirmed   ActivateOutbound
 //!   ChildDown        ActivateOutbound (of the next), RetireInbound, RetireOutbound
 //! ```
@@ -52,7 +52,7 @@ impl Control {
             exchange: id,
             outbound: child.outbound.0,
             suite: child.suite,
-            is_active: child.initiator,
+            is_active: false,
             since: now,
             lifetime: Duration::from_secs(child.lifetime.seconds.into()),
         };
@@ -119,11 +119,8 @@ impl Control {
             esn: child.esn,
             first_sequence: 1,
             limits,
-            activation: match child.initiator {
-                // The peer installed its end before it answered us.
-                true => Activation::Now,
-                false => Activation::AfterFirst(sa),
-            },
+            // Also when we began: a responder may install its end only when QM3 has come.
+            activation: Activation::AfterFirst(sa),
         };
         let shard = path.0.shard;
         self.outbox.change(shard, Change::InstallInbound(inbound));

@@ -18,7 +18,7 @@ use dataplane::change::{Entry, Kind};
 use dataplane::cookie::CookieKey;
 use dataplane::id::{PathId, ShardId, Slot, WorkerId};
 use ike::v1::Sa;
-use ike::{Cookie, Cookies, DownReason, Refusal, Spi};
+use ike::{Cookie, Cookies, DownReason, Refusal, Refused, Spi};
 use packet::Endpoint;
 
 use crate::compute::Computations;
@@ -166,7 +166,7 @@ impl Control {
             sa.handle_input(now, local.into(), remote.into(), message, env, out)
         });
         if let Some(Err(refusal)) = taken {
-            self.ike_refused(id, refusal);
+            self.ike_refused(now, id, refusal);
             if is_new {
                 self.remove_exchange(now, id);
             }
@@ -326,12 +326,7 @@ impl Control {
                 self.remote_moved(id, local.into(), remote.into());
             }
             ike::Output::InitialContact => self.initial_contact(now, id),
-            ike::Output::ProposalRefused(refused) => {
-                self.counters.add(Counter::IkeProposalRefused);
-                if let Some(exchange) = self.ike.slots.get(id.0) {
-                    log::proposal_refused(&self.log, exchange, &refused);
-                }
-            }
+            ike::Output::ProposalRefused(refused) => self.proposal_refused(now, id, &refused),
             ike::Output::RenewalDue => self.renewal_due(now, id),
             ike::Output::KeysForLog(keys) => {
                 if self.settings.key_log {
@@ -406,12 +401,12 @@ impl Control {
         if path.is_none() {
             self.counters.add(Counter::IkeDown);
         }
-        if path.is_some() || self.lines.take(now) {
+        let known = path.or(exchange.renews);
+        let is_heard = known.is_some() || self.may_log(now);
+        if let Some(exchange) = self.ike.slots.get(id.0).filter(|_| is_heard) {
             log::exchange_down(&self.log, exchange, &reason);
-        } else {
-            self.counters.add(Counter::LinesHeldBack);
         }
-        if let Some(path) = path.or(exchange.renews) {
+        if let Some(path) = known {
             self.peer_lost_exchange(now, path, id, reason);
         }
     }
@@ -446,7 +441,15 @@ impl Control {
         }
     }
 
-    fn ike_refused(&mut self, id: IkeId, refusal: Refusal) {
+    fn proposal_refused(&mut self, now: Instant, id: IkeId, refused: &[Refused]) {
+        self.counters.add(Counter::IkeProposalRefused);
+        let is_heard = self.may_log(now);
+        if let Some(exchange) = self.ike.slots.get(id.0).filter(|_| is_heard) {
+            log::proposal_refused(&self.log, exchange, refused);
+        }
+    }
+
+    fn ike_refused(&mut self, now: Instant, id: IkeId, refusal: Refusal) {
         self.counters.add(Counter::IkeRefused);
         let Some(exchange) = self.ike.slots.get_mut(id.0) else {
             return;
@@ -456,11 +459,13 @@ impl Control {
             Refusal::WrongPreSharedKey | Refusal::IdentityRefused | Refusal::NoPreSharedKey
         );
         // Once for each exchange: the peer repeats its message.
-        if is_wrong_key && !std::mem::replace(&mut exchange.has_told_wrong_key, true) {
-            self.counters.add(Counter::IkeWrongKey);
+        if !is_wrong_key || std::mem::replace(&mut exchange.has_told_wrong_key, true) {
+            return log::ike_refused(&self.log, exchange, refusal);
+        }
+        self.counters.add(Counter::IkeWrongKey);
+        let is_heard = self.may_log(now);
+        if let Some(exchange) = self.ike.slots.get(id.0).filter(|_| is_heard) {
             log::wrong_key(&self.log, exchange, refusal);
-        } else {
-            log::ike_refused(&self.log, exchange, refusal);
         }
     }
 }

@@ -81,7 +81,7 @@ use users::Users;
 /// Something that has happened.
 #[derive(Debug)]
 pub enum Input {
-    /// A control frame. Those of [`Origin::Host`](dataplane::change::Origin::Host) are not ours and
+    /// A control frame. Those of [`Origin::Host`] are not ours and
     /// are ignored.
     Punt(Punt),
     /// News of a worker.
@@ -423,6 +423,15 @@ impl Control {
     /// How often each named thing happened.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.counters.iter()
+    }
+
+    /// Whether there may be another line about somebody whom nobody knows.
+    fn may_log(&mut self, now: Instant) -> bool {
+        let may = self.lines.take(now);
+        if !may {
+            self.counters.add(Counter::LinesHeldBack);
+        }
+        may
     }
 
     /// The listener that serves an address of ours; an exact one comes before an unspecified one.

@@ -152,7 +152,7 @@ impl Control {
     fn new_tunnel(&mut self, now: Instant, carrier: Carrier, listener: usize) -> Option<TunnelKey> {
         if let Err((counter, what)) = self.admit_tunnel(&carrier) {
             self.counters.add(counter);
-            if self.lines.take(now) {
+            if self.may_log(now) {
                 let remote = self.remote_of(&carrier)?;
                 log::limit(&self.log, remote, what);
             }

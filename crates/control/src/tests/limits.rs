@@ -199,3 +199,15 @@ fn a_reconnect_storm_keeps_its_backlog_bounded_and_converges() {
     world.run(Duration::from_secs(60));
     assert!((0..CLIENTS).all(|n| world.inner(n).is_some()));
 }
+
+#[test]
+fn lines_about_strangers_are_limited() {
+    let mut world = secured(1);
+    let mut policy = super::secured::policy();
+    policy.phase1[0].cipher = crypto::cipher::Algorithm::TripleDesCbc;
+    world.clients[0].policy = Some(std::sync::Arc::new(policy));
+    (0..100).for_each(|n| knock(&mut world, [198, 51, 100, n]));
+    assert_eq!(world.count("proposals refused"), 100);
+    assert!(world.lines.with("INFO").len() <= 20);
+    assert!(world.count("lines about strangers held back") >= 80);
+}

@@ -45,7 +45,6 @@ fn inbound_is_installed_before_the_peer_can_know_its_spi() {
         "OpenPath",
         "InstallInbound",
         "InstallOutbound",
-        "ActivateOutbound",
         "OpenSession",
         "OpenNetwork",
     ];
@@ -136,6 +135,23 @@ fn a_soft_limit_brings_a_rekey_by_the_gateway() {
     assert_eq!(world.clients[0].pairs.len(), 1);
     assert_eq!(world.fast.inbound.len(), 1);
     assert_eq!(world.inner(0), address);
+}
+
+#[test]
+fn a_pair_that_the_gateway_began_is_sent_on_when_the_peer_sends_or_the_old_one_goes() {
+    let mut world = secured(1);
+    world.dial(0);
+    let path = *world.fast.paths.keys().next().unwrap();
+    let old = world.fast.outbound[&path].0;
+    world.fast.events.push_back(Event::SoftLimit(path));
+    world.settle();
+    let (current, waiting) = &world.fast.outbound[&path];
+    assert_eq!((*current, waiting.len()), (old, 1));
+    let new = waiting[0].spi;
+
+    world.run(policy().overlap + A_SECOND);
+    let (current, waiting) = &world.fast.outbound[&path];
+    assert_eq!((*current, waiting.len()), (Some(new), 0));
 }
 
 #[test]

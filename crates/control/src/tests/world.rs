@@ -162,8 +162,9 @@ impl World {
     pub(super) fn settle(&mut self) {
         for _ in 0..STEPS_MAX {
             let sent = self.deliver_upstream();
+            let has_events = !self.fast.events.is_empty();
             self.drain_control();
-            if !sent && !self.deliver_downstream() && self.fast.events.is_empty() {
+            if !sent && !has_events && !self.deliver_downstream() && self.fast.events.is_empty() {
                 let is_due = |at| at <= self.now;
                 if !self
                     .control
@@ -231,6 +232,9 @@ impl World {
     }
 
     fn drain_control(&mut self) {
+        while let Some(event) = self.fast.events.pop_front() {
+            self.control.handle_input(self.now, Input::Event(event));
+        }
         self.control.handle_timeout(self.now);
         while let Some(output) = self.control.poll_output() {
             match output {
@@ -248,9 +252,6 @@ impl World {
                 Output::KeyLog(_) => self.key_logs += 1,
                 Output::Finished => self.is_finished = true,
             }
-        }
-        while let Some(event) = self.fast.events.pop_front() {
-            self.control.handle_input(self.now, Input::Event(event));
         }
     }
 
