@@ -143,9 +143,9 @@ impl Control {
         let Ok(header) = ike::peek(message) else {
             return self.counters.add(Counter::IkeMalformed);
         };
-        let is_repeat = (remote.address(), header.cookies.initiator);
+        let first = (remote.address(), header.cookies.initiator);
         let found = match header.is_first() {
-            true => self.ike.firsts.get(&is_repeat).copied(),
+            true => self.ike.firsts.get(&first).copied(),
             false => self.ike.find(&header.cookies),
         };
         let (id, is_new) = match found {
@@ -154,7 +154,7 @@ impl Control {
             None if header.exchange != ike::message::Exchange::MainMode => {
                 return self.counters.add(Counter::IkeNotMainMode);
             }
-            None => match self.answer_exchange(now, worker, (local, remote), is_repeat.1) {
+            None => match self.answer_exchange(now, worker, (local, remote), first.1) {
                 Some(id) => (id, true),
                 None => return,
             },

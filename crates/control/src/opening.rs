@@ -233,7 +233,7 @@ impl Control {
         }
     }
 
-    /// A plain tunnel has a path of its own.
+    /// A plain tunnel has a peer, and so a path, of its own.
     fn open_plain(
         &mut self,
         now: Instant,
@@ -247,6 +247,7 @@ impl Control {
             (listener.index, listener.vrf)
         };
         let shard = self.outbox.choose_shard(worker);
+        let path = PathId(self.peers.slots.vacant(shard)?);
         let ids = self.tunnels.ids.entry(number).or_default();
         let id = ids.take(now, shard, &mut self.random)?;
         let correlation = Correlation::new(&mut self.random);
@@ -261,36 +262,33 @@ impl Control {
             tunnels: BTreeSet::from([id]),
             sessions_numbered: 0,
         };
-        let Some(slot) = self.peers.slots.insert(shard, peer) else {
-            ids.give_back(now, id);
-            return None;
-        };
-        let path = PathId(slot);
+        self.announce_plain(path, number, id, &peer);
+        let inserted = self.peers.slots.insert(shard, peer);
+        debug_assert_eq!(inserted, Some(path.0), "the path names its slot");
         let key = TunnelKey { path, id };
-        let mtu = self.settings.path_mtu;
+        self.tunnels.plain.insert((number, id), key);
+        let of_endpoint = self.tunnels.endpoints.entry((number, local, remote));
+        of_endpoint.or_default().insert(key);
+        Some((key, correlation))
+    }
+
+    fn announce_plain(&mut self, path: PathId, listener: u16, tunnel: u16, peer: &Peer) {
         let opened = Path {
             id: path,
-            local,
-            remote,
-            encapsulation: Encapsulation::Plain,
-            mtu,
-            vrf,
+            local: peer.local,
+            remote: peer.remote,
+            encapsulation: peer.encapsulation,
+            mtu: self.settings.path_mtu,
+            vrf: peer.vrf,
         };
+        let shard = path.0.shard;
         self.outbox.change(shard, Change::OpenPath(opened));
         let opened = Change::OpenTunnel {
-            listener: number,
-            tunnel: id,
+            listener,
+            tunnel,
             path,
         };
         self.outbox.change(shard, opened);
-        self.tunnels.plain.insert((number, id), key);
-        let keys = self
-            .tunnels
-            .endpoints
-            .entry((number, local, remote))
-            .or_default();
-        keys.insert(key);
-        Some((key, correlation))
     }
 
     fn remote_of(&self, carrier: &Carrier) -> Option<Endpoint> {
