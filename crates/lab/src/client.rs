@@ -13,6 +13,7 @@
 
 mod failure;
 mod follow;
+mod goodbye;
 mod stage;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use crypto::Random;
 use crypto::dh;
 use ike::{Cookie, Environment, Spi};
-use l2tp::{CallParameters, Kind, SessionId, TunnelEnd, TunnelId};
+use l2tp::{CallParameters, Kind, SessionId, TunnelId};
 use packet::header::Udp;
 
 pub use failure::{Cause, Failure};
@@ -463,82 +464,6 @@ impl Client {
                 .handle_timeout(turn.now, &mut self.random, &mut events);
         }
         self.follow_ppp(events, turn);
-    }
-
-    /// Notes why the client ends; the first reason stands.
-    fn fail(&mut self, cause: Cause) {
-        if self.failure.is_some() || matches!(self.phase, Phase::Leaving { .. } | Phase::Over) {
-            return;
-        }
-        self.failure = Some(Failure {
-            stage: self.stages.awaited(self.settings.ipsec.is_some()),
-            cause,
-            remark: self.remark.take(),
-            unanswered: self.unanswered,
-            server: self.server,
-        });
-    }
-
-    /// Begins the goodbye at whatever layer is there.
-    fn leave(&mut self, turn: &mut Turn<'_>) {
-        if matches!(self.phase, Phase::Leaving { .. } | Phase::Over) {
-            return;
-        }
-        let until = turn.now + GOODBYE_LIMIT;
-        self.phase = Phase::Leaving { until };
-        self.lease = None;
-        match &mut self.session {
-            Some(session) => {
-                let mut events = Vec::new();
-                session
-                    .link
-                    .close(turn.now, ppp::DownReason::Cleared, &mut events);
-                self.follow_ppp(events, turn);
-            }
-            None => self.end_tunnel(turn),
-        }
-    }
-
-    /// PPP has ended: StopCCN, which takes the call along.
-    fn end_tunnel(&mut self, turn: &mut Turn<'_>) {
-        self.session = None;
-        let Some(tunnel) = &mut self.tunnel else {
-            return self.end_ike(turn);
-        };
-        let mut events = Vec::new();
-        tunnel.close(turn.now, TunnelEnd::Administrative, &mut events);
-        // Our StopCCN has the highest Ns of what goes out with it.
-        self.farewell = events.iter().rev().find_map(|event| match event {
-            l2tp::Output::Send(message) => l2tp::peek(message).ok()?.sequence.map(|(ns, _)| ns),
-            _ => None,
-        });
-        let has_nobody_to_tell = self.farewell.is_none();
-        self.follow_l2tp(events, turn);
-        if has_nobody_to_tell {
-            self.end_ike(turn);
-        }
-    }
-
-    /// L2TP has ended: DELETE for what there is.
-    fn end_ike(&mut self, turn: &mut Turn<'_>) {
-        self.farewell = None;
-        let mut events = Vec::new();
-        if let Some(sa) = &mut self.isakmp {
-            let env = &mut Env::new(&mut self.random, turn.spis);
-            sa.close(turn.now, env, &mut events);
-        }
-        self.follow_ike(events, turn);
-        self.finish(turn);
-    }
-
-    fn finish(&mut self, turn: &mut Turn<'_>) {
-        if self.phase == Phase::Over {
-            return;
-        }
-        self.phase = Phase::Over;
-        self.lease = None;
-        (self.session, self.tunnel, self.isakmp) = (None, None, None);
-        turn.out.push(Output::Down(self.failure.clone()));
     }
 }
 

@@ -4,6 +4,8 @@
 //! The stage is set by `scripts/demo`: a gateway, the namespace of the clients in which this runs,
 //! and the namespace of the host that they talk to.
 
+mod roster;
+
 use std::io::{Write, stderr, stdout};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,78 +14,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use crypto::esp::{Integrity, Suite};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::cli::{Addresses, Auth, ClientArguments, Demo, Encapsulation, phase1_default};
-use crate::client::Client;
+use crate::cli::Demo;
 use crate::clock;
-use crate::dial::{progress, seed};
 use crate::driver::{Driver, Silence, Traffic};
-use crate::fleet::{ClientId, Event, Fleet, Outside};
+use crate::fleet::{ClientId, Event};
 use crate::flow::IMIX;
 use crate::host;
 use crate::setup;
-use crate::sockets::free_ports;
-use crate::summary::{KindCount, Summary, Trial, Way};
+use crate::summary::{Summary, Trial, Way};
+use crate::terminal;
 use crate::traffic::{End, Plan, Progress, Subscribers};
+use roster::{fleet, kind, kinds};
 
-/// One kind of client.
-struct Kind {
-    name: &'static str,
-    encapsulation: Encapsulation,
-    suite: Suite,
-}
-
-const GCM: Suite = Suite::AesGcm16 { key_bits: 128 };
-const SHA1: Suite = Suite::AesCbc {
-    key_bits: 128,
-    integrity: Integrity::HmacSha1_96,
-};
-const SHA1_256: Suite = Suite::AesCbc {
-    key_bits: 256,
-    integrity: Integrity::HmacSha1_96,
-};
-
-/// The clients are of these kinds in turn.
-const KINDS: [Kind; 6] = [
-    Kind {
-        name: "plain L2TP",
-        encapsulation: Encapsulation::Plain,
-        suite: GCM,
-    },
-    Kind {
-        name: "ESP aes128gcm16",
-        encapsulation: Encapsulation::Esp,
-        suite: GCM,
-    },
-    Kind {
-        name: "NAT-T aes128gcm16",
-        encapsulation: Encapsulation::Natt,
-        suite: GCM,
-    },
-    Kind {
-        name: "ESP aes128-sha1",
-        encapsulation: Encapsulation::Esp,
-        suite: SHA1,
-    },
-    Kind {
-        name: "NAT-T aes128-sha1",
-        encapsulation: Encapsulation::Natt,
-        suite: SHA1,
-    },
-    Kind {
-        name: "ESP aes256-sha1",
-        encapsulation: Encapsulation::Esp,
-        suite: SHA1_256,
-    },
-];
-
-/// Behind the NAT every client believes it has this address: a home router's first lease.
-const AT_HOME: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 100);
-/// Between two clients that begin.
-const PACE: Duration = Duration::from_millis(10);
 /// How long all set-ups together may take.
 const SETUP_LIMIT: Duration = Duration::from_secs(40);
 /// How long all clients together may take to say goodbye.
@@ -96,6 +41,8 @@ const TRIAL: Duration = Duration::from_secs(2);
 const SHARE: f64 = 0.7;
 /// The longest that the packets may take at any rate.
 const RUN_MAX: Duration = Duration::from_secs(110);
+/// Until both ends are ready.
+const LEAD: Duration = Duration::from_millis(100);
 /// After the last packet was sent: silence after which no more is waited for.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -148,7 +95,7 @@ impl Story<'_> {
     /// Until every client is up or has failed.
     fn set_up(&mut self) -> Result<()> {
         let asked = self.driver.fleet.clients().count();
-        let bar = progress(asked as u64, "sessions up", false);
+        let bar = terminal::progress(asked as u64, "sessions up", false);
         let begin = clock::now();
         let mut settled = 0;
         while settled < asked && clock::now() < begin + SETUP_LIMIT {
@@ -224,24 +171,8 @@ impl Story<'_> {
     }
 
     fn move_some(&mut self, rate: u64, count: u64, what: &'static str) -> Result<Run> {
-        self.run += 1;
-        let plan = Plan {
-            run: self.run,
-            count,
-            rate,
-            sizes: IMIX,
-            epoch: self.epoch,
-            begin: clock::now() + Duration::from_millis(100),
-        };
-        let flows: Vec<(ClientId, Ipv4Addr)> = self
-            .driver
-            .fleet
-            .clients()
-            .filter_map(|(id, client, _)| Some((id, client.lease()?.address)))
-            .collect();
-        if flows.is_empty() {
-            bail!("no session is up, so there is nothing to measure");
-        }
+        let plan = self.plan(rate, count);
+        let flows = self.flows()?;
         let addresses: Vec<Ipv4Addr> = flows.iter().map(|(_, address)| *address).collect();
         let progress = Arc::new(Progress::default());
         let socket = host::open(&self.arguments.internet, self.arguments.host)?;
@@ -251,17 +182,42 @@ impl Story<'_> {
         progress.is_over.store(true, Ordering::Relaxed);
         let host = host
             .join()
-            .map_err(|_| anyhow::anyhow!("the host's thread panicked"))??;
+            .map_err(|_| anyhow!("the host's thread panicked"))??;
         driven?;
         if own.damaged() > 0 {
+            let damaged = own.damaged();
             self.summary
-                .problem(format!("{} packets came damaged", own.damaged()));
+                .problem(format!("{damaged} packets came damaged"));
         }
         let own = own.finish();
         Ok(Run {
             up: way(&plan, &own, &host),
             down: way(&plan, &host, &own),
         })
+    }
+
+    fn plan(&mut self, rate: u64, count: u64) -> Plan {
+        self.run += 1;
+        Plan {
+            run: self.run,
+            count,
+            rate,
+            sizes: IMIX,
+            epoch: self.epoch,
+            begin: clock::now() + LEAD,
+        }
+    }
+
+    /// One flow for each client that is up.
+    fn flows(&self) -> Result<Vec<(ClientId, Ipv4Addr)>> {
+        let clients = self.driver.fleet.clients();
+        let flows: Vec<_> = clients
+            .filter_map(|(id, client, _)| Some((id, client.lease()?.address)))
+            .collect();
+        if flows.is_empty() {
+            bail!("no session is up, so there is nothing to measure");
+        }
+        Ok(flows)
     }
 
     /// Until everything was sent and has arrived, or nothing more comes.
@@ -272,24 +228,21 @@ impl Story<'_> {
         progress: &Progress,
         what: &'static str,
     ) -> Result<()> {
-        let bar = crate::dial::progress(2 * count, what, false);
+        let bar = terminal::progress(2 * count, what, false);
         let (mut known, mut changed_at) = ((0, 0), clock::now());
-        loop {
+        while known != (2 * count, 2 * count) && clock::now() <= changed_at + GRACE {
             self.turn(own)?;
-            for event in self.driver.fleet.take_events() {
-                self.note(event);
-            }
             let state = (progress.sent(), progress.received());
-            let now = clock::now();
             if state != known {
-                (known, changed_at) = (state, now);
+                (known, changed_at) = (state, clock::now());
                 bar.set_position(state.1);
             }
-            if state == (2 * count, 2 * count) || now > changed_at + GRACE {
-                bar.finish_and_clear();
-                return Ok(());
-            }
         }
+        bar.finish_and_clear();
+        for event in self.driver.fleet.take_events() {
+            self.note(event);
+        }
+        Ok(())
     }
 
     fn turn(&mut self, traffic: &mut dyn Traffic) -> Result<()> {
@@ -376,20 +329,6 @@ fn way(plan: &Plan, from: &End, to: &End) -> Way {
     )
 }
 
-fn kind(id: ClientId) -> &'static Kind {
-    &KINDS[id.0 as usize % KINDS.len()]
-}
-
-fn kinds<'c>(clients: impl Iterator<Item = &'c Client>) -> Vec<KindCount> {
-    let mut counts: Vec<KindCount> = KINDS.iter().map(|kind| KindCount::new(kind.name)).collect();
-    for (client, number) in clients.zip(0..) {
-        let count = &mut counts[number % KINDS.len()];
-        count.asked += 1;
-        count.up += usize::from(client.lease().is_some());
-    }
-    counts
-}
-
 fn ask(adit: &Path, control: &Path, what: &str) -> Result<Value> {
     let done = Command::new(adit)
         .args(["show", what, "--json", "--socket"])
@@ -400,63 +339,4 @@ fn ask(adit: &Path, control: &Path, what: &str) -> Result<Value> {
         bail!("{}", String::from_utf8_lossy(&done.stderr).trim());
     }
     Ok(serde_json::from_slice(&done.stdout)?)
-}
-
-/// Clients of every kind: hosts with an address each, and as many behind one NAT.
-fn fleet(arguments: &Demo) -> Result<Fleet> {
-    let hosts: Vec<Ipv4Addr> = arguments
-        .local
-        .iter()
-        .flat_map(|Addresses(list)| list.clone())
-        .collect();
-    if hosts.len() < arguments.clients {
-        bail!(
-            "{} clients need as many addresses; --local has {}",
-            arguments.clients,
-            hosts.len()
-        );
-    }
-    let mut ports = free_ports(2 * arguments.clients)?.into_iter();
-    let mut fleet = Fleet::new(arguments.target, seed()?);
-    let begin = clock::now() + PACE;
-    for (number, host) in hosts.iter().take(arguments.clients).enumerate() {
-        let kind = &KINDS[number % KINDS.len()];
-        let settings = client(arguments, kind).settings(number + 1, kind.encapsulation);
-        let (inside, outside) = match (kind.encapsulation, ports.next(), ports.next()) {
-            (Encapsulation::Natt, Some(ike), Some(natt)) => (
-                AT_HOME,
-                Outside {
-                    ike,
-                    natt,
-                    ..Outside::host(arguments.nat)
-                },
-            ),
-            _ => (*host, Outside::host(*host)),
-        };
-        let begin = begin + PACE * number as u32;
-        if fleet
-            .add(Arc::new(settings), inside, outside, begin)
-            .is_none()
-        {
-            bail!("{} is in --local and --nat", arguments.nat);
-        }
-    }
-    Ok(fleet)
-}
-
-fn client(arguments: &Demo, kind: &Kind) -> ClientArguments {
-    ClientArguments {
-        psk: arguments.psk.clone(),
-        user: arguments.user.clone(),
-        password: arguments.password.clone(),
-        suite: vec![kind.suite],
-        phase1: phase1_default(),
-        pfs: None,
-        auth: vec![Auth::Mschapv2, Auth::Chap, Auth::Pap],
-        l2tp_secret: None,
-        host_name: "adit-lab".into(),
-        mru: 1400,
-        rekey: None,
-        timeout: SETUP_LIMIT,
-    }
 }

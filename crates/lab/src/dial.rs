@@ -1,13 +1,12 @@
 //! `adit-lab dial`: clients dial, ping, stay, hang up.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use crate::cli::{Addresses, Dial, Encapsulation, Ports};
@@ -17,8 +16,10 @@ use crate::driver::{Driver, Silence, Traffic};
 use crate::fleet::{ClientId, Event, Fleet, Outside};
 use crate::key_log::KeyLogFile;
 use crate::ping::Ping;
+use crate::seed::seed;
 use crate::setup::{self, StageTimes};
 use crate::sockets::free_ports;
+use crate::terminal::{progress, stage_lines};
 
 /// How long all clients together may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(8);
@@ -294,43 +295,6 @@ fn text(report: &Report) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The set-up times as an aligned table.
-#[must_use]
-pub fn stage_lines(stages: &[StageTimes]) -> Vec<String> {
-    let mut lines = Vec::new();
-    if !stages.is_empty() {
-        lines.push(format!(
-            "  {:20} {:>10} {:>10} {:>10}",
-            "set-up time, ms", "p50", "p99", "max"
-        ));
-    }
-    lines.extend(stages.iter().map(|stage| {
-        let StageTimes {
-            title,
-            p50_ms,
-            p99_ms,
-            max_ms,
-            ..
-        } = stage;
-        format!("  {title:20} {p50_ms:>10.1} {p99_ms:>10.1} {max_ms:>10.1}")
-    }));
-    lines
-}
-
-/// A bar on a terminal; nothing elsewhere.
-#[must_use]
-pub fn progress(count: u64, what: &'static str, is_hidden: bool) -> ProgressBar {
-    let target = match is_hidden || !stderr().is_terminal() {
-        true => ProgressDrawTarget::hidden(),
-        false => ProgressDrawTarget::stderr(),
-    };
-    let style =
-        ProgressStyle::with_template("{prefix:>16} [{bar:40}] {human_pos}/{human_len} {msg}");
-    ProgressBar::with_draw_target(Some(count), target)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_prefix(what)
-}
-
 fn later(time: Duration) -> Instant {
     clock::now() + time
 }
@@ -395,12 +359,4 @@ fn own_address(target: Ipv4Addr) -> Result<Ipv4Addr> {
         std::net::IpAddr::V4(address) => Ok(address),
         std::net::IpAddr::V6(_) => bail!("--local has to name an IPv4 address"),
     }
-}
-
-/// Unpredictable bytes from the kernel.
-pub(crate) fn seed() -> Result<[u8; 32]> {
-    use std::io::Read;
-    let mut seed = [0; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
-    Ok(seed)
 }

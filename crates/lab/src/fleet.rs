@@ -11,6 +11,9 @@
 //! has inside and the well-known ports, the world sees its [`Outside`]. What goes out are whole IP
 //! packets, so a fleet does not care how many sockets, or which, carry them.
 
+mod inbound;
+mod outbound;
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -20,13 +23,16 @@ use crypto::Random;
 use crypto::dh;
 use crypto::esp::Backend;
 use ike::Spi;
-use packet::header::{Ipv4, Udp};
+use packet::header::Udp;
 
 use crate::client::{Client, Failure, Lease, Output, Settings, Turn};
 use crate::discard::{Discard, Discards};
 use crate::key_log::KeyLogFile;
-use crate::sa::{EspFault, HEADER, Opened, PairId, Sas, Sealed, Unsealed};
-use crate::wire::{self, Checksum, NAT_KEEPALIVE, NON_ESP_MARKER};
+use crate::sa::{PairId, Sas};
+use crate::wire::{Checksum, NAT_KEEPALIVE, NON_ESP_MARKER};
+
+pub use inbound::Arrival;
+pub use outbound::Outgoing;
 
 /// Names a client of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,17 +72,6 @@ enum Door {
     L2tp,
 }
 
-/// What came in.
-#[derive(Debug)]
-pub struct Arrival<'a> {
-    /// Who sent it.
-    pub from: SocketAddrV4,
-    /// Where it was sent; port 0 is raw ESP.
-    pub to: SocketAddrV4,
-    /// What is behind the UDP header, or the ESP packet.
-    pub bytes: &'a mut [u8],
-}
-
 /// What the owner of a fleet may want to know.
 #[derive(Debug)]
 pub enum Event {
@@ -95,15 +90,6 @@ pub struct Errand {
     pub token: u64,
     /// The work.
     pub job: dh::Job,
-}
-
-/// An IP packet on its way out.
-#[derive(Debug)]
-pub struct Outgoing {
-    /// The whole packet.
-    pub packet: Vec<u8>,
-    /// Where its ESP header is, and under which pair it is sealed.
-    esp: Option<(usize, PairId)>,
 }
 
 /// One client and its surroundings.
@@ -141,9 +127,6 @@ pub struct Fleet {
     discards: Discards,
     key_log: Option<KeyLogFile>,
 }
-
-/// Buffers that are kept for the next burst.
-const SPARE_MAX: usize = 256;
 
 impl Fleet {
     /// A fleet without clients that will dial this address.
@@ -208,37 +191,6 @@ impl Fleet {
         Some(id)
     }
 
-    /// Takes a burst. Packets for subscribers go to `sink`.
-    pub fn receive(
-        &mut self,
-        now: Instant,
-        arrivals: &mut [Arrival<'_>],
-        sink: &mut dyn FnMut(ClientId, &[u8]),
-    ) {
-        let mut sealed = Vec::with_capacity(arrivals.len());
-        let mut places = Vec::with_capacity(arrivals.len());
-        for arrival in arrivals.iter_mut() {
-            if self.is_esp(arrival) {
-                places.push(arrival.to);
-                sealed.push(Sealed {
-                    packet: &mut *arrival.bytes,
-                    result: Err(EspFault::Truncated),
-                });
-            } else {
-                self.receive_clear(now, arrival, sink);
-            }
-        }
-        if !sealed.is_empty() {
-            self.sas.open(&mut sealed);
-        }
-        for (sealed, to) in sealed.iter().zip(places) {
-            match sealed.result {
-                Ok(opened) => self.receive_opened(now, opened, to, sealed.packet, sink),
-                Err(fault) => self.discards.count(fault.into()),
-            }
-        }
-    }
-
     /// Takes the outcome of an errand.
     pub fn handle_computed(
         &mut self,
@@ -283,50 +235,6 @@ impl Fleet {
         self.touch(now, id, |client, turn| client.hang_up(turn));
     }
 
-    /// Puts a packet of a subscriber into the queue: `fill` appends it. `false` if the client is not
-    /// up, or its SA has no sequence number left.
-    pub fn load(&mut self, id: ClientId, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let member = &mut self.members[id.0 as usize];
-        let Some(header) = member.header.take() else {
-            return false;
-        };
-        let is_loaded = self.enclose(id, Checksum::None, |packet| {
-            packet.extend_from_slice(&header);
-            fill(packet);
-        });
-        self.members[id.0 as usize].header = Some(header);
-        is_loaded
-    }
-
-    /// Seals what waits; all of it may then be sent.
-    pub fn outbox(&mut self) -> &[Outgoing] {
-        let mut unsealed: Vec<Unsealed<'_>> = self
-            .queue
-            .iter_mut()
-            .filter_map(|outgoing| {
-                let (start, pair) = outgoing.esp.take()?;
-                Some(Unsealed {
-                    packet: &mut outgoing.packet,
-                    start,
-                    pair,
-                })
-            })
-            .collect();
-        if !unsealed.is_empty() {
-            self.sas.seal(&mut unsealed);
-        }
-        &self.queue
-    }
-
-    /// Forgets the first `count` packets of the outbox: they have been sent.
-    pub fn sent(&mut self, count: usize) {
-        for outgoing in self.queue.drain(..count) {
-            if self.spare.len() < SPARE_MAX {
-                self.spare.push(outgoing.packet);
-            }
-        }
-    }
-
     /// What has happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -364,87 +272,6 @@ impl Fleet {
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.sas.backend()
-    }
-
-    fn is_esp(&self, arrival: &Arrival<'_>) -> bool {
-        arrival.to.port() == 0
-            || matches!(self.doors.get(&arrival.to), Some((_, Door::NatT)))
-                && !arrival.bytes.starts_with(&NON_ESP_MARKER)
-                && *arrival.bytes != NAT_KEEPALIVE
-    }
-
-    /// IKE, and L2TP that nobody sealed.
-    fn receive_clear(
-        &mut self,
-        now: Instant,
-        arrival: &Arrival<'_>,
-        sink: &mut dyn FnMut(ClientId, &[u8]),
-    ) {
-        if *arrival.from.ip() != self.server {
-            return self.discards.count(Discard::Stranger);
-        }
-        let Some((id, door)) = self.doors.get(&arrival.to).copied() else {
-            return self.discards.count(Discard::NobodyThere);
-        };
-        let bytes = &*arrival.bytes;
-        match door {
-            Door::Ike => self.touch(now, id, |client, turn| {
-                client.handle_ike(false, bytes, turn)
-            }),
-            Door::NatT if *bytes == NAT_KEEPALIVE => {}
-            Door::NatT => self.touch(now, id, |client, turn| {
-                client.handle_ike(true, &bytes[NON_ESP_MARKER.len()..], turn);
-            }),
-            Door::L2tp => self.receive_l2tp(now, id, bytes, sink),
-        }
-    }
-
-    fn receive_opened(
-        &mut self,
-        now: Instant,
-        opened: Opened,
-        to: SocketAddrV4,
-        packet: &[u8],
-        sink: &mut dyn FnMut(ClientId, &[u8]),
-    ) {
-        let id = ClientId(opened.owner);
-        let outside = self.members[opened.owner as usize].outside;
-        // An SA belongs to one endpoint: what comes to another was sent astray.
-        if outside.address != *to.ip() || (to.port() != 0 && to.port() != outside.natt) {
-            return self.discards.count(Discard::Astray);
-        }
-        let plain = &packet[opened.head..packet.len() - opened.tail];
-        let Some(range) = wire::l2tp_in_esp(plain) else {
-            return self.discards.count(Discard::NotL2tp);
-        };
-        self.confirm(now, id, opened.spi);
-        self.receive_l2tp(now, id, &plain[range], sink);
-    }
-
-    /// The peer uses a pair on which we do not send yet: then it has it.
-    fn confirm(&mut self, now: Instant, id: ClientId, spi: Spi) {
-        let member = &self.members[id.0 as usize];
-        let newest = member.pairs.last().copied();
-        if newest.is_some_and(|pair| pair.spi == spi && member.current != Some(pair.id)) {
-            self.use_pair(id, spi);
-            self.touch(now, id, |client, turn| client.saw_pair(spi, turn));
-        }
-    }
-
-    fn receive_l2tp(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        message: &[u8],
-        sink: &mut dyn FnMut(ClientId, &[u8]),
-    ) {
-        let mut packet = None;
-        self.touch(now, id, |client, turn| {
-            packet = client.handle_l2tp(message, turn)
-        });
-        if let Some(range) = packet {
-            sink(id, &message[range]);
-        }
     }
 
     /// Lets a client do something and carries out what comes of it.
@@ -559,79 +386,6 @@ impl Fleet {
             self.remove_pair(id, spi);
         }
         self.events.push(Event::Down(id, failure));
-    }
-
-    fn send_udp(&mut self, id: ClientId, door: Door, payload: &[u8]) {
-        let outside = self.members[id.0 as usize].outside;
-        let (from, to) = match door {
-            Door::Ike => (outside.ike, Udp::IKE),
-            Door::NatT => (outside.natt, Udp::NAT_T),
-            Door::L2tp => (outside.l2tp, Udp::L2TP),
-        };
-        let from = SocketAddrV4::new(outside.address, from);
-        let to = SocketAddrV4::new(self.server, to);
-        self.queue.push(Outgoing {
-            packet: wire::udp(from, to, payload, Checksum::Full),
-            esp: None,
-        });
-    }
-
-    /// Puts an L2TP message, which `fill` appends, into what the client travels in.
-    fn enclose(&mut self, id: ClientId, sum: Checksum, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let mut packet = self.spare.pop().unwrap_or_default();
-        packet.clear();
-        let member = &self.members[id.0 as usize];
-        let (outside, current) = (member.outside, member.current);
-        let esp = if member.client.is_plain() {
-            packet.resize(Ipv4::LEN + Udp::LEN, 0);
-            fill(&mut packet);
-            let from = SocketAddrV4::new(outside.address, outside.l2tp);
-            wire::finish_udp(
-                &mut packet,
-                from,
-                SocketAddrV4::new(self.server, Udp::L2TP),
-                sum,
-            );
-            None
-        } else {
-            let Some((pair, start)) =
-                current.and_then(|pair| Some((pair, self.wrap(pair, outside, &mut packet, fill)?)))
-            else {
-                return false;
-            };
-            Some((start, pair))
-        };
-        self.queue.push(Outgoing { packet, esp });
-        true
-    }
-
-    /// Writes everything of an ESP packet but what sealing writes; where the ESP header is.
-    fn wrap(
-        &mut self,
-        pair: PairId,
-        outside: Outside,
-        packet: &mut Vec<u8>,
-        fill: impl FnOnce(&mut Vec<u8>),
-    ) -> Option<usize> {
-        let envelope = self.sas.envelope(pair)?;
-        let is_encapsulated = self.sas.is_encapsulated(pair);
-        let outer = if is_encapsulated { Udp::LEN } else { 0 };
-        let start = Ipv4::LEN + outer;
-        let inner = start + HEADER + envelope.suite.iv_len();
-        packet.resize(inner + Udp::LEN, 0);
-        fill(packet);
-        wire::write_udp(&mut packet[inner..], Udp::L2TP, Udp::L2TP);
-        let (block, icv) = (envelope.suite.block_len(), envelope.suite.icv_len());
-        wire::pad_esp(packet, inner, block, icv);
-        wire::write_esp(&mut packet[start..], envelope.spi, envelope.sequence);
-        if is_encapsulated {
-            let from = SocketAddrV4::new(outside.address, outside.natt);
-            let to = SocketAddrV4::new(self.server, Udp::NAT_T);
-            wire::finish_udp(packet, from, to, Checksum::None);
-        } else {
-            wire::finish_ip(packet, outside.address, self.server, Ipv4::ESP);
-        }
-        Some(start)
     }
 
     fn renew_deadline(&mut self, id: ClientId) {

@@ -1,4 +1,33 @@
-//! scratch
+//! `adit-lab`: emulated L2TP/IPsec clients, and what they measure.
+//!
+//! The clients are the gateway's own machines turned round: IKE as initiator, L2TP as LAC, PPP as
+//! the side that asks for an address. They dial any gateway, not only Adit. The protocol side is
+//! without input and output, like everything else that negotiates here; only the driver and the
+//! host read the clock, open sockets and have threads.
+//!
+//! ```text
+//!   dial, demo                     the commands
+//!     │
+//!   Driver ◄──── Sockets           one thread: waits, receives, sends          Host
+//!     │  ╲────── Pool              public-key work on another                   │ in another
+//!     │   ╲───── Traffic           Ping, Subscribers ◄── flow ──────────────────┘ namespace
+//!   Fleet                          many clients: whose is it, who is due
+//!     ├─ Sas ── Window             ESP: keys, sequence numbers, replays
+//!     └─ Client                    one: IKE ─► L2TP ─► PPP ─► an address
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `cli.rs` | what may be asked for |
+//! | `dial.rs`, `ping.rs` | clients dial, ping, stay, hang up |
+//! | `demo.rs`, `summary.rs` | clients of every kind, a million packets, one summary |
+//! | `client.rs` | one client, its stages, and why it failed |
+//! | `fleet.rs` | many clients behind one wire, and the NATs in front of them |
+//! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
+//! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
+//! | `driver.rs`, `sockets.rs`, `clock.rs` | the outside world |
+//! | `setup.rs`, `discard.rs`, `key_log.rs`, `terminal.rs` | what is told |
+
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -14,9 +43,11 @@ pub mod key_log;
 pub mod pace;
 pub mod ping;
 pub mod sa;
+pub mod seed;
 pub mod setup;
 pub mod sockets;
 pub mod summary;
+pub mod terminal;
 pub mod traffic;
 pub mod window;
 pub mod wire;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::dial::stage_lines;
 use crate::flow::Account;
 use crate::setup::StageTimes;
+use crate::terminal::stage_lines;
 use crate::traffic::End;
 
 /// Problems that are told one by one.

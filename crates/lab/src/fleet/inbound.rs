@@ -1,0 +1,136 @@
+//! What comes in: whose it is, and what to make of it.
+
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use ike::Spi;
+
+use super::{ClientId, Door, Fleet};
+use crate::discard::Discard;
+use crate::sa::{EspFault, Opened, Sealed};
+use crate::wire::{self, NAT_KEEPALIVE, NON_ESP_MARKER};
+
+/// What came in.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// Who sent it.
+    pub from: SocketAddrV4,
+    /// Where it was sent; port 0 is raw ESP.
+    pub to: SocketAddrV4,
+    /// What is behind the UDP header, or the ESP packet.
+    pub bytes: &'a mut [u8],
+}
+
+impl Fleet {
+    /// Takes a burst. Packets for subscribers go to `sink`.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        arrivals: &mut [Arrival<'_>],
+        sink: &mut dyn FnMut(ClientId, &[u8]),
+    ) {
+        let mut sealed = Vec::with_capacity(arrivals.len());
+        let mut places = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals.iter_mut() {
+            if self.is_esp(arrival) {
+                places.push(arrival.to);
+                sealed.push(Sealed {
+                    packet: &mut *arrival.bytes,
+                    result: Err(EspFault::Truncated),
+                });
+            } else {
+                self.receive_clear(now, arrival, sink);
+            }
+        }
+        if !sealed.is_empty() {
+            self.sas.open(&mut sealed);
+        }
+        for (sealed, to) in sealed.iter().zip(places) {
+            match sealed.result {
+                Ok(opened) => self.receive_opened(now, opened, to, sealed.packet, sink),
+                Err(fault) => self.discards.count(fault.into()),
+            }
+        }
+    }
+
+    fn is_esp(&self, arrival: &Arrival<'_>) -> bool {
+        arrival.to.port() == 0
+            || matches!(self.doors.get(&arrival.to), Some((_, Door::NatT)))
+                && !arrival.bytes.starts_with(&NON_ESP_MARKER)
+                && *arrival.bytes != NAT_KEEPALIVE
+    }
+
+    /// IKE, and L2TP that nobody sealed.
+    fn receive_clear(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival<'_>,
+        sink: &mut dyn FnMut(ClientId, &[u8]),
+    ) {
+        if *arrival.from.ip() != self.server {
+            return self.discards.count(Discard::Stranger);
+        }
+        let Some((id, door)) = self.doors.get(&arrival.to).copied() else {
+            return self.discards.count(Discard::NobodyThere);
+        };
+        let bytes = &*arrival.bytes;
+        match door {
+            Door::Ike => self.touch(now, id, |client, turn| {
+                client.handle_ike(false, bytes, turn)
+            }),
+            Door::NatT if *bytes == NAT_KEEPALIVE => {}
+            Door::NatT => self.touch(now, id, |client, turn| {
+                client.handle_ike(true, &bytes[NON_ESP_MARKER.len()..], turn);
+            }),
+            Door::L2tp => self.receive_l2tp(now, id, bytes, sink),
+        }
+    }
+
+    fn receive_opened(
+        &mut self,
+        now: Instant,
+        opened: Opened,
+        to: SocketAddrV4,
+        packet: &[u8],
+        sink: &mut dyn FnMut(ClientId, &[u8]),
+    ) {
+        let id = ClientId(opened.owner);
+        let outside = self.members[opened.owner as usize].outside;
+        // An SA belongs to one endpoint: what comes to another was sent astray.
+        if outside.address != *to.ip() || (to.port() != 0 && to.port() != outside.natt) {
+            return self.discards.count(Discard::Astray);
+        }
+        let plain = &packet[opened.head..packet.len() - opened.tail];
+        let Some(range) = wire::l2tp_in_esp(plain) else {
+            return self.discards.count(Discard::NotL2tp);
+        };
+        self.confirm(now, id, opened.spi);
+        self.receive_l2tp(now, id, &plain[range], sink);
+    }
+
+    /// The peer uses a pair on which we do not send yet: then it has it.
+    fn confirm(&mut self, now: Instant, id: ClientId, spi: Spi) {
+        let member = &self.members[id.0 as usize];
+        let newest = member.pairs.last().copied();
+        if newest.is_some_and(|pair| pair.spi == spi && member.current != Some(pair.id)) {
+            self.use_pair(id, spi);
+            self.touch(now, id, |client, turn| client.saw_pair(spi, turn));
+        }
+    }
+
+    fn receive_l2tp(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        message: &[u8],
+        sink: &mut dyn FnMut(ClientId, &[u8]),
+    ) {
+        let mut packet = None;
+        self.touch(now, id, |client, turn| {
+            packet = client.handle_l2tp(message, turn)
+        });
+        if let Some(range) = packet {
+            sink(id, &message[range]);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What goes out: an IP packet around every message, sealed burst by burst.
+
+use std::net::SocketAddrV4;
+
+use packet::header::{Ipv4, Udp};
+
+use super::{ClientId, Door, Fleet, Outside};
+use crate::sa::{HEADER, PairId, Unsealed};
+use crate::wire::{self, Checksum};
+
+/// Buffers that are kept for the next burst.
+const SPARE_MAX: usize = 256;
+
+/// An IP packet on its way out.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The whole packet.
+    pub packet: Vec<u8>,
+    /// Where its ESP header is, and under which pair it is sealed.
+    esp: Option<(usize, PairId)>,
+}
+
+impl Fleet {
+    /// Puts a packet of a subscriber into the queue: `fill` appends it. `false` if the client is not
+    /// up, or its SA has no sequence number left.
+    pub fn load(&mut self, id: ClientId, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let member = &mut self.members[id.0 as usize];
+        let Some(header) = member.header.take() else {
+            return false;
+        };
+        let is_loaded = self.enclose(id, Checksum::None, |packet| {
+            packet.extend_from_slice(&header);
+            fill(packet);
+        });
+        self.members[id.0 as usize].header = Some(header);
+        is_loaded
+    }
+
+    /// Seals what waits; all of it may then be sent.
+    pub fn outbox(&mut self) -> &[Outgoing] {
+        let mut unsealed: Vec<Unsealed<'_>> = self
+            .queue
+            .iter_mut()
+            .filter_map(|outgoing| {
+                let (start, pair) = outgoing.esp.take()?;
+                Some(Unsealed {
+                    packet: &mut outgoing.packet,
+                    start,
+                    pair,
+                })
+            })
+            .collect();
+        if !unsealed.is_empty() {
+            self.sas.seal(&mut unsealed);
+        }
+        &self.queue
+    }
+
+    /// Forgets the first `count` packets of the outbox: they have been sent.
+    pub fn sent(&mut self, count: usize) {
+        for outgoing in self.queue.drain(..count) {
+            if self.spare.len() < SPARE_MAX {
+                self.spare.push(outgoing.packet);
+            }
+        }
+    }
+
+    pub(super) fn send_udp(&mut self, id: ClientId, door: Door, payload: &[u8]) {
+        let outside = self.members[id.0 as usize].outside;
+        let (from, to) = match door {
+            Door::Ike => (outside.ike, Udp::IKE),
+            Door::NatT => (outside.natt, Udp::NAT_T),
+            Door::L2tp => (outside.l2tp, Udp::L2TP),
+        };
+        let from = SocketAddrV4::new(outside.address, from);
+        let to = SocketAddrV4::new(self.server, to);
+        self.queue.push(Outgoing {
+            packet: wire::udp(from, to, payload, Checksum::Full),
+            esp: None,
+        });
+    }
+
+    /// Puts an L2TP message, which `fill` appends, into what the client travels in.
+    pub(super) fn enclose(
+        &mut self,
+        id: ClientId,
+        sum: Checksum,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let mut packet = self.spare.pop().unwrap_or_default();
+        packet.clear();
+        let member = &self.members[id.0 as usize];
+        let (outside, current) = (member.outside, member.current);
+        let esp = if member.client.is_plain() {
+            packet.resize(Ipv4::LEN + Udp::LEN, 0);
+            fill(&mut packet);
+            let from = SocketAddrV4::new(outside.address, outside.l2tp);
+            wire::finish_udp(
+                &mut packet,
+                from,
+                SocketAddrV4::new(self.server, Udp::L2TP),
+                sum,
+            );
+            None
+        } else {
+            let Some((pair, start)) =
+                current.and_then(|pair| Some((pair, self.wrap(pair, outside, &mut packet, fill)?)))
+            else {
+                return false;
+            };
+            Some((start, pair))
+        };
+        self.queue.push(Outgoing { packet, esp });
+        true
+    }
+
+    /// Writes everything of an ESP packet but what sealing writes; where the ESP header is.
+    fn wrap(
+        &mut self,
+        pair: PairId,
+        outside: Outside,
+        packet: &mut Vec<u8>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<usize> {
+        let envelope = self.sas.envelope(pair)?;
+        let is_encapsulated = self.sas.is_encapsulated(pair);
+        let outer = if is_encapsulated { Udp::LEN } else { 0 };
+        let start = Ipv4::LEN + outer;
+        let inner = start + HEADER + envelope.suite.iv_len();
+        packet.resize(inner + Udp::LEN, 0);
+        fill(packet);
+        wire::write_udp(&mut packet[inner..], Udp::L2TP, Udp::L2TP);
+        let (block, icv) = (envelope.suite.block_len(), envelope.suite.icv_len());
+        wire::pad_esp(packet, inner, block, icv);
+        wire::write_esp(&mut packet[start..], envelope.spi, envelope.sequence);
+        if is_encapsulated {
+            let from = SocketAddrV4::new(outside.address, outside.natt);
+            let to = SocketAddrV4::new(self.server, Udp::NAT_T);
+            wire::finish_udp(packet, from, to, Checksum::None);
+        } else {
+            wire::finish_ip(packet, outside.address, self.server, Ipv4::ESP);
+        }
+        Some(start)
+    }
+}
