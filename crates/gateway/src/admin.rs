@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 const CONNECTIONS: usize = 16;
 /// How long a caller may be silent, and how long one may refuse to read.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after a call that could not be taken, for want of descriptors say: asking at once again
+/// would only burn a core.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Longest question, octets.
 const QUESTION: u64 = 64 * 1024;
 
@@ -121,52 +124,92 @@ pub(crate) fn serve(
 ) -> Result<(Socket, Receiver<Asked>)> {
     let listener = bind(path)?;
     let (sender, receiver) = bounded::<Asked>(CONNECTIONS);
-    let open = Arc::new(AtomicUsize::new(0));
     std::thread::Builder::new()
         .name("admin".into())
-        .spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (sender, wake, open) = (sender.clone(), Arc::clone(&wake), Arc::clone(&open));
-                if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS {
-                    open.fetch_sub(1, Ordering::Relaxed);
-                    let _ = answer_line(
-                        &stream,
-                        &Answer::Refused("too many callers; try again".into()),
-                    );
-                    continue;
-                }
-                let thread = std::thread::Builder::new().name("admin-caller".into());
-                let spawned = thread.spawn(move || {
-                    // What goes wrong with one caller is that caller's business.
-                    let _ = converse(&stream, &sender, &*wake);
-                    open.fetch_sub(1, Ordering::Relaxed);
-                });
-                drop(spawned);
-            }
-        })?;
-    Ok((
-        Socket {
-            path: path.to_owned(),
-        },
-        receiver,
-    ))
+        .spawn(move || take_calls(&listener, &sender, &wake))?;
+    let path = path.to_owned();
+    Ok((Socket { path }, receiver))
+}
+
+fn take_calls(
+    listener: &UnixListener,
+    slow_path: &Sender<Asked>,
+    wake: &Arc<dyn Fn() + Send + Sync>,
+) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            std::thread::park_timeout(PAUSE);
+            continue;
+        };
+        let Some(line) = Line::take(&open) else {
+            let full = Answer::Refused("too many callers; try again".into());
+            let _ = answer_line(&stream, &full);
+            continue;
+        };
+        let (slow_path, wake) = (slow_path.clone(), Arc::clone(wake));
+        let thread = std::thread::Builder::new().name("admin-caller".into());
+        let spawned = thread.spawn(move || {
+            let _line = line;
+            // What goes wrong with one caller is that caller's business.
+            let _ = converse(&stream, &slow_path, &*wake);
+        });
+        drop(spawned);
+    }
+}
+
+/// One of the [`CONNECTIONS`]; free again when dropped, however the conversation ended.
+struct Line(Arc<AtomicUsize>);
+
+impl Line {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        let line = Self(Arc::clone(open));
+        (open.fetch_add(1, Ordering::Relaxed) < CONNECTIONS).then_some(line)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn bind(path: &Path) -> Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    }
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     if UnixStream::connect(path).is_ok() {
         bail!(
             "another gateway answers on {}; set gateway.control to another path",
             path.display()
         );
     }
-    // What a killed gateway left behind answers nobody.
-    let _ = fs::remove_file(path);
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("cannot open {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        bail!(
+            "{} is there and is no socket; set gateway.control to another path",
+            path.display()
+        );
+    }
+    // Whoever connects before the mode is set stays connected: until then nobody gets to it.
+    let private = folder.join(format!(".{}", std::process::id()));
+    let _ = fs::remove_dir_all(&private);
+    let listener = fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&private)
+        .and_then(|()| open_in(&private, path));
+    let _ = fs::remove_dir_all(&private);
+    listener.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Makes the socket in a folder of its own and moves it, with its mode, in the place of what a
+/// killed gateway may have left.
+fn open_in(private: &Path, path: &Path) -> io::Result<UnixListener> {
+    let new = private.join("s");
+    let listener = UnixListener::bind(&new)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
+    fs::rename(&new, path)?;
     Ok(listener)
 }
 
@@ -225,4 +268,75 @@ pub(crate) fn ask(socket: &Path, question: &Question) -> Result<Vec<Answer>> {
         }
     }
     bail!("the gateway hung up in the middle of its answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// A folder of its own for each test.
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("adit-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn the_socket_is_for_owner_and_group_and_takes_the_place_of_a_dead_one() {
+        let folder = folder("socket");
+        let path = folder.join("adit.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let listener = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        let _caller = UnixStream::connect(&path).unwrap();
+        assert!(listener.accept().is_ok());
+        let taken = bind(&path).unwrap_err().to_string();
+        assert!(taken.contains("another gateway answers"), "{taken}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = folder("no-socket");
+        let path = folder.join("gateway.toml");
+        fs::write(&path, "precious").unwrap();
+        let refused = bind(&path).unwrap_err().to_string();
+        assert!(refused.contains("is no socket"), "{refused}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn callers_that_hang_up_make_room_for_others() {
+        let folder = folder("callers");
+        let path = folder.join("adit.sock");
+        let (_socket, questions) = serve(&path, Arc::new(|| ())).unwrap();
+        for _ in 0..4 * CONNECTIONS {
+            let caller = UnixStream::connect(&path).unwrap();
+            (&caller).write_all(b"no question\n").unwrap();
+            let mut answer = String::new();
+            BufReader::new(&caller).read_line(&mut answer).unwrap();
+            assert!(
+                answer.contains("not understood") || answer.contains("too many"),
+                "{answer}"
+            );
+        }
+        std::thread::spawn(move || {
+            let Asked { answers, .. } = questions.recv().unwrap();
+            answers.send(Answer::Discards(Vec::new())).unwrap();
+            answers.send(Answer::End).unwrap();
+        });
+        // The threads of those before may still be on their way out.
+        let answered = (0..100).any(|_| {
+            let answers = ask(&path, &Question::Discards);
+            std::thread::park_timeout(PAUSE / 10);
+            answers.is_ok_and(|answers| matches!(answers[..], [Answer::Discards(_)]))
+        });
+        assert!(answered);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

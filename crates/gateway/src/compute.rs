@@ -1,5 +1,6 @@
 //! The compute pool: public-key work, off the protocol thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -28,7 +29,7 @@ impl Compute {
                 .name("compute".into())
                 .spawn(move || {
                     for (token, job) in todo {
-                        if done.send((token, job.run())).is_err() {
+                        if done.send((token, contained(|| job.run()))).is_err() {
                             return;
                         }
                         wake();
@@ -48,5 +49,26 @@ impl Compute {
     /// What is done by now.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (u64, Outcome)> + '_ {
         self.outcomes.try_iter()
+    }
+}
+
+/// A job owns all it works on and comes from one peer's message: if it panics, that peer's exchange
+/// ends, and nothing of anybody else is in doubt. Without this the thread would be gone, and all
+/// exchanges would wait for it.
+fn contained(job: impl FnOnce() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|_| {
+        tracing::error!("public-key work panicked; the exchange it was for ends");
+        Outcome::BadPublicValue
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_panics_is_answered_like_a_bad_public_value() {
+        let outcome = contained(|| panic!("a number nobody thought of"));
+        assert!(matches!(outcome, Outcome::BadPublicValue));
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use control::settings::{Pool, Range};
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -35,6 +35,12 @@ pub(crate) struct Host {
 impl Host {
     /// Makes the device with a queue for each worker, takes it up and routes the pools to it.
     pub(crate) fn set_up(name: &str, workers: u8, mtu: u16, pools: &[Pool]) -> Result<Self> {
+        if interface_index(name).is_ok() {
+            bail!(
+                "there is a device {name} already, another gateway's most likely: stop it, `ip \
+                 link del {name}`, or set gateway.tun to another name"
+            );
+        }
         let queues = (0..workers)
             .map(|_| af_xdp::tun::open(name))
             .collect::<io::Result<Vec<OwnedFd>>>()

@@ -6,6 +6,10 @@
 //! | [`Tun`] | `adit0`: with `sockets` the network side, with XDP the host's own traffic | all |
 //! | [`Xdp`] | both sides, on interfaces of their own or on one | `xdp` |
 
+#[cfg(test)]
+mod conformance;
+mod holder;
+mod low_port;
 mod sockets;
 mod tun;
 mod xdp;
@@ -15,7 +19,7 @@ use std::os::fd::BorrowedFd;
 use af_xdp::Chunk;
 use dataplane::port::{Packet, Pool, Port, SendError};
 
-pub(crate) use sockets::{Share, Sockets, is_taken};
+pub(crate) use sockets::{Share, Sockets};
 pub(crate) use tun::Tun;
 pub(crate) use xdp::Xdp;
 
@@ -43,6 +47,15 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets.descriptors().collect(),
             Self::Tun(tun) => vec![tun.descriptor()],
             Self::Xdp(xdp) => vec![xdp.descriptor()],
+        }
+    }
+
+    /// Closes it and gives back every chunk that was inside.
+    pub(crate) fn into_chunks(self) -> Vec<Chunk> {
+        match self {
+            Self::Sockets(sockets) => sockets.into_chunks(),
+            Self::Tun(tun) => tun.into_chunks(),
+            Self::Xdp(xdp) => xdp.into_chunks(),
         }
     }
 

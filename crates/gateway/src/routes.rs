@@ -3,18 +3,17 @@
 //! | the kernel says | the workers do |
 //! |---|---|
 //! | via a next hop on an XDP interface | send to its adjacency, a *managed* neighbour |
-//! | on-link on an XDP interface | send to the neighbour if the kernel knows it, else to the host |
+//! | on-link on an XDP interface | send to the neighbour, a managed one as soon as somebody sends to it |
 //! | by any other interface, or local | hand to the host through `adit0` |
 //! | blackhole, unreachable, prohibit | discard, in silence or with ICMP |
 //!
-//! The host that gets a packet for an unknown on-link neighbour forwards it and resolves the
-//! neighbour as it does so; from then on the workers know it too. Next hops are managed neighbours
-//! because the kernel sees none of our traffic: it would keep an ordinary entry with a MAC address
+//! The first packet for an unknown on-link neighbour comes to the slow path, which has the kernel
+//! look for the neighbour and sends the packet back into the line, where it waits for the answer;
+//! a neighbour that does not answer is forgotten. Next hops are managed neighbours because the kernel sees none of our traffic: it would keep an ordinary entry with a MAC address
 //! that has changed long ago.
 
 mod book;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -33,7 +32,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use crate::host::ROUTE_PROTOCOL;
 use crate::netlink::{Existing, Netlink};
 use crate::port::TUN;
-use book::{Book, HOST, Hop, Step, Way};
+use book::{Book, HOST, Hop, Neighbour, Step, Way};
 
 /// Multicast groups of rtnetlink: neighbours (3) and IPv4 routes (7), as bits.
 const GROUPS: u32 = 1 << 2 | 1 << 6;
@@ -138,8 +137,7 @@ impl Routes {
         let mut request = RouteMessage::default();
         request.header.address_family = AddressFamily::Inet;
         let routes = self.netlink.dump(RouteNetlinkMessage::GetRoute(request))?;
-        let steps = self.book.begin_anew();
-        self.carry_out(steps, shared);
+        self.book.begin_anew();
         for message in neighbours.into_iter().chain(routes) {
             self.take(message, shared);
         }
@@ -159,11 +157,11 @@ impl Routes {
                 None => Vec::new(),
             },
             RouteNetlinkMessage::NewNeighbour(message) => match read_neighbour(&message) {
-                Some((hop, mac)) => self.book.neighbour(hop, mac),
+                Some((hop, neighbour)) => self.book.neighbour(hop, neighbour),
                 None => Vec::new(),
             },
             RouteNetlinkMessage::DelNeighbour(message) => match read_neighbour(&message) {
-                Some((hop, _)) => self.book.neighbour(hop, None),
+                Some((hop, _)) => self.book.neighbour(hop, Neighbour::Gone),
                 None => Vec::new(),
             },
             _ => Vec::new(),
@@ -181,24 +179,37 @@ impl Routes {
                         tracing::warn!(%address, "the next hop cannot be managed: {error}");
                     }
                 }
+                // It may be gone already.
+                Step::Forget(hop) => drop(self.give_up(hop)),
             }
         }
     }
 
+    /// A packet for nobody that the workers know: whether the kernel is looking for a neighbour of
+    /// that address by now, so that the packet can wait for it in the line.
+    pub(crate) fn seek(&mut self, packet: &[u8], shared: &Shared) -> bool {
+        // RFC 791 §3.1: the destination stands in octets 16 to 19.
+        let Some(destination) = packet.get(16..).and_then(<[u8]>::first_chunk::<4>) else {
+            return false;
+        };
+        let steps = self.book.seek(IpAddr::from(*destination));
+        let is_sought = !steps.is_empty();
+        self.carry_out(steps, shared);
+        is_sought
+    }
+
     /// Has the kernel keep the neighbour's MAC address fresh though it sees no traffic to it.
     fn manage(&mut self, hop: Hop) -> io::Result<()> {
-        let mut message = NeighbourMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.ifindex = hop.interface;
-        message.header.state = NeighbourState::None;
-        message.attributes = vec![
-            NeighbourAttribute::Destination(NeighbourAddress::from(hop.address)),
-            NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed),
-        ];
-        self.netlink.order(
-            RouteNetlinkMessage::NewNeighbour(message),
-            Existing::Replace,
-        )
+        let mut message = neighbour_message(hop);
+        let managed = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);
+        message.attributes.push(managed);
+        let order = RouteNetlinkMessage::NewNeighbour(message);
+        self.netlink.order(order, Existing::Replace)
+    }
+
+    fn give_up(&mut self, hop: Hop) -> io::Result<()> {
+        let order = RouteNetlinkMessage::DelNeighbour(neighbour_message(hop));
+        self.netlink.order(order, Existing::Change)
     }
 
     fn read_route(&self, route: &RouteMessage) -> Option<(ipnet::IpNet, u32, Way)> {
@@ -268,8 +279,18 @@ fn read_path(path: &netlink_packet_route::route::RouteNextHop) -> (u32, Option<I
     (path.interface_index, gateway)
 }
 
-/// A neighbour, and its MAC address if it is known to be there.
-fn read_neighbour(message: &NeighbourMessage) -> Option<(Hop, Option<[u8; 6]>)> {
+fn neighbour_message(hop: Hop) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.ifindex = hop.interface;
+    message.header.state = NeighbourState::None;
+    let address = NeighbourAddress::from(hop.address);
+    message.attributes = vec![NeighbourAttribute::Destination(address)];
+    message
+}
+
+/// A neighbour, and what the kernel knows of it.
+fn read_neighbour(message: &NeighbourMessage) -> Option<(Hop, Neighbour)> {
     let mut address = None;
     let mut mac = None;
     for attribute in &message.attributes {
@@ -279,11 +300,14 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<(Hop, Option<[u8; 6]>)> 
             _ => {}
         }
     }
-    let gone = BTreeSet::from([NeighbourState::Failed, NeighbourState::Incomplete].map(u16::from));
-    let state = u16::from(message.header.state);
     let hop = Hop {
         interface: message.header.ifindex,
         address: IpAddr::V4(address?),
     };
-    Some((hop, mac.filter(|_| !gone.contains(&state) && state != 0)))
+    let neighbour = match (message.header.state, mac) {
+        (NeighbourState::Failed, _) => Neighbour::Gone,
+        (NeighbourState::Incomplete | NeighbourState::None, _) | (_, None) => Neighbour::Sought,
+        (_, Some(mac)) => Neighbour::At(mac),
+    };
+    Some((hop, neighbour))
 }

@@ -20,7 +20,7 @@ use crate::config::{Config, Io};
 use crate::host::Host;
 use crate::interfaces::Interfaces;
 use crate::key_log::KeyLogFile;
-use crate::port::{AnyPort, FIRST_INTERFACE, SOCKETS, Share, Sockets, TUN, Tun, is_taken};
+use crate::port::{AnyPort, FIRST_INTERFACE, SOCKETS, Share, Sockets, TUN, Tun};
 use crate::routes::{self, Routes};
 use crate::signals::Signals;
 use crate::slow_path::{SlowPath, Stamps, Waiting};
@@ -79,8 +79,24 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     drop(socket);
     // The programs go before the sockets (IO §7), and those go with the workers.
     drop(inside.interfaces);
-    drop(crew.stop());
+    count_chunks(crew.stop(), config.memory.chunks);
     outcome
+}
+
+/// Chunks are conserved: when everybody has gone, all of them are there.
+fn count_chunks(workers: Vec<Worker<AnyPort>>, each: usize) {
+    let given = each * workers.len();
+    let mut found = 0;
+    for worker in workers {
+        let (ports, chunks) = worker.dismantle();
+        let inside = ports.into_iter().map(|port| port.into_chunks().len());
+        found += chunks.len() + inside.sum::<usize>();
+    }
+    if found == given {
+        tracing::info!(chunks = given, "every chunk is back");
+    } else {
+        tracing::error!(given, found, "chunks are missing");
+    }
 }
 
 fn open_key_log(path: Option<&Path>) -> Result<Option<KeyLogFile>> {
@@ -112,14 +128,14 @@ impl Inside {
     fn open(config: &Config, shared: &Arc<Shared>) -> Result<Self> {
         let (area, mut chunks) = packet_memory(config)?;
         let mtu = tun_mtu(config);
-        let host = Host::set_up(
-            &config.tun,
-            config.workers.count,
-            mtu,
-            &config.control.pools,
-        )?;
+        // First what another gateway would have, so that it is not disturbed.
+        let sockets = open_sockets(config)?;
+        let (workers, pools) = (config.workers.count, &config.control.pools);
+        let host = Host::set_up(&config.tun, workers, mtu, pools)?;
         let slow_queue = host.queues[0].try_clone()?;
-        let mut ports = open_sockets(config, host.queues)?;
+        let tun = |queue| AnyPort::Tun(Tun::new(TUN, queue, usize::from(mtu)));
+        let queues = host.queues.into_iter().map(tun);
+        let mut ports: Vec<Ports> = sockets.into_iter().zip(queues).map(|(sockets, tun)| vec![sockets, tun]).collect();
         let because = match config.io {
             Io::Sockets => "as configured".to_owned(),
             Io::Auto if config.ports.is_empty() => "no [[port]] names an interface for XDP".into(),
@@ -136,7 +152,14 @@ impl Inside {
                         let io = format!("{name} ({})", interfaces.text);
                         let (interfaces, routes) = (Some(interfaces), Some(routes));
                         let host = slow_queue;
-                        return Ok(Self { io, ports, chunks, interfaces, routes, host });
+                        return Ok(Self {
+                            io,
+                            ports,
+                            chunks,
+                            interfaces,
+                            routes,
+                            host,
+                        });
                     }
                     Err(error) if config.io == Io::Auto => {
                         ports
@@ -150,35 +173,25 @@ impl Inside {
         };
         routes::leave_by_the_host(shared, mtu);
         let io = format!("sockets ({because})");
-        Ok(Self { io, ports, chunks, interfaces: None, routes: None, host: slow_queue })
+        Ok(Self {
+            io,
+            ports,
+            chunks,
+            interfaces: None,
+            routes: None,
+            host: slow_queue,
+        })
     }
 }
 
-/// The ports that are there in every mode.
-fn open_sockets(config: &Config, queues: Vec<OwnedFd>) -> Result<Vec<Ports>> {
+/// The sockets of each worker, which are there in every mode.
+fn open_sockets(config: &Config) -> Result<Vec<AnyPort>> {
     let addresses: Vec<_> = config.control.listeners.iter().map(|l| l.address).collect();
-    let mut ports = Vec::new();
-    for (worker, queue) in (0..).zip(queues) {
-        let share = Share {
-            worker,
-            workers: config.workers.count,
-        };
-        let sockets = Sockets::open(SOCKETS, &addresses, share).map_err(holder)?;
-        let tun = Tun::new(TUN, queue, usize::from(tun_mtu(config)));
-        ports.push(vec![AnyPort::Sockets(sockets), AnyPort::Tun(tun)]);
-    }
-    Ok(ports)
-}
-
-/// Who holds a port that we need.
-fn holder(error: anyhow::Error) -> anyhow::Error {
-    if !is_taken(&error) {
-        return error;
-    }
-    error.context(
-        "another program has a port that Adit needs: `ss -lunp 'sport = :500 or sport = :4500 or \
-         sport = :1701'` names it; stop it (strongswan, libreswan, xl2tpd, another adit)",
-    )
+    let workers = config.workers.count;
+    let shares = (0..workers).map(|worker| Share { worker, workers });
+    shares
+        .map(|share| Sockets::open(SOCKETS, &addresses, share).map(AnyPort::Sockets))
+        .collect()
 }
 
 /// `adit0` carries what a subscriber may send: never less than the host expects of a link.

@@ -174,6 +174,9 @@ fn print_json(table: &str, answers: &[Answer]) -> Result<u8> {
     let mut status = 0;
     for answer in answers {
         let value = if let Answer::Control(response) = answer {
+            if matches!(response, Response::Refused(_)) {
+                status = 1;
+            }
             serde_json::to_value(response)?
         } else {
             serde_json::to_value(answer)?
@@ -189,8 +192,8 @@ fn print_json(table: &str, answers: &[Answer]) -> Result<u8> {
             }
         }
     }
-    if table == "verified" {
-        status = u8::from(!rows.is_empty());
+    if table == "verified" && !rows.is_empty() {
+        status = 1;
     }
     if !table.is_empty() {
         object.insert(table.into(), rows.into());

@@ -19,7 +19,9 @@ use control::admin::Response;
 use control::{Activity, Control, Input, Output};
 use crossbeam::channel::{Receiver, Sender};
 use crypto::cpu;
-use dataplane::change::{Class, Event, Origin, SessionTraffic, ToWorker, Traffic};
+use dataplane::change::{
+    Class, Entry, Event, Inject, Origin, SessionTraffic, ToWorker, Traffic,
+};
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
 use dataplane::mesh::SlowEnd;
 use dataplane::{Discard, Shared};
@@ -170,14 +172,28 @@ impl SlowPath {
         }
         let (count, now) = (punts.len(), clock::now());
         for punt in punts {
-            if let Origin::Host(_) = punt.origin {
-                // A full device drops it, as a full link would.
-                let _ = rustix::io::write(&self.host, &punt.bytes);
+            if let Origin::Host(from) = punt.origin {
+                self.host_packet(from, punt.bytes);
             } else {
                 self.control.handle_input(now, Input::Punt(punt));
             }
         }
         count
+    }
+
+    /// What a subscriber sends to the host, or to a neighbour that nobody knows yet: that packet
+    /// goes back into the line and waits there for the neighbour.
+    fn host_packet(&mut self, from: SessionSlot, bytes: Vec<u8>) {
+        let routes = self.routes.as_mut();
+        if routes.is_some_and(|routes| routes.seek(&bytes, &self.shared)) {
+            let WorkerId(worker) = self.shared.owner(from.0.shard);
+            let entry = Entry::Route { vrf: 0 };
+            let inject = ToWorker::Inject(Inject { entry, bytes });
+            self.waiting.messages[usize::from(worker)].push_back(inject);
+        } else {
+            // A full device drops it, as a full link would.
+            let _ = rustix::io::write(&self.host, &bytes);
+        }
     }
 
     fn take_questions(&mut self) -> usize {

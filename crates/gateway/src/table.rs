@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::log::escaped;
+
 /// A table that is being filled.
 pub(crate) struct Table {
     heads: Vec<&'static str>,
@@ -16,9 +18,13 @@ impl Table {
         }
     }
 
+    /// Adds a row. Names are the peers' own choice: control characters in them are escaped.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         debug_assert_eq!(cells.len(), self.heads.len());
-        self.rows.push(cells);
+        let cells = cells
+            .into_iter()
+            .map(|cell| escaped(&cell, None).into_owned());
+        self.rows.push(cells.collect());
     }
 
     fn width(&self, column: usize) -> usize {
@@ -107,6 +113,13 @@ mod tests {
             table.to_string(),
             "user   packets\nalice       12\nbo       1.23M\n"
         );
+    }
+
+    #[test]
+    fn a_name_cannot_write_elsewhere_on_the_terminal() {
+        let mut table = Table::new(&["user"]);
+        table.row(vec!["\x1b[2Jroot\n".into()]);
+        assert_eq!(table.to_string(), "user\n\\u{1b}[2Jroot\\n\n");
     }
 
     #[test]

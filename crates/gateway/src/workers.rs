@@ -173,7 +173,12 @@ fn serve(recruit: Recruit, post: &Post, idle: Idle, stop: &AtomicBool) -> Worker
 /// of its subscribers is worse than one that restarts: the process ends here.
 fn end_with_the_frame_at_hand(worker: &Worker<AnyPort>) -> ! {
     let file = std::env::temp_dir().join(format!("adit-panic-{}.hex", std::process::id()));
-    let hex = |frame: &Vec<u8>| frame.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+    let hex = |frame: &Vec<u8>| {
+        frame
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect::<String>()
+    };
     let frames: Vec<String> = worker.frames_at_hand().iter().map(hex).collect();
     let saved = std::fs::write(&file, frames.join("\n"));
     let place = match saved {

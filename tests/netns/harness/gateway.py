@@ -77,6 +77,7 @@ class Gateway:
             settings.setdefault("ports", ("sub0",))
         self.file.write_text(config(io, self.socket, **settings))
         self.process = None
+        stage.forwards(io == "sockets")
 
     def start(self):
         self.launch()

@@ -3,8 +3,8 @@
      client                     gateway                        internet
     ┌─────────────────┐        ┌─────────────────────┐        ┌──────────────────┐
     │            up0 ──────────── sub0          net0 ──────────── net0           │
-    │ 10.9.0.1 …      │        │ 10.9.0.2   198.51.100.2      │ 198.51.100.1     │
-    │                 │        │ 10.9.0.4                     │ pools via .100.2 │
+    │ 10.9.0.1        │        │ 10.9.0.2   198.51.100.2      │ 198.51.100.1     │
+    │ 10.9.0.3 …      │        │ 10.9.0.4                     │ pools via .100.2 │
     └─────────────────┘        └─────────────────────┘        └──────────────────┘
 
 Peers come by IPsec to 10.9.0.2 and by plain L2TP to 10.9.0.4. A stage with `single=True` has no
@@ -24,7 +24,8 @@ import time
 from pathlib import Path
 
 PREFIX = "adit-netns-"
-CLIENT, ENDPOINT, PLAIN_ENDPOINT = "10.9.0.1", "10.9.0.2", "10.9.0.4"
+CLIENT, SECOND_CLIENT = "10.9.0.1", "10.9.0.3"
+ENDPOINT, PLAIN_ENDPOINT = "10.9.0.2", "10.9.0.4"
 OUTSIDE, INTERNET = "198.51.100.2", "198.51.100.1"
 POOL, GATEWAY_INSIDE = "10.77.0.0/24", "10.77.0.1"
 CLIENT6, ENDPOINT6 = "fd00:9::1", "fd00:9::2"
@@ -98,7 +99,8 @@ class Stage:
         self.veth(self.client, "up0", self.gateway, "sub0")
         for address in (ENDPOINT, PLAIN_ENDPOINT):
             run("ip", "-n", self.gateway, "addr", "add", f"{address}/24", "dev", "sub0")
-        run("ip", "-n", self.client, "addr", "add", f"{CLIENT}/24", "dev", "up0")
+        for address in (CLIENT, SECOND_CLIENT):
+            run("ip", "-n", self.client, "addr", "add", f"{address}/24", "dev", "up0")
         run("ip", "-n", self.client, "addr", "add", f"{CLIENT6}/64", "dev", "up0", "nodad")
         run("ip", "-n", self.gateway, "addr", "add", f"{ENDPOINT6}/64", "dev", "sub0", "nodad")
         if self.single:
@@ -128,6 +130,10 @@ class Stage:
             off = [word for offload in ("tx", "tso", "gso", "gro") for word in (offload, "off")]
             self.exec(space, "ethtool", "-K", name, *off)
             run("ip", "-n", space, "link", "set", name, "up")
+
+    def forwards(self, does):
+        """Whether the gateway's kernel is a router: it has to be one for `sockets`, and not for `xdp`."""
+        self.exec(self.gateway, "sysctl", "-qw", f"net.ipv4.ip_forward={int(does)}")
 
     def add_clients(self, count):
         """More addresses of the client's: 10.9.0.101 and following; their range."""

@@ -5,7 +5,7 @@ import subprocess
 
 from harness import talk
 from harness.gateway import IO, Gateway
-from harness.stage import (CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, GATEWAY_INSIDE, INTERNET, OUTSIDE, PLAIN_ENDPOINT,
+from harness.stage import (CLIENT, CLIENT6, ENDPOINT, ENDPOINT6, GATEWAY_INSIDE, INTERNET, OUTSIDE, SECOND_CLIENT,
                            eventually, expect)
 from harness.subscriber import Subscriber
 
@@ -64,6 +64,8 @@ def host_and_subscriber(stage, io):
 @story("when the gateway is stopped, a pool address is unreachable, and nothing loops or leaves in clear", IO)
 def stopped(stage, io):
     gateway = Gateway(stage, io).start()
+    # A router would send a pool address on if nothing stopped it.
+    stage.forwards(True)
     stage.exec(stage.gateway, "ip", "route", "replace", "default", "via", INTERNET)
     client = Subscriber(stage).dial()
     expect(client.pings(INTERNET), "no echo while it runs")
@@ -93,15 +95,7 @@ def hangs(stage, io):
 @story("one port carries both sides", ("xdp", "sockets"), single=True)
 def one_port(stage, io):
     Gateway(stage, io).start()
-    for carrier in ("plain", "esp"):
-        client = Subscriber(stage, carrier).dial()
+    for carrier, local in (("plain", CLIENT), ("esp", SECOND_CLIENT)):
+        client = Subscriber(stage, carrier, local).dial()
         lost = sum(not client.pings(INTERNET, number, 1) for number in range(20))
         expect(lost == 0, f"{carrier}: {lost} of 20 echoes lost")
-        client.hang_up()
-        close(client)
-
-
-def close(client):
-    """Another may have its ports."""
-    for one in (client.wire.ike, client.wire.natt, client.wire.l2tp, client.wire.raw):
-        one.close()

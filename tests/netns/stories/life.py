@@ -5,7 +5,7 @@ import signal
 import time
 
 from harness.gateway import IO, Gateway
-from harness.stage import CLIENT, INTERNET, expect, run
+from harness.stage import CLIENT, INTERNET, SECOND_CLIENT, expect, run
 from harness.subscriber import Subscriber
 
 from .telling import story
@@ -45,8 +45,8 @@ def service_user(stage, io):
     expect(status["Uid"].split()[1] == str(SERVICE_USER), status["Uid"])
     # 12, 13, 14 and 39 of linux/capability.h.
     expect(int(status["CapEff"], 16) == 1 << 12 | 1 << 13 | 1 << 14 | 1 << 39, status["CapEff"])
-    for carrier in ("plain", "esp"):
-        client = Subscriber(stage, carrier, **other_ports(carrier)).dial()
+    for carrier, local in (("plain", CLIENT), ("esp", SECOND_CLIENT)):
+        client = Subscriber(stage, carrier, local).dial()
         expect(client.pings(INTERNET), f"{carrier}: no echo")
     gateway.stop()
 
@@ -54,8 +54,8 @@ def service_user(stage, io):
 @story("SIGTERM ends it within 5 s, after a goodbye to everybody", IO)
 def goodbye(stage, io):
     gateway = Gateway(stage, io).start()
-    plain = Subscriber(stage, l2tp_port=1702).dial()
-    secured = Subscriber(stage, "esp").dial()
+    plain = Subscriber(stage).dial()
+    secured = Subscriber(stage, "esp", SECOND_CLIENT).dial()
     gateway.signal(signal.SIGTERM)
     for client in (plain, secured):
         expect(says_goodbye(client), "a subscriber was not told")
@@ -80,9 +80,9 @@ def in_a_hurry(stage, io):
 @story("an idle gateway that parks uses next to nothing of the processor", IO)
 def idle(stage, io):
     used = {}
-    for manner in ("spin", "park"):
+    for manner, local in (("spin", CLIENT), ("park", SECOND_CLIENT)):
         gateway = Gateway(stage, io, manner, idle=manner).start()
-        Subscriber(stage, l2tp_port={"spin": 1701, "park": 1702}[manner]).dial()
+        Subscriber(stage, "plain", local).dial()
         time.sleep(0.5)
         before = gateway.cpu_seconds()
         time.sleep(2)
@@ -140,8 +140,3 @@ def says_goodbye(client, seconds=5):
     except SystemExit:
         return True
     return False
-
-
-def other_ports(carrier):
-    """Both clients may be there at the same time."""
-    return {} if carrier == "plain" else {"l2tp_port": 1703}

@@ -7,7 +7,7 @@ import time
 
 from harness import talk
 from harness.gateway import IO, Gateway
-from harness.stage import CLIENT, ENDPOINT, INTERNET, eventually, expect
+from harness.stage import CLIENT, ENDPOINT, INTERNET, SECOND_CLIENT, eventually, expect
 from harness.subscriber import Subscriber
 
 from .telling import story
@@ -15,8 +15,8 @@ from .telling import story
 MAC_PATIENCE_S = 60
 
 
-def ip_packet(protocol, body, identification):
-    addresses = socket.inet_aton(CLIENT) + socket.inet_aton(ENDPOINT)
+def ip_packet(source, protocol, body, identification):
+    addresses = socket.inet_aton(source) + socket.inet_aton(ENDPOINT)
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), identification, 0, 64, protocol, 0)
     return head + addresses + body
 
@@ -61,8 +61,8 @@ def long_ike(stage, io):
 @story("ESP in fragments, raw and in UDP, is opened", IO)
 def fragmented_esp(stage, io):
     gateway = Gateway(stage, io).start()
-    for carrier, ports in (("esp", {}), ("natt", {"ike_port": 501, "natt_port": 4501, "l2tp_port": 1702})):
-        client = Subscriber(stage, carrier, **ports).dial()
+    for carrier, local in (("esp", CLIENT), ("natt", SECOND_CLIENT)):
+        client = Subscriber(stage, carrier, local).dial()
         raw = sender(stage)
 
         def send_l2tp(packet):
@@ -70,7 +70,8 @@ def fragmented_esp(stage, io):
             esp = client.wire.outbound.seal(struct.pack("!HHHH", port, 1701, 8 + len(packet), 0) + packet)
             if carrier == "natt":
                 esp = struct.pack("!HHHH", client.options.natt_port, 4500, 8 + len(esp), 0) + esp
-            send_in_fragments(raw, ip_packet(50 if carrier == "esp" else 17, esp, client.wire.outbound.sequence))
+            protocol, number = (50 if carrier == "esp" else 17), client.wire.outbound.sequence
+            send_in_fragments(raw, ip_packet(local, protocol, esp, number))
 
         client.wire.send_l2tp = send_l2tp
         lost = sum(not client.pings(INTERNET, number, 1, size=1300) for number in range(10))
@@ -99,7 +100,7 @@ def unknown_neighbour(stage, io):
     Gateway(stage, io).start()
     client = Subscriber(stage).dial()
     for forwards in (0, 1) if io == "xdp" else (1,):
-        stage.exec(stage.gateway, "sysctl", "-qw", f"net.ipv4.ip_forward={forwards}")
+        stage.forwards(forwards)
         address = f"198.51.100.{10 + forwards}"
         stage.exec(stage.internet, "ip", "addr", "add", f"{address}/24", "dev", "net0")
         expect(client.pings(address, 20 + forwards, 3), f"the first echo is lost (ip_forward={forwards})")

@@ -5,7 +5,6 @@
 //! with `SO_REUSEPORT`; a filter on the shard bits of the SPI keeps raw ESP from being delivered to
 //! every set.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -19,7 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::{HEADROOM, QUEUE};
+use super::{HEADROOM, QUEUE, holder, low_port};
 
 /// What the kernel may hold for us per socket, octets: some 10 ms at 1 Gbit/s.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -67,7 +66,7 @@ impl<C: Chunk> Sockets<C> {
                 (Udp::NAT_T, Carrier::NatT),
                 (Udp::L2TP, Carrier::L2tp),
             ] {
-                doors.push(Door::udp(SocketAddr::new(*address, number), protocol)?);
+                doors.push(Door::udp(SocketAddr::new(*address, number), protocol, share)?);
             }
             doors.push(Door::raw_esp(*address, share)?);
         }
@@ -82,6 +81,11 @@ impl<C: Chunk> Sockets<C> {
     /// What a parked worker waits for.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.doors.iter().map(|door| door.socket.as_fd())
+    }
+
+    pub(super) fn into_chunks(self) -> Vec<C> {
+        let sent = self.queue.into_iter();
+        sent.map(|packet| packet.frame.into_chunk()).collect()
     }
 
     fn door_for(&self, meta: &Meta) -> Option<&Door> {
@@ -204,19 +208,21 @@ enum Received<C> {
 }
 
 impl Door {
-    fn udp(address: SocketAddr, protocol: Carrier) -> Result<Self> {
+    /// The first worker's socket is bound while it shares with nobody, so that a port that another
+    /// program has is refused; the others join it then.
+    fn udp(address: SocketAddr, protocol: Carrier, share: Share) -> Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM,
             Some(Protocol::UDP),
         )?;
-        socket.set_reuse_port(true)?;
+        socket.set_reuse_port(share.worker > 0)?;
         socket.set_nonblocking(true)?;
         // A smaller buffer than asked for costs packets in a burst, nothing else.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        socket
-            .bind(&address.into())
-            .with_context(|| format!("cannot bind UDP {address}"))?;
+        let bound = low_port::allowed(address.port(), || socket.bind(&address.into()));
+        bound.map_err(|error| holder::refusal(address, &error))?;
+        socket.set_reuse_port(true)?;
         Ok(Self {
             socket,
             local: address.into(),
@@ -335,10 +341,4 @@ impl Share {
             SockFilter::new(RETURN, 0, 0, 0),
         ]
     }
-}
-
-/// Who else has the port, in words: another gateway, most likely.
-pub(crate) fn is_taken(error: &anyhow::Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<io::Error>();
-    cause.is_some_and(|io| io.kind() == io::ErrorKind::AddrInUse)
 }

@@ -36,6 +36,10 @@ impl<C: Chunk> Tun<C> {
         self.queue.as_fd()
     }
 
+    pub(super) fn into_chunks(self) -> Vec<C> {
+        self.sent
+    }
+
     fn meta(&self) -> Meta {
         Meta {
             kind: Kind::Ip,

@@ -38,6 +38,12 @@ impl Xdp {
         self.socket.fd()
     }
 
+    pub(super) fn into_chunks(self) -> Vec<Chunk> {
+        let mut chunks = self.socket.into_chunks();
+        chunks.extend(self.refused);
+        chunks
+    }
+
     /// The MAC addresses of the next hop and of the interface.
     fn rewrite(&self, packet: &Packet<Chunk>) -> Option<[[u8; 6]; 2]> {
         let next_hop = packet.meta.next_hop?;

@@ -3,7 +3,7 @@
 //! Nothing here talks to the kernel; a line goes in, [`Step`]s come out.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use dataplane::change::{Adjacency, AdjacencyId, RouteTarget, SharedChange};
@@ -17,6 +17,8 @@ pub(super) const HOST: AdjacencyId = AdjacencyId(0);
 const NEIGHBOUR_METRIC: u32 = u32::MAX;
 /// Adjacencies there can be; further neighbours are reached through the host.
 const ADJACENCIES: u16 = 4096;
+/// Neighbours that are looked for at the same time: whoever scans a network gets no more.
+const SOUGHT: usize = 256;
 
 /// A next hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +31,8 @@ pub(super) struct Hop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     Via(Hop),
+    /// The destination is a neighbour on this interface.
+    OnLink(u32),
     Host,
     Blackhole,
     Unreachable,
@@ -41,6 +45,18 @@ pub(super) enum Step {
     Apply(SharedChange),
     /// In the kernel: make this a managed neighbour.
     Manage(Hop),
+    /// In the kernel: it need not be asked for any more.
+    Forget(Hop),
+}
+
+/// What the kernel knows of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Neighbour {
+    At([u8; 6]),
+    /// The kernel is asking for it.
+    Sought,
+    /// It did not answer, or the kernel has forgotten it.
+    Gone,
 }
 
 /// The routes and neighbours that matter.
@@ -50,10 +66,19 @@ pub(super) struct Book {
     /// By prefix, by metric: the least metric holds.
     routes: BTreeMap<IpNet, BTreeMap<u32, Way>>,
     adjacencies: BTreeMap<Hop, AdjacencyId>,
+    /// Slots of adjacencies that are no more, the one that has rested longest in front.
+    free: VecDeque<AdjacencyId>,
+    /// Slots that were ever used, beside the host's.
+    used: u16,
     neighbours: BTreeMap<Hop, [u8; 6]>,
     managed: BTreeSet<Hop>,
     /// While everything is read anew: what the workers had before.
-    before: Option<BTreeMap<IpNet, Way>>,
+    before: Option<Before>,
+}
+
+struct Before {
+    ways: BTreeMap<IpNet, Way>,
+    neighbours: BTreeSet<Hop>,
 }
 
 impl Book {
@@ -63,6 +88,8 @@ impl Book {
             adit0,
             routes: BTreeMap::new(),
             adjacencies: BTreeMap::new(),
+            free: VecDeque::new(),
+            used: 0,
             neighbours: BTreeMap::new(),
             managed: BTreeSet::new(),
             before: None,
@@ -77,32 +104,39 @@ impl Book {
         let is_ours = self.outlet(interface).is_some();
         Some(match gateway {
             Some(address) if is_ours => Way::Via(Hop { interface, address }),
+            None if is_ours => Way::OnLink(interface),
             _ => Way::Host,
         })
     }
 
     /// Everything is going to be read anew: nothing is forgotten until [`Book::end_anew`].
-    pub(super) fn begin_anew(&mut self) -> Vec<Step> {
+    pub(super) fn begin_anew(&mut self) {
         let best = |(prefix, ways): (IpNet, BTreeMap<u32, Way>)| {
             ways.into_values().next().map(|way| (prefix, way))
         };
-        self.before = Some(
-            std::mem::take(&mut self.routes)
-                .into_iter()
-                .filter_map(best)
-                .collect(),
-        );
-        Vec::new()
+        let routes = std::mem::take(&mut self.routes);
+        self.before = Some(Before {
+            ways: routes.into_iter().filter_map(best).collect(),
+            neighbours: self.neighbours.keys().copied().collect(),
+        });
     }
 
     /// What was not read again is gone.
     pub(super) fn end_anew(&mut self) -> Vec<Step> {
-        let before = self.before.take().unwrap_or_default();
+        let Some(before) = self.before.take() else {
+            return Vec::new();
+        };
         let gone = before
+            .ways
             .into_keys()
             .filter(|prefix| !self.routes.contains_key(prefix));
-        gone.map(|prefix| Step::Apply(SharedChange::RemoveRoute { vrf: 0, prefix }))
-            .collect()
+        let mut steps: Vec<Step> = gone
+            .map(|prefix| Step::Apply(SharedChange::RemoveRoute { vrf: 0, prefix }))
+            .collect();
+        for hop in before.neighbours {
+            steps.extend(self.neighbour(hop, Neighbour::Gone));
+        }
+        steps
     }
 
     /// A route appears, or another takes its place.
@@ -134,21 +168,74 @@ impl Book {
     }
 
     /// A neighbour is there, is elsewhere, or is not there.
-    pub(super) fn neighbour(&mut self, hop: Hop, mac: Option<[u8; 6]>) -> Vec<Step> {
+    pub(super) fn neighbour(&mut self, hop: Hop, neighbour: Neighbour) -> Vec<Step> {
         if self.outlet(hop.interface).is_none() {
             return Vec::new();
         }
-        match mac {
-            Some(mac) => self.neighbours.insert(hop, mac),
-            None => self.neighbours.remove(&hop),
-        };
-        let mut steps = self
-            .adjacency(hop)
-            .map_or_else(Vec::new, |(_, steps)| steps);
-        if mac.is_some() && self.adjacencies.contains_key(&hop) {
-            steps.extend(self.add(IpNet::from(hop.address), NEIGHBOUR_METRIC, Way::Via(hop)));
+        if let Some(before) = &mut self.before {
+            before.neighbours.remove(&hop);
         }
+        match neighbour {
+            Neighbour::At(mac) => {
+                self.neighbours.insert(hop, mac);
+                self.lead_to_neighbour(hop)
+            }
+            Neighbour::Gone if self.adjacencies.contains_key(&hop) && !self.is_next_hop(hop) => {
+                self.forget(hop)
+            }
+            Neighbour::Sought | Neighbour::Gone => {
+                self.neighbours.remove(&hop);
+                let known = self.adjacencies.contains_key(&hop);
+                known.then(|| self.adjacency(hop)).flatten().map_or_else(Vec::new, |(_, s)| s)
+            }
+        }
+    }
+
+    /// Somebody sends to `address`, and no neighbour of that address is known: if it is on-link,
+    /// the kernel is to look for it, and the workers wait for it. Nothing if it is not, or if too
+    /// many are being looked for.
+    pub(super) fn seek(&mut self, address: IpAddr) -> Vec<Step> {
+        let Some(Way::OnLink(interface)) = self.way_to(address) else {
+            return Vec::new();
+        };
+        if self.adjacencies.len() >= self.neighbours.len() + SOUGHT {
+            return Vec::new();
+        }
+        self.lead_to_neighbour(Hop { interface, address })
+    }
+
+    /// A route of its own to a neighbour.
+    fn lead_to_neighbour(&mut self, hop: Hop) -> Vec<Step> {
+        let Some((_, mut steps)) = self.adjacency(hop) else {
+            return Vec::new();
+        };
+        steps.extend(self.add(IpNet::from(hop.address), NEIGHBOUR_METRIC, Way::Via(hop)));
         steps
+    }
+
+    /// A neighbour that nobody needs.
+    fn forget(&mut self, hop: Hop) -> Vec<Step> {
+        self.neighbours.remove(&hop);
+        self.managed.remove(&hop);
+        self.free.extend(self.adjacencies.remove(&hop));
+        let mut steps = self.remove(IpNet::from(hop.address), NEIGHBOUR_METRIC);
+        steps.push(Step::Forget(hop));
+        steps
+    }
+
+    /// Whether a route of the kernel's leads by it.
+    fn is_next_hop(&self, hop: Hop) -> bool {
+        let mut ways = self.routes.values().flatten();
+        ways.any(|(metric, way)| *way == Way::Via(hop) && *metric != NEIGHBOUR_METRIC)
+    }
+
+    /// The way to an address, by the longest prefix.
+    fn way_to(&self, address: IpAddr) -> Option<Way> {
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        (0..=longest).rev().find_map(|length| {
+            let prefix = IpNet::new(address, length).ok()?.trunc();
+            self.best(prefix)
+        })
     }
 
     fn outlet(&self, interface: u32) -> Option<Outlet> {
@@ -173,6 +260,8 @@ impl Book {
         let mut steps = Vec::new();
         let target = match way {
             Way::Host => RouteTarget::Via(HOST),
+            // The slow path looks for the neighbour.
+            Way::OnLink(_) => RouteTarget::Host,
             Way::Blackhole => RouteTarget::Blackhole,
             Way::Unreachable => RouteTarget::Unreachable,
             Way::Via(hop) => match self.adjacency(hop) {
@@ -194,12 +283,11 @@ impl Book {
     /// The adjacency of a next hop, as it is known by now, and what makes the workers know it.
     fn adjacency(&mut self, hop: Hop) -> Option<(AdjacencyId, Vec<Step>)> {
         let Outlet { port, mac, mtu, .. } = self.outlet(hop.interface)?;
-        let next = self.adjacencies.len() as u16 + 1;
-        let id = match self.adjacencies.entry(hop) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(_) if next >= ADJACENCIES => return None,
-            Entry::Vacant(free) => *free.insert(AdjacencyId(next)),
+        let id = match self.adjacencies.get(&hop) {
+            Some(known) => *known,
+            None => self.free_slot()?,
         };
+        self.adjacencies.insert(hop, id);
         let rewrite = self.neighbours.get(&hop).map(|neighbour| [*neighbour, mac]);
         let is_resolved = rewrite.is_some();
         let adjacency = Adjacency {
@@ -213,6 +301,15 @@ impl Book {
             steps.push(Step::Manage(hop));
         }
         Some((id, steps))
+    }
+
+    /// A slot that was never used; only when there is none, one that has rested.
+    fn free_slot(&mut self) -> Option<AdjacencyId> {
+        if self.used + 1 < ADJACENCIES {
+            self.used += 1;
+            return Some(AdjacencyId(self.used));
+        }
+        self.free.pop_front()
     }
 }
 
@@ -242,7 +339,7 @@ mod tests {
             Some((net("0.0.0.0/0"), RouteTarget::Via(AdjacencyId(1))))
         );
 
-        let steps = book.neighbour(hop(), Some(MAC));
+        let steps = book.neighbour(hop(), Neighbour::At(MAC));
         let Step::Apply(SharedChange::SetAdjacency(AdjacencyId(1), adjacency)) = &steps[0] else {
             panic!("{steps:?}")
         };
@@ -250,21 +347,57 @@ mod tests {
     }
 
     #[test]
-    fn an_on_link_neighbour_gets_a_route_of_its_own() {
+    fn an_on_link_neighbour_is_sought_and_gets_a_route_of_its_own() {
         let mut book = Book::new(vec![OUTLET], 9);
         let way = book.way((7, None)).unwrap();
-        assert_eq!(
-            way,
-            Way::Host,
-            "as long as nobody knows the neighbour, the host asks for it"
-        );
-        book.add(net("192.0.2.0/24"), 0, way);
-        let steps = book.neighbour(hop(), Some(MAC));
-        let routes: Vec<_> = steps.iter().filter_map(route).collect();
-        assert_eq!(
-            routes,
-            [(net("192.0.2.9/32"), RouteTarget::Via(AdjacencyId(1)))]
-        );
+        let steps = book.add(net("192.0.2.0/24"), 0, way);
+        let to_slow_path = (net("192.0.2.0/24"), RouteTarget::Host);
+        assert_eq!(route(&steps[0]), Some(to_slow_path));
+        assert!(book.seek("198.51.100.1".parse().unwrap()).is_empty());
+
+        let steps = book.seek(hop().address);
+        assert!(steps.iter().any(|step| matches!(step, Step::Manage(managed) if *managed == hop())));
+        let own = (net("192.0.2.9/32"), RouteTarget::Via(AdjacencyId(1)));
+        assert_eq!(steps.iter().filter_map(route).collect::<Vec<_>>(), [own]);
+
+        let steps = book.neighbour(hop(), Neighbour::At(MAC));
+        let resolved = |step: &Step| {
+            matches!(step, Step::Apply(SharedChange::SetAdjacency(AdjacencyId(1), a)) if a.is_resolved)
+        };
+        assert!(steps.iter().any(resolved));
+    }
+
+    #[test]
+    fn a_neighbour_that_does_not_answer_is_forgotten_and_a_next_hop_is_not() {
+        let mut book = Book::new(vec![OUTLET], 9);
+        book.add(net("192.0.2.0/24"), 0, Way::OnLink(7));
+        book.seek(hop().address);
+        assert!(book.neighbour(hop(), Neighbour::Sought).iter().all(|step| route(step).is_none()));
+        let steps = book.neighbour(hop(), Neighbour::Gone);
+        assert!(steps.iter().any(|step| matches!(step, Step::Forget(gone) if *gone == hop())));
+        let removed = |step: &Step| {
+            matches!(step, Step::Apply(SharedChange::RemoveRoute { prefix, .. }) if *prefix == net("192.0.2.9/32"))
+        };
+        assert!(steps.iter().any(removed));
+        assert!(book.neighbour(hop(), Neighbour::Gone).is_empty());
+
+        book.add(net("0.0.0.0/0"), 0, Way::Via(hop()));
+        let steps = book.neighbour(hop(), Neighbour::Gone);
+        assert!(matches!(&steps[..], [Step::Apply(SharedChange::SetAdjacency(_, a))] if !a.is_resolved));
+    }
+
+    #[test]
+    fn whoever_scans_a_network_has_only_so_many_neighbours_sought() {
+        let mut book = Book::new(vec![OUTLET], 9);
+        book.add(net("10.0.0.0/8"), 0, Way::OnLink(7));
+        let sought = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let answered = (0..2 * SOUGHT as u32).filter(|n| !book.seek(sought(*n)).is_empty());
+        assert_eq!(answered.count(), SOUGHT);
+        for n in 0..SOUGHT as u32 {
+            let hop = Hop { interface: 7, address: sought(n) };
+            book.neighbour(hop, Neighbour::Gone);
+        }
+        assert!(!book.seek(sought(5)).is_empty());
     }
 
     #[test]
@@ -295,13 +428,17 @@ mod tests {
         let mut book = Book::new(vec![OUTLET], 9);
         book.add(net("10.0.0.0/8"), 0, Way::Host);
         book.add(net("11.0.0.0/8"), 0, Way::Host);
+        book.neighbour(hop(), Neighbour::At(MAC));
         book.begin_anew();
         book.add(net("10.0.0.0/8"), 0, Way::Host);
         let steps = book.end_anew();
-        let [Step::Apply(SharedChange::RemoveRoute { prefix, .. })] = &steps[..] else {
-            panic!("{steps:?}")
+        assert!(steps.iter().any(|step| matches!(step, Step::Forget(gone) if *gone == hop())));
+        let removed = |step: &Step| match step {
+            Step::Apply(SharedChange::RemoveRoute { prefix, .. }) => Some(*prefix),
+            _ => None,
         };
-        assert_eq!(*prefix, net("11.0.0.0/8"));
+        let removed: BTreeSet<IpNet> = steps.iter().filter_map(removed).collect();
+        assert!(removed.contains(&net("11.0.0.0/8")) && !removed.contains(&net("10.0.0.0/8")));
     }
 
     fn hop() -> Hop {
