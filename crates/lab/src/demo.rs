@@ -338,5 +338,7 @@ fn ask(adit: &Path, control: &Path, what: &str) -> Result<Value> {
     if !done.status.success() {
         bail!("{}", String::from_utf8_lossy(&done.stderr).trim());
     }
-    Ok(serde_json::from_slice(&done.stdout)?)
+    let mut told: Value = serde_json::from_slice(&done.stdout)?;
+    // What was asked for lies under its own name.
+    Ok(told.get_mut(what).map(Value::take).unwrap_or(told))
 }

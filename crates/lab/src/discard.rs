@@ -26,6 +26,7 @@ macro_rules! discards {
 }
 
 discards! {
+    Unreadable = "datagram that does not say where it was sent",
     Stranger = "not from the server that was dialled",
     NobodyThere = "for an address and port that no client has",
     Astray = "under an SA of another endpoint",

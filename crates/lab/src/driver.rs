@@ -84,12 +84,15 @@ impl Driver {
         let patience = next.saturating_duration_since(clock::now()).min(WAIT_MAX);
         let readiness = self.sockets.wait(patience)?;
         let (fleet, sockets) = (&mut self.fleet, &mut self.sockets);
-        sockets.receive(&mut |arrivals| {
+        let unreadable = sockets.receive(&mut |arrivals| {
             let now = clock::now();
             fleet.receive(now, arrivals, &mut |to, packet| {
                 traffic.handle_packet(now, to, packet)
             });
         })?;
+        for _ in 0..unreadable {
+            self.fleet.count(Discard::Unreadable);
+        }
         if readiness.is_woken {
             self.take_results();
         }

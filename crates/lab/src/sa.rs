@@ -109,12 +109,13 @@ pub struct Envelope {
 impl Sas {
     /// No pairs yet.
     #[must_use]
-    pub fn new(random: Random) -> Self {
+    pub fn new(mut random: Random) -> Self {
         Self {
             keys: Keys::new(Backend::auto()),
             pairs: Vec::new(),
             free: Vec::new(),
-            generation: 0,
+            // Another one at each start: the peer may still send on the pairs of the last run.
+            generation: random.below(1 << (32 - NUMBER_BITS)),
             random,
         }
     }

@@ -12,7 +12,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::libc::in_pktinfo;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, recvmmsg, sendmmsg,
     setsockopt, sockopt,
@@ -45,7 +47,9 @@ pub struct Sockets {
     receivers: Vec<Receiver>,
     poll: OwnedFd,
     ready: Vec<epoll::Event>,
-    headers: MultiHeaders<SockaddrIn>,
+    /// The kernel notes in the headers how much of their room for control messages it used, and
+    /// that is all the room the next call has: sockets with and without must not share.
+    headers: [MultiHeaders<SockaddrIn>; 2],
     buffers: Vec<[u8; BUFFER]>,
 }
 
@@ -106,10 +110,10 @@ impl Sockets {
             receivers,
             poll,
             ready: Vec::with_capacity(BURST),
-            headers: MultiHeaders::preallocate(
-                BURST,
-                Some(nix::cmsg_space!(nix::libc::in_pktinfo)),
-            ),
+            headers: [
+                MultiHeaders::preallocate(BURST, None),
+                MultiHeaders::preallocate(BURST, Some(cmsg_space!(in_pktinfo))),
+            ],
             buffers: vec![[0; BUFFER]; BURST],
         })
     }
@@ -132,15 +136,18 @@ impl Sockets {
         Ok(Readiness { is_woken })
     }
 
-    /// Hands over, burst by burst, what the last wait found.
-    pub fn receive(&mut self, take: &mut dyn FnMut(&mut [Arrival<'_>])) -> io::Result<()> {
+    /// Hands over, burst by burst, what the last wait found; how many datagrams did not say where
+    /// they were sent.
+    pub fn receive(&mut self, take: &mut dyn FnMut(&mut [Arrival<'_>])) -> io::Result<usize> {
+        let mut unreadable = 0;
         for event in &self.ready {
             let Some(receiver) = self.receivers.get(event.data.u64() as usize) else {
                 continue;
             };
             for _ in 0..ROUNDS {
-                let fd = receiver.socket.as_raw_fd();
-                let burst = receive(fd, receiver.port, &mut self.headers, &mut self.buffers)?;
+                let headers = &mut self.headers[usize::from(receiver.port != 0)];
+                let burst = receive(receiver, headers, &mut self.buffers)?;
+                unreadable += burst.iter().filter(|received| received.is_none()).count();
                 let mut arrivals: Vec<Arrival<'_>> = self
                     .buffers
                     .iter_mut()
@@ -158,7 +165,7 @@ impl Sockets {
                 }
             }
         }
-        Ok(())
+        Ok(unreadable)
     }
 
     /// Sends a burst; how many the kernel took. An error is about the first packet.
@@ -191,8 +198,7 @@ impl Sockets {
 }
 
 fn receive(
-    fd: i32,
-    port: u16,
+    receiver: &Receiver,
     headers: &mut MultiHeaders<SockaddrIn>,
     buffers: &mut [[u8; BUFFER]],
 ) -> io::Result<Vec<Option<Received>>> {
@@ -200,8 +206,16 @@ fn receive(
         .iter_mut()
         .map(|buffer| [IoSliceMut::new(buffer)])
         .collect();
-    match recvmmsg(fd, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
-        Ok(results) => Ok(results.map(|message| describe(&message, port)).collect()),
+    match recvmmsg(
+        receiver.socket.as_raw_fd(),
+        headers,
+        slices.iter_mut(),
+        MsgFlags::MSG_DONTWAIT,
+        None,
+    ) {
+        Ok(results) => Ok(results
+            .map(|message| describe(&message, receiver.port))
+            .collect()),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }

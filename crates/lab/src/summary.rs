@@ -265,7 +265,7 @@ impl Summary {
             format!("                  crypto {}", said("crypto")),
             format!("clients           crypto {}", self.lab_crypto),
         ];
-        let rows = self.discards.get("discards").and_then(Value::as_array);
+        let rows = self.discards.as_array();
         let rows = rows
             .map_or(&[][..], Vec::as_slice)
             .iter()

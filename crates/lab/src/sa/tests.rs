@@ -47,6 +47,12 @@ fn of_two_copies_in_one_batch_one_is_taken() {
 }
 
 #[test]
+fn another_start_begins_with_another_spi() {
+    let first = |seed| Sas::new(Random::from_seed([seed; 32])).reserve(0).unwrap();
+    assert_ne!(first(1), first(2));
+}
+
+#[test]
 fn a_forged_packet_is_refused_and_the_true_one_still_taken() {
     let mut world = Loop::new();
     let mut true_one = vec![world.packet(1)];
