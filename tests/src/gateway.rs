@@ -156,6 +156,8 @@ impl Gateway {
                     Some(worker) => self.worker_turn(worker, now, dice, trace, &mut leaving),
                 };
             }
+            // A worker may have told something although it had nothing else to do.
+            has_worked |= self.alarm.rang();
             if !has_worked {
                 self.assert_nobody_sleeps_in();
                 return leaving;
@@ -216,6 +218,8 @@ impl Gateway {
 
     fn slow_turn(&mut self, now: Instant, dice: &mut Dice, trace: &mut Trace) -> bool {
         if self.stalled_until.is_some() {
+            // Not in its loop, and so not asleep.
+            self.slow.bell.disarm();
             return false;
         }
         self.slow.bell.disarm();
@@ -450,7 +454,6 @@ impl Gateway {
         let is_empty = self.slow.workers.iter().all(|link| {
             link.events.is_empty() && classes.iter().all(|class| link.punts(*class).is_empty())
         });
-        let _rang = self.alarm.rang();
         assert!(is_empty, "the slow path has slept through its bell");
     }
 

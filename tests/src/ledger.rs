@@ -275,21 +275,21 @@ impl Ledger {
     pub fn used_spi(&self, spi: u32, seen: Stamp) {
         let mark = self.ever.inbound.get(&spi);
         let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
-        assert!(is_known, "SPI {spi:08x} was told before it was applied");
+        assert!(is_known, "SPI {spi:08x} ({mark:?}) was told before it was applied: {seen:?}");
     }
 
     /// A subscriber uses an id of a plain tunnel.
     pub fn used_tunnel(&self, listener: u16, tunnel: u16, seen: Stamp) {
         let mark = self.ever.tunnels.get(&(listener, tunnel));
         let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
-        assert!(is_known, "tunnel {tunnel} was told before it was applied");
+        assert!(is_known, "tunnel {tunnel} ({mark:?}) was told before it was applied: {seen:?}");
     }
 
     /// A subscriber has an address, in a session of these ids.
     pub fn used_address(&self, tunnel: u16, session: u16, address: IpAddr, seen: Stamp) {
         let mark = self.ever.networks.get(&(tunnel, session, address));
         let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
-        assert!(is_known, "{address} was told before it was applied");
+        assert!(is_known, "{address} ({mark:?}) was told before it was applied: {seen:?}");
     }
 
     /// Our SPIs that are installed.

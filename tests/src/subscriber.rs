@@ -186,7 +186,7 @@ fn ipsec(
     }
     policy.initial_contact = dice.permille(500);
     policy.rekey = dice.permille(500);
-    policy.phase1_lifetime = dice.seconds(900..5000);
+    policy.phase1_lifetime = dice.seconds(4000..20_000);
     policy.phase2_lifetime = dice.seconds(200..700);
     policy.dpd = Some(Dpd {
         interval: dice.seconds(20..60),

@@ -67,7 +67,7 @@ impl Tuning {
             hello: dice.seconds(30..60),
             dpd: dice.seconds(20..60),
             phase2: dice.seconds(240..700),
-            phase1: dice.seconds(900..5000),
+            phase1: dice.seconds(4000..20_000),
             soft_packets: dice.one_of(&[40, 200, u64::MAX]),
             is_stampede: dice.permille(500),
             ends_by_shutdown: dice.permille(200),

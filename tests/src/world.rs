@@ -32,6 +32,8 @@ use crate::trace::{Record, Trace};
 use crate::tuning::Tuning;
 use crate::wire::{Faults, Wire};
 
+/// Steps in a row that may take no time.
+const STANDSTILL_MAX: usize = 1000;
 /// Datagrams that an eavesdropper keeps.
 const CAPTURED_MAX: usize = 64;
 
@@ -69,6 +71,8 @@ pub struct World {
     trace: Trace,
     lines: Lines,
     steps: u64,
+    /// Steps that took no time.
+    standstill: usize,
 }
 
 #[derive(Debug)]
@@ -158,6 +162,7 @@ impl World {
             trace: Trace::new(epoch, record),
             lines,
             steps: 0,
+            standstill: 0,
             tuning,
             dice,
         }
@@ -190,6 +195,11 @@ impl World {
     /// Jumps to whatever happens next, and lets it happen.
     pub fn step(&mut self) {
         let next = self.next().expect("the end of the hour is planned");
+        self.standstill = match next <= self.now {
+            true => self.standstill + 1,
+            false => 0,
+        };
+        assert!(self.standstill < STANDSTILL_MAX, "time stands still");
         self.now = self.now.max(next);
         self.steps += 1;
         self.deliver();
