@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// Threads for public-key work.
     pub(crate) compute_threads: usize,
+    /// What should be mended, but keeps nothing from starting.
+    pub(crate) warnings: Vec<Fault>,
 }
 
 /// How packets come in.
@@ -133,7 +135,8 @@ impl Config {
     /// Reads the text of a configuration.
     pub(crate) fn read(file: &Path, text: String) -> Result<Self, Vec<Fault>> {
         let document = Document::new(file, text);
-        let config = document.read(Self::from_root);
+        let mut config = document.read(Self::from_root);
+        config.warnings = document.warnings();
         match document.into_faults() {
             faults if faults.is_empty() => Ok(config),
             faults => Err(faults),
@@ -208,6 +211,7 @@ impl Config {
             ports,
             log,
             compute_threads,
+            warnings: Vec::new(),
         }
     }
 }
@@ -245,10 +249,25 @@ impl Machine {
                 .unwrap_or_else(|| DEFAULT_SOCKET.into())
                 .into(),
             tun,
-            host_name: section.text("host_name").unwrap_or_else(|| "adit".into()),
+            host_name: host_name(section, "adit"),
             compute_threads: section.number("compute_threads", 1..=64, 1),
         }
     }
+}
+
+/// What the gateway calls itself: L2TP's Host Name and CHAP's Name.
+fn host_name(section: &Section<'_>, default: &str) -> String {
+    let Some(name) = section.text("host_name") else {
+        return default.to_owned();
+    };
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if name.is_empty() || name.len() > 255 || !is_plain {
+        section.fault(
+            "host_name",
+            "a host name has 1 to 255 visible ASCII characters",
+        );
+    }
+    name
 }
 
 const SECOND: Duration = Duration::from_secs(1);

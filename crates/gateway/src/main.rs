@@ -123,12 +123,18 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Run { config, key_log } => match load(&config) {
             Some(config) => {
                 log::start(&config.log);
+                for warning in &config.warnings {
+                    tracing::warn!("{warning}");
+                }
                 run::run(config, key_log.as_deref()).map(|()| 0)
             }
             None => Ok(2),
         },
         Command::Check { config } => match load(&config) {
             Some(checked) => {
+                for warning in &checked.warnings {
+                    writeln!(stdout(), "{warning}")?;
+                }
                 writeln!(
                     stdout(),
                     "{}: good. {}",

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -45,7 +46,12 @@ pub(crate) struct Document {
     file: PathBuf,
     text: String,
     faults: RefCell<Vec<Fault>>,
+    /// What should be mended and keeps nothing from starting.
+    warnings: RefCell<Vec<Fault>>,
 }
+
+/// What others than owner and group may do with a file.
+const OTHERS: u32 = 0o007;
 
 impl Document {
     pub(crate) fn new(file: &Path, text: String) -> Self {
@@ -53,6 +59,7 @@ impl Document {
             file: file.to_owned(),
             text,
             faults: RefCell::default(),
+            warnings: RefCell::default(),
         }
     }
 
@@ -76,15 +83,44 @@ impl Document {
         faults
     }
 
+    /// What should be mended, but does not keep a gateway from starting.
+    pub(crate) fn warnings(&self) -> Vec<Fault> {
+        self.warnings.borrow().clone()
+    }
+
     fn fault(&self, at: usize, key: &str, what: impl Into<String>) {
+        let fault = self.remark(at, key, what.into());
+        self.faults.borrow_mut().push(fault);
+    }
+
+    /// Warns, once, of a file with a secret in it that is open to everybody on the machine.
+    fn warn_if_open(&self, file: &Path, at: usize, key: &str) {
+        let mode = std::fs::metadata(file).map_or(0, |file| file.permissions().mode());
+        if mode & OTHERS == 0 {
+            return;
+        }
+        let file = file.display();
+        let what = format!("everybody on this machine can read {file}: chmod o= {file}");
+        let is_known = self
+            .warnings
+            .borrow()
+            .iter()
+            .any(|known| known.what == what);
+        if !is_known {
+            let warning = self.remark(at, key, what);
+            self.warnings.borrow_mut().push(warning);
+        }
+    }
+
+    fn remark(&self, at: usize, key: &str, what: String) -> Fault {
         let line = self.text[..at.min(self.text.len())].matches('\n').count() + 1;
-        let (file, key, what) = (self.file.clone(), key.to_owned(), what.into());
-        self.faults.borrow_mut().push(Fault {
+        let (file, key) = (self.file.clone(), key.to_owned());
+        Fault {
             file,
             line,
             key,
             what,
-        });
+        }
     }
 }
 
@@ -255,6 +291,8 @@ impl<'d> Section<'d> {
     pub(crate) fn secret(&self, key: &str) -> Option<Secret> {
         let value = self.value(key)?;
         let DeValue::Table(table) = value.get_ref() else {
+            let (file, at) = (&self.document.file, value.span().start);
+            self.document.warn_if_open(file, at, &self.full(key));
             return self.text(key).map(|text| Secret::new(text.into_bytes()));
         };
         let section = Self::new(self.document, self.full(key), value.span().start, table);
@@ -269,6 +307,8 @@ impl<'d> Section<'d> {
         let file = folder.join(file);
         match std::fs::read(&file) {
             Ok(mut bytes) => {
+                self.document
+                    .warn_if_open(&file, self.at, &self.full("file"));
                 while matches!(bytes.last(), Some(b'\n' | b'\r')) {
                     bytes.pop();
                 }

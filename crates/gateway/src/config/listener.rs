@@ -175,9 +175,7 @@ fn read_l2tp(section: &mut Section<'_>, host_name: &str) -> (l2tp::Settings, boo
     }
     let hello = section.duration("hello", Duration::ZERO..=DAY, 60 * SECOND);
     let settings = l2tp::Settings {
-        host_name: section
-            .text("host_name")
-            .unwrap_or_else(|| host_name.into()),
+        host_name: super::host_name(section, host_name),
         require_tunnel_auth: require,
         receive_window: section.number("receive_window", 1..=1024, default.receive_window),
         hello_interval: (!hello.is_zero()).then_some(hello),
@@ -221,6 +219,9 @@ fn read_ppp(section: &mut Section<'_>, host_name: &str) -> ppp::Settings {
     settings
 }
 
+/// A plain tunnel is found by its listener and its id: this many listeners fit.
+const LISTENERS_MAX: usize = 256;
+
 /// What one listener cannot see: two of the same name or address.
 pub(super) fn check(root: &Section<'_>, listeners: &[Listener]) {
     if listeners.is_empty() {
@@ -228,6 +229,13 @@ pub(super) fn check(root: &Section<'_>, listeners: &[Listener]) {
             "listener",
             "at least one [[listener]] is needed: nobody could dial in",
         );
+    }
+    if listeners.len() > LISTENERS_MAX {
+        let text = format!(
+            "there are {}, and {LISTENERS_MAX} are served",
+            listeners.len()
+        );
+        root.fault("listener", text);
     }
     let mut names = BTreeMap::new();
     let mut addresses = BTreeMap::new();

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use control::Settings;
 use control::settings::{Beyond, Pool, Profile, Range, SessionLimit, User};
+use control::{POOL_SIZE_MAX, Settings};
 use crypto::mschap::NtHash;
 use ipnet::IpNet;
 use ppp::UserSecret;
@@ -28,7 +28,9 @@ pub(super) fn pool(section: &mut Section<'_>) -> Pool {
             "a pool needs addresses, for example [\"10.77.0.0/24\"]",
         );
     }
+    check_size(section, &ranges);
     let gateway = section.parsed("gateway", "an IP address");
+    refuse_ipv6(section, "gateway", gateway);
     if gateway.is_none() && !section.has("gateway") {
         section.fault(
             "gateway",
@@ -44,6 +46,28 @@ pub(super) fn pool(section: &mut Section<'_>) -> Pool {
         dns: section.list("dns", "an IP address"),
         wins: section.list("wins", "an IP address"),
         quarantine: section.duration("quarantine", Duration::ZERO..=LONG, default),
+    }
+}
+
+fn check_size(section: &Section<'_>, ranges: &[WrittenRange]) {
+    let mut size = 0;
+    for WrittenRange(range) in ranges {
+        match (range.first, range.last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                size += u64::from(last.to_bits() - first.to_bits()) + 1;
+            }
+            _ => refuse_ipv6(section, "addresses", Some(range.first)),
+        }
+    }
+    if size > u64::from(POOL_SIZE_MAX) {
+        let text = format!("{size} addresses are too many for a pool: at most {POOL_SIZE_MAX}");
+        section.fault("addresses", text);
+    }
+}
+
+fn refuse_ipv6(section: &Section<'_>, key: &str, address: Option<IpAddr>) {
+    if address.is_some_and(|address| address.is_ipv6()) {
+        section.fault(key, "IPv6 inside the tunnels is not served yet");
     }
 }
 
@@ -81,8 +105,10 @@ pub(super) fn user(section: &mut Section<'_>) -> User {
             UserSecret::Password(crypto::Secret::new(Vec::new()))
         }
     };
+    let address = section.parsed("address", "an IP address");
+    refuse_ipv6(section, "address", address);
     User {
-        address: section.parsed("address", "an IP address"),
+        address,
         prefixes: section.list::<IpNet>("routes", "a prefix such as \"192.0.2.0/28\""),
         profile: section.text("profile"),
         pool: section.text("pool"),

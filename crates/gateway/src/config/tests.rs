@@ -79,6 +79,62 @@ fn a_user_may_be_connected_as_often_as_it_says() {
 }
 
 #[test]
+fn secrets_that_everybody_on_the_machine_can_read_are_warned_of() {
+    use std::fs::{Permissions, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = std::env::temp_dir().join(format!("adit-secrets-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let [config, key] = ["gateway.toml", "key"].map(|name| folder.join(name));
+    write(&key, "lab-psk\n").unwrap();
+    write(&config, SMALL.replace("\"lab-psk\"", "{ file = \"key\" }")).unwrap();
+    let warnings = |mode| {
+        for file in [&config, &key] {
+            set_permissions(file, Permissions::from_mode(mode)).unwrap();
+        }
+        let warnings = Config::load(&config).unwrap().warnings;
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(0o640), [""; 0]);
+    let both = warnings(0o644);
+    assert_eq!(both.len(), 2, "one for each file: {both:?}");
+    for key in [
+        ":5: listener[0].psk[0].secret.file: everybody",
+        ":15: user[0].password: everybody",
+    ] {
+        assert!(both.iter().any(|text| text.contains(key)), "{both:?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_the_gateway_has_no_room_for_is_refused() {
+    let one = |text: &str| {
+        let faults = read(text).unwrap_err();
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].to_string()
+    };
+    let listener = |n: usize| {
+        let [high, low] = (n as u16).to_be_bytes();
+        format!(
+            "[[listener]]\nname = \"{n}\"\naddress = \"10.8.{high}.{low}\"\n\
+             ipsec = \"off\"\npool = \"main\"\n"
+        )
+    };
+    let more = |count| SMALL.to_owned() + &(0..count).map(listener).collect::<String>();
+    assert!(read(&more(255)).is_ok());
+    assert!(one(&more(256)).contains("there are 257, and 256 are served"));
+    let pool = |addresses: &str| SMALL.replace("10.77.0.0/24", addresses);
+    assert!(read(&pool("10.0.0.0/8")).is_ok());
+    assert!(one(&pool("10.0.0.0/7")).contains("too many for a pool"));
+    assert!(one(&pool("2001:db8::/120")).contains("IPv6 inside the tunnels"));
+    let named = |name: &str| format!("[gateway]\nhost_name = \"{name}\"\n{SMALL}");
+    for name in [String::new(), "a b".into(), "a".repeat(256)] {
+        assert!(one(&named(&name)).contains("1 to 255 visible"), "{name}");
+    }
+}
+
+#[test]
 fn every_shipped_configuration_is_good() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
     let mut count = 0;
