@@ -212,10 +212,10 @@ impl Shard {
         };
         let has_one = path.outbound.as_ref().is_some_and(Outbound::is_usable);
         let (id, spi, activation) = (install.path, install.spi, install.activation);
-        assert!(
-            path.waiting.len() < WAITING_SAS,
-            "outbound SAs wait without end"
-        );
+        // A peer that begins pair after pair and uses none does without the oldest.
+        if path.waiting.len() == WAITING_SAS {
+            path.waiting.remove(0);
+        }
         path.waiting.push(install);
         if activation == Activation::Now || !has_one {
             self.activate(id, |waiting| waiting.spi == spi);

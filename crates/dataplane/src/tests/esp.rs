@@ -10,6 +10,7 @@ use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
 use crate::Discard;
 use crate::change::{Activation, Change, Encapsulation, Event, Kind, Limits};
 use crate::id::{InboundSa, Slot};
+use crate::shard::path::WAITING_SAS;
 
 /// Both doors, both encapsulations, every suite, several lengths.
 // conformance: 4303-01 4303-04 4303-08 4303-09 4106-01 4106-03 4106-04 4106-05 3602-01 3602-02
@@ -293,6 +294,38 @@ fn the_first_packet_on_a_new_inbound_sa_activates_the_outbound_sa_that_waits_for
     assert_eq!(gateway.events, [Event::FirstInbound(InboundSa(new))]);
     peer.listen(12, 4242);
     let Fate::Peer(frame) = gateway.fate(NETWORK, down(&peer)) else {
+        panic!("nothing came");
+    };
+    peer.open(&frame);
+}
+
+#[test]
+fn of_outbound_sas_that_nobody_takes_into_use_the_oldest_go() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let (shard, path, old) = (peer.slot.shard, peer.path(), peer.spi_out);
+    let spis = 4242..4242 + WAITING_SAS as u32 + 2;
+    for (key, spi) in (12..).zip(spis.clone()) {
+        let waits = Activation::AfterFirst(InboundSa(Slot {
+            index: spi,
+            ..peer.slot
+        }));
+        peer.install_outbound(&mut gateway, spi, key, waits);
+    }
+    for spi in spis.clone().take(2) {
+        gateway.change(shard, Change::ActivateOutbound { path, spi });
+    }
+    peer.listen(2, old);
+    let down = ethernet(&ip(SERVER, peer.address, 100));
+    let Fate::Peer(frame) = gateway.fate(NETWORK, down.clone()) else {
+        panic!("nothing came");
+    };
+    peer.open(&frame);
+
+    let (key, spi) = (12..).zip(spis).nth(2).unwrap();
+    gateway.change(shard, Change::ActivateOutbound { path, spi });
+    peer.listen(key, spi);
+    let Fate::Peer(frame) = gateway.fate(NETWORK, down) else {
         panic!("nothing came");
     };
     peer.open(&frame);
