@@ -30,6 +30,8 @@ pub struct Interface {
     pub receive_queues: u32,
     /// Queues it sends on.
     pub transmit_queues: u32,
+    /// Whether a queue of it receives and sends, rather than each queue doing one of both.
+    pub has_combined_queues: bool,
     /// Id of the XDP program that is attached.
     pub xdp_program: Option<u32>,
     /// What its driver can do with XDP; `None` where the kernel does not say (before 6.3).
@@ -71,6 +73,16 @@ pub struct Offloads {
 }
 
 impl Interface {
+    /// The command that gives it `count` queues.
+    pub fn command_for_queues(&self, count: u32) -> String {
+        let name = &self.name;
+        if self.has_combined_queues {
+            format!("ethtool -L {name} combined {count}")
+        } else {
+            format!("ethtool -L {name} rx {count} tx {count}")
+        }
+    }
+
     /// The interface called `name`.
     pub fn by_name(name: &str) -> io::Result<Self> {
         Self::ask(Which::Name(name))
@@ -113,6 +125,7 @@ impl Interface {
                 channels.map(|c| c.transmit.saturating_add(c.combined)),
                 netlink::IFLA_NUM_TX_QUEUES,
             ),
+            has_combined_queues: channels.is_none_or(|c| c.combined_max > 0),
             xdp_program: xdp_program(attributes),
             xdp: netlink::xdp_features(link.index)
                 .ok()

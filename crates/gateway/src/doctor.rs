@@ -155,6 +155,8 @@ fn machine(probe: &Probe) -> Vec<Finding> {
     });
     findings.push(ability("AF_XDP", &probe.af_xdp));
     findings.push(ability("bpf(2)", &probe.bpf));
+    findings.push(tun());
+    findings.push(forwarding());
     findings.push(huge_pages());
     findings.push(cipher());
     findings
@@ -197,6 +199,35 @@ fn ability(subject: &str, tried: &std::io::Result<()>) -> Finding {
             format!("does not work here: {error}"),
             "io = \"sockets\" needs neither; containers need the capabilities above",
         ),
+    }
+}
+
+fn tun() -> Finding {
+    const DEVICE: &str = "/dev/net/tun";
+    match std::fs::OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(_) => Finding::good("adit0", format!("{DEVICE} can be opened")),
+        Err(error) => Finding::of(
+            Weight::Bad,
+            "adit0",
+            format!("{DEVICE} cannot be opened: {error}"),
+            format!("modprobe tun; chmod 0666 {DEVICE}"),
+        ),
+    }
+}
+
+/// With `sockets` the kernel routes between `adit0` and the rest; with XDP the workers do.
+fn forwarding() -> Finding {
+    const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
+    let subject = "IP forwarding";
+    match std::fs::read_to_string(SWITCH) {
+        Ok(text) if text.trim() == "0" => Finding::of(
+            Weight::Worse,
+            subject,
+            "off: io = \"sockets\" reaches nothing but this host; io = \"xdp\" does not need it",
+            "sysctl -w net.ipv4.ip_forward=1",
+        ),
+        Ok(_) => Finding::good(subject, "on"),
+        Err(error) => Finding::of(Weight::Worse, subject, error.to_string(), format!("cat {SWITCH}")),
     }
 }
 
@@ -258,7 +289,7 @@ fn interface(port: &PortSettings, config: &Config) -> Vec<Finding> {
     let workers = u32::from(config.workers.count);
     if found.receive_queues > workers {
         let what = format!("{} receive queues, {workers} workers", found.receive_queues);
-        let remedy = format!("ethtool -L {name} combined {workers}");
+        let remedy = found.command_for_queues(workers);
         findings.push(Finding::of(Weight::Bad, name, what, remedy));
     }
     if let Some(program) = found.xdp_program {

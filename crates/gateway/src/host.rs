@@ -4,11 +4,12 @@
 //! each stands an unreachable route of a higher metric: when Adit is down and `adit0` with it, a
 //! packet for a pool is answered "unreachable" and neither loops nor leaves in the clear.
 
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use control::settings::{Pool, Range};
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -44,7 +45,7 @@ impl Host {
         let queues = (0..workers)
             .map(|_| af_xdp::tun::open(name))
             .collect::<io::Result<Vec<OwnedFd>>>()
-            .map_err(|error| because(error, &format!("cannot make the TUN device {name}")))?;
+            .map_err(|error| why_no_tun(error, name))?;
         let index = interface_index(name)?;
         let mut netlink = Netlink::open()?;
         take_up(&mut netlink, index, mtu)
@@ -53,6 +54,22 @@ impl Host {
             route_pool(&mut netlink, index, pool)?;
         }
         Ok(Self { index, queues })
+    }
+}
+
+/// The device node has a mode of its own, which capabilities do not overrule.
+fn why_no_tun(error: io::Error, name: &str) -> anyhow::Error {
+    const DEVICE: &str = "/dev/net/tun";
+    match fs::OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(_) => because(error, &format!("cannot make the TUN device {name}")),
+        Err(closed) => {
+            let mend = if closed.kind() == io::ErrorKind::PermissionDenied {
+                format!("chmod 0666 {DEVICE}, as distributions have it")
+            } else {
+                "modprobe tun".into()
+            };
+            anyhow!("{DEVICE} cannot be opened, so there is no {name}: {closed} ({mend})")
+        }
     }
 }
 

@@ -167,13 +167,14 @@ fn check(found: &Interface, config: &Config) -> Result<()> {
     if queues > workers {
         bail!(
             "{name} has {queues} receive queues and {workers} workers serve {workers} of them; what \
-             arrives on the others would be lost: ethtool -L {name} combined {workers}"
+             arrives on the others would be lost: {}",
+            found.command_for_queues(workers)
         );
     }
     if queues < workers || found.transmit_queues < workers {
         bail!(
-            "{name} has {queues} receive queues for {workers} workers: ethtool -L {name} combined \
-             {workers}, or workers.count = {queues}"
+            "{name} has {queues} receive queues for {workers} workers: {}, or workers.count = {queues}",
+            found.command_for_queues(workers)
         );
     }
     Ok(())

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod conformance;
 mod holder;
+mod letters;
 mod low_port;
 mod sockets;
 mod tun;
@@ -19,6 +20,7 @@ use std::os::fd::BorrowedFd;
 use af_xdp::Chunk;
 use dataplane::port::{Packet, Pool, Port, SendError};
 
+pub(crate) use letters::LetterBox;
 pub(crate) use sockets::{Share, Sockets};
 pub(crate) use tun::Tun;
 pub(crate) use xdp::Xdp;

@@ -20,7 +20,7 @@ use crate::config::{Config, Io};
 use crate::host::Host;
 use crate::interfaces::Interfaces;
 use crate::key_log::KeyLogFile;
-use crate::port::{AnyPort, FIRST_INTERFACE, SOCKETS, Share, Sockets, TUN, Tun};
+use crate::port::{AnyPort, FIRST_INTERFACE, LetterBox, SOCKETS, Share, Sockets, TUN, Tun};
 use crate::routes::{self, Routes};
 use crate::signals::Signals;
 use crate::slow_path::{SlowPath, Stamps, Waiting};
@@ -38,7 +38,8 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     let shared = Shared::new(shared_limits(&config), started);
     let (ends, rings) = mesh::<Chunk>(config.workers.count, Sizes::default());
     rings.bell.set_wake(Arc::clone(&alarm) as _);
-    let inside = Inside::open(&config, &shared)?;
+    let (letter_box, letters) = LetterBox::new(alarm.waker());
+    let inside = Inside::open(&config, &shared, &letter_box)?;
     let mut recruits = Vec::new();
     for ((end, ports), chunks) in ends.into_iter().zip(inside.ports).zip(inside.chunks) {
         let alarm = Alarm::new()?;
@@ -64,6 +65,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
         rings,
         compute,
         questions,
+        letters,
         routes: inside.routes,
         host: inside.host,
         signals,
@@ -125,11 +127,11 @@ struct Inside {
 impl Inside {
     /// What `[gateway] io` asked for. `auto` takes XDP where interfaces are named for it and it
     /// works.
-    fn open(config: &Config, shared: &Arc<Shared>) -> Result<Self> {
+    fn open(config: &Config, shared: &Arc<Shared>, letters: &LetterBox) -> Result<Self> {
         let (area, mut chunks) = packet_memory(config)?;
         let mtu = tun_mtu(config);
         // First what another gateway would have, so that it is not disturbed.
-        let sockets = open_sockets(config)?;
+        let sockets = open_sockets(config, letters)?;
         let (workers, pools) = (config.workers.count, &config.control.pools);
         let host = Host::set_up(&config.tun, workers, mtu, pools)?;
         let slow_queue = host.queues[0].try_clone()?;
@@ -185,12 +187,12 @@ impl Inside {
 }
 
 /// The sockets of each worker, which are there in every mode.
-fn open_sockets(config: &Config) -> Result<Vec<AnyPort>> {
+fn open_sockets(config: &Config, letters: &LetterBox) -> Result<Vec<AnyPort>> {
     let addresses: Vec<_> = config.control.listeners.iter().map(|l| l.address).collect();
     let workers = config.workers.count;
     let shares = (0..workers).map(|worker| Share { worker, workers });
     shares
-        .map(|share| Sockets::open(SOCKETS, &addresses, share).map(AnyPort::Sockets))
+        .map(|share| Sockets::open(SOCKETS, &addresses, share, letters.clone()).map(AnyPort::Sockets))
         .collect()
 }
 

@@ -20,7 +20,7 @@ use control::{Activity, Control, Input, Output};
 use crossbeam::channel::{Receiver, Sender};
 use crypto::cpu;
 use dataplane::change::{
-    Class, Entry, Event, Inject, Origin, SessionTraffic, ToWorker, Traffic,
+    Class, Entry, Event, Inject, Origin, Punt, SessionTraffic, ToWorker, Traffic,
 };
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
 use dataplane::mesh::SlowEnd;
@@ -37,6 +37,8 @@ use crate::workers::Post;
 
 /// Inputs of one class that are taken before the loop looks at the others again.
 const SHARE: usize = 256;
+/// Long messages that are taken likewise.
+const LETTERS: usize = 4;
 /// Messages that may wait for room in a worker's ring before strangers are no longer listened to.
 const BACKLOG: usize = 1024;
 /// Longest wait: a lost wake-up would cost this much and no more.
@@ -49,6 +51,8 @@ pub(crate) struct SlowPath {
     pub(crate) rings: SlowEnd,
     pub(crate) compute: Compute,
     pub(crate) questions: Receiver<Asked>,
+    /// IKE messages that are longer than a chunk.
+    pub(crate) letters: Receiver<Punt>,
     pub(crate) routes: Option<Routes>,
     /// A queue of `adit0`, for what subscribers send to the host itself.
     pub(crate) host: OwnedFd,
@@ -114,7 +118,7 @@ impl SlowPath {
         count += self.take_punts(Class::Established);
         count += self.take_punts(Class::InProgress);
         if !self.waiting.is_crowded() {
-            count += self.take_punts(Class::Stranger);
+            count += self.take_punts(Class::Stranger) + self.take_letters();
         }
         count += self.take_questions();
         if let Some(routes) = &mut self.routes {
@@ -177,6 +181,15 @@ impl SlowPath {
             } else {
                 self.control.handle_input(now, Input::Punt(punt));
             }
+        }
+        count
+    }
+
+    fn take_letters(&mut self) -> usize {
+        let letters: Vec<Punt> = self.letters.try_iter().take(LETTERS).collect();
+        let (count, now) = (letters.len(), clock::now());
+        for letter in letters {
+            self.control.handle_input(now, Input::Punt(letter));
         }
         count
     }

@@ -1,5 +1,7 @@
 """What the gateway refuses because the machine is not as it needs it."""
 
+import re
+
 from harness.gateway import Gateway
 from harness.stage import expect
 
@@ -11,8 +13,7 @@ def too_many_queues(stage, io):
     _, said = Gateway(stage, io, workers=1).refuses()
     expect("ethtool -L sub0" in said, f"no command: {said}")
     expect("sub0 has 2 receive queues" in said, f"not what is wrong: {said}")
-    command = next(line for line in said.splitlines() if "ethtool -L" in line).split("ethtool ", 1)[1]
-    words = command.split()[:4]
     for name in ("sub0", "net0"):
-        stage.exec(stage.gateway, "ethtool", *[name if word == "sub0" else word for word in words])
+        command = re.search(r"ethtool -L sub0 \w+ \d+( tx \d+)?", said)[0].replace("sub0", name)
+        stage.exec(stage.gateway, *command.split())
     Gateway(stage, io, workers=1).start()

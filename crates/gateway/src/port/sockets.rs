@@ -1,10 +1,12 @@
 //! The `sockets` back end: UDP 500, 4500 and 1701 and raw ESP on every endpoint.
 //!
 //! It is the whole tunnel side where there is no XDP, and it is open in every mode: the sockets
-//! hold the ports, and fragments reach them reassembled by the kernel. Each worker has its own set
+//! hold the ports, and fragments reach them reassembled by the kernel. An IKE message that is longer
+//! than a chunk goes straight to the slow path ([`super::letters`]). Each worker has its own set
 //! with `SO_REUSEPORT`; a filter on the shard bits of the SPI keeps raw ESP from being delivered to
 //! every set.
 
+use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -15,9 +17,10 @@ use packet::header::{Ipv4, Udp};
 use packet::{Chunk, Endpoint, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recvmsg, sendto};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use super::letters::{LONGEST, LetterBox};
 use super::{HEADROOM, QUEUE, holder, low_port};
 
 /// What the kernel may hold for us per socket, octets: some 10 ms at 1 Gbit/s.
@@ -32,6 +35,15 @@ pub(crate) struct Sockets<C> {
     /// Where the next receive begins, so that no socket starves the others.
     next: usize,
     queue: Vec<Packet<C>>,
+    letters: Letters,
+}
+
+/// Where a datagram goes that is longer than a chunk.
+struct Letters {
+    to: LetterBox,
+    worker: u8,
+    /// What did not fit into the chunk.
+    rest: Box<[u8]>,
 }
 
 /// One socket: an endpoint's UDP port, or its raw ESP.
@@ -58,7 +70,12 @@ pub(crate) struct Share {
 
 impl<C: Chunk> Sockets<C> {
     /// Opens the sockets of `share.worker` on every address.
-    pub(crate) fn open(port: u8, addresses: &[IpAddr], share: Share) -> Result<Self> {
+    pub(crate) fn open(
+        port: u8,
+        addresses: &[IpAddr],
+        share: Share,
+        letters: LetterBox,
+    ) -> Result<Self> {
         let mut doors = Vec::new();
         for address in addresses {
             for (number, protocol) in [
@@ -75,6 +92,11 @@ impl<C: Chunk> Sockets<C> {
             doors,
             next: 0,
             queue: Vec::with_capacity(QUEUE),
+            letters: Letters {
+                to: letters,
+                worker: share.worker,
+                rest: vec![0; LONGEST].into(),
+            },
         })
     }
 
@@ -136,7 +158,7 @@ impl<C: Chunk> Port for Sockets<C> {
                 let Some(chunk) = pool.take() else {
                     return burst.len() - before;
                 };
-                match self.doors[index].receive(chunk, self.port) {
+                match self.doors[index].receive(chunk, self.port, &mut self.letters) {
                     Received::Packet(packet) => burst.push(packet),
                     Received::Other(chunk) => pool.put(chunk),
                     Received::Nothing(chunk) => {
@@ -248,10 +270,14 @@ impl Door {
         })
     }
 
-    fn receive<C: Chunk>(&self, mut chunk: C, port: u8) -> Received<C> {
+    fn receive<C: Chunk>(&self, mut chunk: C, port: u8, letters: &mut Letters) -> Received<C> {
         let room = &mut chunk.as_mut()[HEADROOM..];
-        let (len, remote) = match recvfrom(&self.socket, room, RecvFlags::DONTWAIT) {
-            Ok((len, _, Some(remote))) => (len, remote),
+        let space = room.len();
+        let mut parts = [IoSliceMut::new(room), IoSliceMut::new(&mut letters.rest)];
+        let mut nothing = RecvAncillaryBuffer::default();
+        let received = recvmsg(&self.socket, &mut parts, &mut nothing, RecvFlags::DONTWAIT);
+        let (len, remote) = match received.map(|message| (message.bytes, message.address)) {
+            Ok((len, Some(remote))) => (len, remote),
             Ok(_) => return Received::Other(chunk),
             // An ICMP error that the kernel reports here belongs to a packet sent earlier.
             Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => {
@@ -262,10 +288,28 @@ impl Door {
         let Ok(remote) = SocketAddr::try_from(remote) else {
             return Received::Other(chunk);
         };
+        if len > space {
+            let start = &chunk.as_ref()[HEADROOM..];
+            self.post(letters, &[start, &letters.rest[..len - space]].concat(), remote);
+            return Received::Other(chunk);
+        }
         let frame = Frame::new(chunk, HEADROOM, len).expect("the kernel wrote into the chunk");
         match self.canonical(frame, remote.into(), port) {
             Ok(packet) => Received::Packet(packet),
             Err(frame) => Received::Other(frame.into_chunk()),
+        }
+    }
+
+    /// A datagram that no chunk holds: IKE, or nothing of ours.
+    fn post(&self, letters: &Letters, datagram: &[u8], remote: SocketAddr) {
+        let message = match self.protocol {
+            Carrier::Ike => Some(datagram),
+            Carrier::NatT => datagram.strip_prefix(&NON_ESP_MARKER),
+            Carrier::L2tp | Carrier::Esp => None,
+        };
+        if let Some(message) = message {
+            let ends = [self.local, remote.into()];
+            letters.to.post(letters.worker, ends, message.to_vec());
         }
     }
 

@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, setns};
 use packet::header::Udp;
 
 use super::bench::{Bench, ETHERNET, FAR, NEAR, Spare, Traits, interface, tables};
-use crate::port::{Share, Sockets, Xdp};
+use crate::port::{LetterBox, Share, Sockets, Xdp};
 
 const CHUNKS: usize = 8192;
 const PREFIX: &str = "adit-port-";
@@ -143,7 +143,7 @@ impl Bench for OnSockets {
     fn new() -> Option<Self> {
         let cable = Cable::new()?;
         let share = Share { worker: 0, workers: 1 };
-        let port = Sockets::open(0, &[IpAddr::V4(NEAR)], share).unwrap();
+        let port = Sockets::open(0, &[IpAddr::V4(NEAR)], share, LetterBox::new(Arc::new(|| ())).0).unwrap();
         let far = FAR.to_string();
         let mac = cable.macs[1].map(|octet| format!("{octet:02x}")).join(":");
         run(&["ip", "neigh", "replace", &far, "lladdr", &mac, "dev", "near0"]);
