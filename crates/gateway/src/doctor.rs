@@ -204,7 +204,11 @@ fn ability(subject: &str, tried: &std::io::Result<()>) -> Finding {
 
 fn tun() -> Finding {
     const DEVICE: &str = "/dev/net/tun";
-    match std::fs::OpenOptions::new().read(true).write(true).open(DEVICE) {
+    match std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(DEVICE)
+    {
         Ok(_) => Finding::good("adit0", format!("{DEVICE} can be opened")),
         Err(error) => Finding::of(
             Weight::Bad,
@@ -227,7 +231,12 @@ fn forwarding() -> Finding {
             "sysctl -w net.ipv4.ip_forward=1",
         ),
         Ok(_) => Finding::good(subject, "on"),
-        Err(error) => Finding::of(Weight::Worse, subject, error.to_string(), format!("cat {SWITCH}")),
+        Err(error) => Finding::of(
+            Weight::Worse,
+            subject,
+            error.to_string(),
+            format!("cat {SWITCH}"),
+        ),
     }
 }
 

@@ -137,7 +137,11 @@ impl Inside {
         let slow_queue = host.queues[0].try_clone()?;
         let tun = |queue| AnyPort::Tun(Tun::new(TUN, queue, usize::from(mtu)));
         let queues = host.queues.into_iter().map(tun);
-        let mut ports: Vec<Ports> = sockets.into_iter().zip(queues).map(|(sockets, tun)| vec![sockets, tun]).collect();
+        let mut ports: Vec<Ports> = sockets
+            .into_iter()
+            .zip(queues)
+            .map(|(sockets, tun)| vec![sockets, tun])
+            .collect();
         let because = match config.io {
             Io::Sockets => "as configured".to_owned(),
             Io::Auto if config.ports.is_empty() => "no [[port]] names an interface for XDP".into(),
@@ -192,7 +196,9 @@ fn open_sockets(config: &Config, letters: &LetterBox) -> Result<Vec<AnyPort>> {
     let workers = config.workers.count;
     let shares = (0..workers).map(|worker| Share { worker, workers });
     shares
-        .map(|share| Sockets::open(SOCKETS, &addresses, share, letters.clone()).map(AnyPort::Sockets))
+        .map(|share| {
+            Sockets::open(SOCKETS, &addresses, share, letters.clone()).map(AnyPort::Sockets)
+        })
         .collect()
 }
 

@@ -76,11 +76,21 @@ fn kinds() -> Vec<(Kind, u16, Vec<u8>)> {
 fn every_kind_arrives_as_its_canonical_frame<B: Bench>(bench: &mut B) {
     for (kind, port, window) in kinds() {
         bench.put(&on_the_wire(kind, port, &window));
-        let packet = bench.next().unwrap_or_else(|| panic!("{kind:?} at {port} did not arrive"));
+        let packet = bench
+            .next()
+            .unwrap_or_else(|| panic!("{kind:?} at {port} did not arrive"));
         assert_eq!(packet.frame.bytes(), window, "{kind:?}");
-        let Meta { local, remote, bad_checksum, .. } = packet.meta;
+        let Meta {
+            local,
+            remote,
+            bad_checksum,
+            ..
+        } = packet.meta;
         assert_eq!((packet.meta.kind, bad_checksum), (kind, false));
-        let ends = (Endpoint::new(NEAR.into(), port), Endpoint::new(FAR.into(), port));
+        let ends = (
+            Endpoint::new(NEAR.into(), port),
+            Endpoint::new(FAR.into(), port),
+        );
         assert_eq!((local, remote), ends, "{kind:?}");
         bench.give_back(packet);
     }
@@ -92,7 +102,11 @@ fn every_kind_leaves_with_its_headers_and_checksum<B: Bench>(bench: &mut B) {
         let sent = bench.taken(1).remove(0);
         let expected = on_the_wire(kind, port, &window);
         let (got, want) = (parts(&sent), parts(&expected));
-        assert_eq!((got.ends, got.protocol, got.payload), (want.ends, want.protocol, want.payload), "{kind:?}");
+        assert_eq!(
+            (got.ends, got.protocol, got.payload),
+            (want.ends, want.protocol, want.payload),
+            "{kind:?}"
+        );
         let Some(sum) = got.checksum else { continue };
         let is_control = kind == Kind::Ike || (kind == Kind::L2tp && window[0] & 0x80 != 0);
         let is_sum_due = is_control || B::TRAITS.kernel_makes_udp;
@@ -117,7 +131,9 @@ fn order_is_kept_both_ways<B: Bench>(bench: &mut B) {
     for first in (0..SOME).step_by(BURST) {
         let burst = first..SOME.min(first + BURST);
         for n in burst.clone() {
-            bench.send(Kind::EspInUdp, Udp::NAT_T, &numbered(n)).unwrap();
+            bench
+                .send(Kind::EspInUdp, Udp::NAT_T, &numbered(n))
+                .unwrap();
         }
         let left = bench.taken(burst.len());
         let numbers: Vec<usize> = left.iter().map(|packet| number(packet)).collect();
@@ -143,7 +159,10 @@ fn a_full_queue_gives_back<B: Bench>(bench: &mut B) {
     let queued = (0..B::TRAITS.chunks)
         .take_while(|_| bench.queue(Kind::Esp, 0, &[5; 60]).is_ok())
         .count();
-    assert!(queued > 0 && queued < B::TRAITS.chunks, "{queued} frames queued");
+    assert!(
+        queued > 0 && queued < B::TRAITS.chunks,
+        "{queued} frames queued"
+    );
     assert_eq!(bench.queue(Kind::Esp, 0, &[5; 60]), Err(SendError::Full));
     bench.until_all_have_left();
     bench.drain();
@@ -200,7 +219,11 @@ fn a_wrong_checksum_is_seen_where_it_counts<B: Bench>(bench: &mut B) {
         set_sum(&mut packet, 0x1234);
         bench.put(&packet);
         // The kernel drops it, whatever is inside.
-        let patience = if B::TRAITS.kernel_makes_udp { Duration::from_millis(50) } else { PATIENCE };
+        let patience = if B::TRAITS.kernel_makes_udp {
+            Duration::from_millis(50)
+        } else {
+            PATIENCE
+        };
         let arrived = bench.next_within(patience);
         let counts = kind == Kind::Ike || (kind == Kind::L2tp && window[0] & 0x80 != 0);
         match arrived {
@@ -227,7 +250,11 @@ fn on_the_wire(kind: Kind, port: u16, window: &[u8]) -> Vec<u8> {
     if kind == Kind::Esp {
         return ip(Ipv4::ESP, window);
     }
-    let marker: &[u8] = if kind == Kind::Ike && port == Udp::NAT_T { &[0; 4] } else { &[] };
+    let marker: &[u8] = if kind == Kind::Ike && port == Udp::NAT_T {
+        &[0; 4]
+    } else {
+        &[]
+    };
     let len = (Udp::LEN + marker.len() + window.len()) as u16;
     let fields = [port, port, len, 0].map(u16::to_be_bytes).concat();
     let mut packet = ip(Ipv4::UDP, &[&fields, marker, window].concat());
@@ -285,5 +312,10 @@ fn parts(packet: &[u8]) -> Parts<'_> {
         payload = &payload[Udp::LEN..];
     }
     ends.sort();
-    Parts { ends, protocol, checksum: sum, payload }
+    Parts {
+        ends,
+        protocol,
+        checksum: sum,
+        payload,
+    }
 }

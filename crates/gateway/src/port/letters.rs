@@ -39,7 +39,15 @@ impl LetterBox {
         };
         let class = Class::Stranger;
         // A full box loses it, as a full socket would.
-        if self.post.try_send(Punt { class, origin, bytes }).is_ok() {
+        if self
+            .post
+            .try_send(Punt {
+                class,
+                origin,
+                bytes,
+            })
+            .is_ok()
+        {
             (self.wake)();
         }
     }

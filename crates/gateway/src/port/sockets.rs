@@ -83,7 +83,11 @@ impl<C: Chunk> Sockets<C> {
                 (Udp::NAT_T, Carrier::NatT),
                 (Udp::L2TP, Carrier::L2tp),
             ] {
-                doors.push(Door::udp(SocketAddr::new(*address, number), protocol, share)?);
+                doors.push(Door::udp(
+                    SocketAddr::new(*address, number),
+                    protocol,
+                    share,
+                )?);
             }
             doors.push(Door::raw_esp(*address, share)?);
         }
@@ -290,7 +294,11 @@ impl Door {
         };
         if len > space {
             let start = &chunk.as_ref()[HEADROOM..];
-            self.post(letters, &[start, &letters.rest[..len - space]].concat(), remote);
+            self.post(
+                letters,
+                &[start, &letters.rest[..len - space]].concat(),
+                remote,
+            );
             return Received::Other(chunk);
         }
         let frame = Frame::new(chunk, HEADROOM, len).expect("the kernel wrote into the chunk");

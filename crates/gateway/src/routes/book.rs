@@ -186,7 +186,10 @@ impl Book {
             Neighbour::Sought | Neighbour::Gone => {
                 self.neighbours.remove(&hop);
                 let known = self.adjacencies.contains_key(&hop);
-                known.then(|| self.adjacency(hop)).flatten().map_or_else(Vec::new, |(_, s)| s)
+                known
+                    .then(|| self.adjacency(hop))
+                    .flatten()
+                    .map_or_else(Vec::new, |(_, s)| s)
             }
         }
     }
@@ -356,14 +359,16 @@ mod tests {
         assert!(book.seek("198.51.100.1".parse().unwrap()).is_empty());
 
         let steps = book.seek(hop().address);
-        assert!(steps.iter().any(|step| matches!(step, Step::Manage(managed) if *managed == hop())));
+        assert!(
+            steps
+                .iter()
+                .any(|step| matches!(step, Step::Manage(managed) if *managed == hop()))
+        );
         let own = (net("192.0.2.9/32"), RouteTarget::Via(AdjacencyId(1)));
         assert_eq!(steps.iter().filter_map(route).collect::<Vec<_>>(), [own]);
 
         let steps = book.neighbour(hop(), Neighbour::At(MAC));
-        let resolved = |step: &Step| {
-            matches!(step, Step::Apply(SharedChange::SetAdjacency(AdjacencyId(1), a)) if a.is_resolved)
-        };
+        let resolved = |step: &Step| matches!(step, Step::Apply(SharedChange::SetAdjacency(AdjacencyId(1), a)) if a.is_resolved);
         assert!(steps.iter().any(resolved));
     }
 
@@ -372,18 +377,26 @@ mod tests {
         let mut book = Book::new(vec![OUTLET], 9);
         book.add(net("192.0.2.0/24"), 0, Way::OnLink(7));
         book.seek(hop().address);
-        assert!(book.neighbour(hop(), Neighbour::Sought).iter().all(|step| route(step).is_none()));
+        assert!(
+            book.neighbour(hop(), Neighbour::Sought)
+                .iter()
+                .all(|step| route(step).is_none())
+        );
         let steps = book.neighbour(hop(), Neighbour::Gone);
-        assert!(steps.iter().any(|step| matches!(step, Step::Forget(gone) if *gone == hop())));
-        let removed = |step: &Step| {
-            matches!(step, Step::Apply(SharedChange::RemoveRoute { prefix, .. }) if *prefix == net("192.0.2.9/32"))
-        };
+        assert!(
+            steps
+                .iter()
+                .any(|step| matches!(step, Step::Forget(gone) if *gone == hop()))
+        );
+        let removed = |step: &Step| matches!(step, Step::Apply(SharedChange::RemoveRoute { prefix, .. }) if *prefix == net("192.0.2.9/32"));
         assert!(steps.iter().any(removed));
         assert!(book.neighbour(hop(), Neighbour::Gone).is_empty());
 
         book.add(net("0.0.0.0/0"), 0, Way::Via(hop()));
         let steps = book.neighbour(hop(), Neighbour::Gone);
-        assert!(matches!(&steps[..], [Step::Apply(SharedChange::SetAdjacency(_, a))] if !a.is_resolved));
+        assert!(
+            matches!(&steps[..], [Step::Apply(SharedChange::SetAdjacency(_, a))] if !a.is_resolved)
+        );
     }
 
     #[test]
@@ -394,7 +407,10 @@ mod tests {
         let answered = (0..2 * SOUGHT as u32).filter(|n| !book.seek(sought(*n)).is_empty());
         assert_eq!(answered.count(), SOUGHT);
         for n in 0..SOUGHT as u32 {
-            let hop = Hop { interface: 7, address: sought(n) };
+            let hop = Hop {
+                interface: 7,
+                address: sought(n),
+            };
             book.neighbour(hop, Neighbour::Gone);
         }
         assert!(!book.seek(sought(5)).is_empty());
@@ -432,7 +448,11 @@ mod tests {
         book.begin_anew();
         book.add(net("10.0.0.0/8"), 0, Way::Host);
         let steps = book.end_anew();
-        assert!(steps.iter().any(|step| matches!(step, Step::Forget(gone) if *gone == hop())));
+        assert!(
+            steps
+                .iter()
+                .any(|step| matches!(step, Step::Forget(gone) if *gone == hop()))
+        );
         let removed = |step: &Step| match step {
             Step::Apply(SharedChange::RemoveRoute { prefix, .. }) => Some(*prefix),
             _ => None,

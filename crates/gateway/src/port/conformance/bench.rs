@@ -80,7 +80,10 @@ pub(super) trait Bench: Sized {
         let chunk = spare.chunks.take().expect("there are chunks enough");
         let mut frame = Frame::new(chunk, 0, 0).unwrap();
         frame.fill(HEADROOM, window).unwrap();
-        let packet = Packet { frame, meta: meta(kind, port_number) };
+        let packet = Packet {
+            frame,
+            meta: meta(kind, port_number),
+        };
         port.send(packet).map_err(|(packet, why)| {
             spare.chunks.put(packet.frame.into_chunk());
             why
@@ -153,7 +156,10 @@ pub(super) struct Spare<C> {
 
 impl<C> Spare<C> {
     pub(super) fn new(chunks: Vec<C>) -> Self {
-        Self { chunks: Chunks(chunks), arrived: Vec::new() }
+        Self {
+            chunks: Chunks(chunks),
+            arrived: Vec::new(),
+        }
     }
 }
 
@@ -197,13 +203,23 @@ pub(super) fn tables(near: [u8; 6], far: [u8; 6]) -> Arc<Shared> {
     }));
     let (port, mtu, is_resolved) = (0, MTU as u16, true);
     let rewrite = Some([far, near]);
-    let adjacency = Adjacency { port, mtu, rewrite, is_resolved };
+    let adjacency = Adjacency {
+        port,
+        mtu,
+        rewrite,
+        is_resolved,
+    };
     shared.apply(SharedChange::SetAdjacency(HOP, adjacency));
     shared
 }
 
 pub(super) fn interface(mac: [u8; 6]) -> Interface {
-    Interface { port: 0, vrf: 0, mtu: MTU as u16, mac }
+    Interface {
+        port: 0,
+        vrf: 0,
+        mtu: MTU as u16,
+        mac,
+    }
 }
 
 /// The port in memory.
@@ -217,13 +233,20 @@ const MACS: [[u8; 6]; 2] = [[2; 6], [4; 6]];
 
 impl Bench for InMemory {
     type Chunk = MemoryChunk;
-    const TRAITS: Traits = Traits { kernel_makes_udp: false, chunks: 1024 };
+    const TRAITS: Traits = Traits {
+        kernel_makes_udp: false,
+        chunks: 1024,
+    };
 
     fn new() -> Option<Self> {
         let shared = tables(MACS[0], MACS[1]);
         let (port, far) = MemoryPort::new(shared, interface(MACS[0]), CAPACITY);
         let chunks = (0..Self::TRAITS.chunks).map(|_| chunk(2048)).collect();
-        Some(Self { port, far, spare: Spare::new(chunks) })
+        Some(Self {
+            port,
+            far,
+            spare: Spare::new(chunks),
+        })
     }
 
     fn parts(&mut self) -> (&mut dyn Port<Chunk = MemoryChunk>, &mut Spare<MemoryChunk>) {

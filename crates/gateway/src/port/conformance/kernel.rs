@@ -55,12 +55,20 @@ impl Cable {
             "netns", &far,
         ]);
         let end = std::thread::scope(|scope| {
-            scope.spawn(|| FarEnd::open(&far)).join().expect("the far end opens")
+            scope
+                .spawn(|| FarEnd::open(&far))
+                .join()
+                .expect("the far end opens")
         });
         enter(&near);
         up("near0", "10.9.0.1/24");
         let near_mac = Interface::by_name("near0").unwrap().mac;
-        Some(Self { near, macs: [near_mac, end.mac], far, end })
+        Some(Self {
+            near,
+            macs: [near_mac, end.mac],
+            far,
+            end,
+        })
     }
 
     fn put(&mut self, packet: &[u8]) {
@@ -95,15 +103,27 @@ impl FarEnd {
         up("far0", "10.9.0.2/24");
         let found = Interface::by_name("far0").unwrap();
         let (area, mut chunks) = area();
-        let cable = Prefix { address: FAR, length: 24 };
-        let description = Description { pools: vec![cable], ..Description::default() };
+        let cable = Prefix {
+            address: FAR,
+            length: 24,
+        };
+        let description = Description {
+            pools: vec![cable],
+            ..Description::default()
+        };
         let classifier = Classifier::load(&description, 1).unwrap();
         let socket =
             Socket::bind(&area, &SocketSettings::new(found.index, 0), &mut chunks).unwrap();
         classifier.serve(0, &socket).unwrap();
         let link = classifier.attach(found.index, AttachMode::Native).unwrap();
         let (mac, arrived, _program) = (found.mac, Vec::new(), (classifier, link));
-        Self { mac, socket, chunks, arrived, _program }
+        Self {
+            mac,
+            socket,
+            chunks,
+            arrived,
+            _program,
+        }
     }
 
     fn send(&mut self, frame: &[u8]) {
@@ -138,16 +158,34 @@ pub(super) struct OnSockets {
 
 impl Bench for OnSockets {
     type Chunk = Chunk;
-    const TRAITS: Traits = Traits { kernel_makes_udp: true, chunks: CHUNKS };
+    const TRAITS: Traits = Traits {
+        kernel_makes_udp: true,
+        chunks: CHUNKS,
+    };
 
     fn new() -> Option<Self> {
         let cable = Cable::new()?;
-        let share = Share { worker: 0, workers: 1 };
-        let port = Sockets::open(0, &[IpAddr::V4(NEAR)], share, LetterBox::new(Arc::new(|| ())).0).unwrap();
+        let share = Share {
+            worker: 0,
+            workers: 1,
+        };
+        let port = Sockets::open(
+            0,
+            &[IpAddr::V4(NEAR)],
+            share,
+            LetterBox::new(Arc::new(|| ())).0,
+        )
+        .unwrap();
         let far = FAR.to_string();
         let mac = cable.macs[1].map(|octet| format!("{octet:02x}")).join(":");
-        run(&["ip", "neigh", "replace", &far, "lladdr", &mac, "dev", "near0"]);
-        Some(Self { port, cable, spare: Spare::new(area().1) })
+        run(&[
+            "ip", "neigh", "replace", &far, "lladdr", &mac, "dev", "near0",
+        ]);
+        Some(Self {
+            port,
+            cable,
+            spare: Spare::new(area().1),
+        })
     }
 
     fn parts(&mut self) -> (&mut dyn Port<Chunk = Chunk>, &mut Spare<Chunk>) {
@@ -180,7 +218,10 @@ pub(super) struct OnXdp {
 
 impl Bench for OnXdp {
     type Chunk = Chunk;
-    const TRAITS: Traits = Traits { kernel_makes_udp: false, chunks: CHUNKS };
+    const TRAITS: Traits = Traits {
+        kernel_makes_udp: false,
+        chunks: CHUNKS,
+    };
 
     fn new() -> Option<Self> {
         let cable = Cable::new()?;
@@ -191,14 +232,23 @@ impl Bench for OnXdp {
             esp: true,
             udp_ports: vec![Udp::IKE, Udp::NAT_T, Udp::L2TP],
         };
-        let description = Description { endpoints: vec![endpoint], ..Description::default() };
+        let description = Description {
+            endpoints: vec![endpoint],
+            ..Description::default()
+        };
         let classifier = Classifier::load(&description, 1).unwrap();
         let socket = Socket::bind(&area, &SocketSettings::new(index, 0), &mut chunks).unwrap();
         classifier.serve(0, &socket).unwrap();
         let link = classifier.attach(index, AttachMode::Native).unwrap();
         let [near, far] = cable.macs;
         let port = Xdp::new(socket, interface(near), Arc::clone(&tables(near, far)));
-        Some(Self { link, port, cable, spare: Spare::new(chunks), _classifier: classifier })
+        Some(Self {
+            link,
+            port,
+            cable,
+            spare: Spare::new(chunks),
+            _classifier: classifier,
+        })
     }
 
     fn parts(&mut self) -> (&mut dyn Port<Chunk = Chunk>, &mut Spare<Chunk>) {
@@ -237,7 +287,10 @@ fn up(link: &str, address: &str) {
 }
 
 fn run(command: &[&str]) {
-    let output = Command::new(command[0]).args(&command[1..]).output().unwrap();
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
 }
@@ -254,9 +307,17 @@ fn remove(space: &str) {
 
 /// Removes the namespaces of processes that are no more.
 fn remove_stale() {
-    for entry in std::fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+    for entry in std::fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let process = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
         if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
             remove(&name);
         }
