@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use crypto::esp::Suite;
-use dataplane::change::{Change, Event, Inject, Network, Session, SharedChange, ToWorker};
+use dataplane::change::{Activation, Change, Event, Inject, Network, Session, SharedChange, ToWorker};
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use ipnet::IpNet;
 
@@ -62,7 +62,11 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct Ever {
-    inbound: BTreeMap<u32, Mark>,
+    /// `None` where we began the quick mode: then the peer learns our SPI before it can be applied,
+    /// and is not to use it before message 3.
+    inbound: BTreeMap<u32, Option<Mark>>,
+    /// The SA installed last.
+    latest: u32,
     outbound: BTreeMap<u32, Suite>,
     tunnels: BTreeMap<(u16, u16), Mark>,
     sessions: BTreeMap<SessionSlot, Session>,
@@ -91,7 +95,8 @@ impl Ledger {
                 self.assert_held(Kind::Path, install.path.0);
                 self.hold(Kind::Inbound, install.sa.0);
                 self.inbound.insert(install.sa, install.path);
-                self.ever.inbound.insert(install.sa.spi(), mark);
+                self.ever.inbound.insert(install.sa.spi(), Some(mark));
+                self.ever.latest = install.sa.spi();
             }
             Change::RetireInbound(sa) => {
                 let path = self.inbound.remove(sa);
@@ -105,6 +110,9 @@ impl Ledger {
                     .insert((install.path, install.spi), install.suite);
                 assert_eq!(before, None, "outbound SA {:08x} twice", install.spi);
                 self.ever.outbound.insert(install.spi, install.suite);
+                if install.activation == Activation::Now {
+                    self.ever.inbound.insert(self.ever.latest, None);
+                }
             }
             Change::ActivateOutbound { path, .. } => self.assert_held(Kind::Path, path.0),
             Change::RetireOutbound { path, spi } => {
@@ -273,8 +281,8 @@ impl Ledger {
     /// A subscriber uses an SPI of ours. `seen` is what had been applied when the latest datagram
     /// that it has received left the gateway.
     pub fn used_spi(&self, spi: u32, seen: Stamp) {
-        let mark = self.ever.inbound.get(&spi);
-        let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
+        let mark = self.ever.inbound.get(&spi).copied().flatten();
+        let is_known = mark.is_none_or(|mark| mark.is_applied(seen));
         assert!(is_known, "SPI {spi:08x} ({mark:?}) was told before it was applied: {seen:?}");
     }
 

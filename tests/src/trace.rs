@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Lines that a record keeps.
-const LINES_MAX: usize = 20_000;
+const LINES_MAX: usize = 500_000;
 
 /// The last lines of a trace; outlives a run that panics.
 #[derive(Clone, Debug, Default)]
