@@ -279,13 +279,12 @@ impl Client {
         self.ike_timeout(turn);
         self.tunnel_timeout(turn);
         self.link_timeout(turn);
-        match self.phase {
-            Phase::SettingUp { until } if until <= turn.now => {
-                self.fail(Cause::SetupLimit(self.settings.setup_limit));
-                self.leave(turn);
-            }
-            Phase::Leaving { until } if until <= turn.now => self.finish(turn),
-            _ => {}
+        if matches!(self.phase, Phase::SettingUp { until } if until <= turn.now) {
+            self.fail(Cause::SetupLimit(self.settings.setup_limit));
+            self.leave(turn);
+        }
+        if matches!(self.phase, Phase::Leaving { until } if until <= turn.now) {
+            self.finish(turn);
         }
     }
 

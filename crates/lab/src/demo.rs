@@ -37,6 +37,8 @@ const GOODBYE: Duration = Duration::from_secs(8);
 const LADDER: [u64; 6] = [40_000, 28_000, 20_000, 14_000, 10_000, 7_000];
 /// How long a rate is tried.
 const TRIAL: Duration = Duration::from_secs(2);
+/// How often the packets are moved, each time slower, until none is lost.
+const ATTEMPTS: u32 = 2;
 /// Of the rate at which nothing was lost for a moment, the part that is used for a minute.
 const SHARE: f64 = 0.7;
 /// The longest that the packets may take at any rate.
@@ -86,6 +88,12 @@ struct Run {
 }
 
 impl Run {
+    /// Packets a second that the slower of the two ends sent.
+    fn rate(&self) -> u64 {
+        let sent = |way: &Way| way.sent as f64 / way.seconds;
+        sent(&self.up).min(sent(&self.down)) as u64
+    }
+
     fn lost(&self) -> u64 {
         self.up.lost + self.down.lost
     }
@@ -128,36 +136,40 @@ impl Story<'_> {
 
     /// At the rate that was asked for, or at one at which nothing is lost.
     fn move_packets(&mut self) -> Result<()> {
-        let mut rate = match self.arguments.rate {
-            Some(rate) => rate,
-            None => self.search()?,
+        let (mut rate, attempts) = match self.arguments.rate {
+            Some(rate) => (rate, 1),
+            None => (self.search()?, ATTEMPTS),
         };
-        for attempt in 1.. {
-            let run = self.move_some(rate, self.arguments.packets, "packets")?;
+        let count = self.arguments.packets;
+        for attempt in 1..=attempts {
+            self.tell(&format!("{count} packets each way, {rate} a second"));
+            let run = self.move_some(rate, count, "packets")?;
             let lost = run.lost();
             self.summary.rate = rate;
             (self.summary.up, self.summary.down) = (Some(run.up), Some(run.down));
-            let is_last = self.arguments.rate.is_some() || attempt == 2;
-            if lost == 0 || is_last {
+            if lost == 0 || attempt == attempts {
                 break;
             }
-            self.tell(&format!(
-                "{lost} packets lost at {rate} a second: once more at half of it"
-            ));
+            self.tell(&format!("{lost} were lost: once more, slower"));
             self.summary.trials.push(Trial { rate, lost });
             rate = self.affordable(rate / 2);
         }
         Ok(())
     }
 
-    /// The highest rate of the ladder at which nothing is lost, and some distance from it.
+    /// A rate at which nothing was lost for a moment, less some distance.
     fn search(&mut self) -> Result<u64> {
-        let mut found = LADDER[LADDER.len() - 1];
+        let mut found = 0;
         for rate in LADDER {
             let count = (rate as f64 * TRIAL.as_secs_f64()) as u64;
-            let lost = self.move_some(rate, count, "looking for rate")?.lost();
+            let run = self.move_some(rate, count, "looking for rate")?;
+            let (lost, reached) = (run.lost(), run.rate());
+            self.tell(&format!(
+                "tried {rate} packets/s each way: reached {reached}, lost {lost}"
+            ));
             self.summary.trials.push(Trial { rate, lost });
-            found = rate;
+            // What the senders reached, not what they were asked for: they share the machine.
+            found = reached.min(rate);
             if lost == 0 {
                 break;
             }

@@ -233,11 +233,11 @@ fn describe(message: &RecvMsg<'_, '_, SockaddrIn>, port: u16) -> Option<Received
             end: payload.end,
         });
     }
-    let to = message.cmsgs().ok()?.find_map(|control| match control {
-        ControlMessageOwned::Ipv4PacketInfo(info) => {
-            Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)))
-        }
-        _ => None,
+    let to = message.cmsgs().ok()?.find_map(|control| {
+        let ControlMessageOwned::Ipv4PacketInfo(info) = control else {
+            return None;
+        };
+        Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)))
     })?;
     let from = message.address?;
     Some(Received {
@@ -287,12 +287,22 @@ pub(crate) fn roomy(socket: &Socket) {
 }
 
 fn in_words(error: io::Error, what: &str) -> io::Error {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "; this needs root, or CAP_NET_RAW",
-        io::ErrorKind::AddrInUse => "; another program has it: stop that, or use --ports ephemeral",
-        io::ErrorKind::AddrNotAvailable => "; no interface here has this address",
-        _ => "",
-    };
+    const HINTS: [(io::ErrorKind, &str); 3] = [
+        (
+            io::ErrorKind::PermissionDenied,
+            "; this needs root, or CAP_NET_RAW",
+        ),
+        (
+            io::ErrorKind::AddrInUse,
+            "; another program has it: stop that, or use --ports ephemeral",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "; no interface here has this address",
+        ),
+    ];
+    let hint = HINTS.iter().find(|(kind, _)| *kind == error.kind());
+    let hint = hint.map_or("", |(_, hint)| hint);
     io::Error::new(error.kind(), format!("cannot open {what}: {error}{hint}"))
 }
 

@@ -1,5 +1,11 @@
 //! Clients against a server in memory: they come up, carry packets, fail in so many words, leave.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "all of this is test, and picks what it looks for"
+)]
+
 mod world;
 
 use std::sync::Arc;

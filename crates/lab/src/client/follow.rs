@@ -87,16 +87,12 @@ impl Client {
 
     /// Messages first: an acknowledgement goes out before the end that it acknowledges is followed.
     pub(super) fn follow_l2tp(&mut self, events: Vec<l2tp::Output>, turn: &mut Turn<'_>) {
-        let mut news = Vec::new();
-        for event in events {
+        let (messages, news): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| matches!(event, l2tp::Output::Send(_)));
+        for event in messages.into_iter().chain(news) {
             match event {
                 l2tp::Output::Send(message) => self.send(Output::L2tp(message), turn),
-                event => news.push(event),
-            }
-        }
-        for event in news {
-            match event {
-                l2tp::Output::Send(_) => {}
                 l2tp::Output::TunnelUp { host_name, .. } => {
                     self.stages.reach(Stage::Tunnel, turn.now);
                     self.agreed.host_name = host_name;
@@ -221,12 +217,11 @@ impl Client {
             ppp::Output::Discarded(refusal) => self.remark = Some(refusal.to_string()),
             ppp::Output::Down(reason) => {
                 self.fail(Cause::Link(reason));
-                match self.phase {
-                    Phase::Leaving { .. } => self.end_tunnel(turn),
-                    _ => {
-                        self.session = None;
-                        self.leave(turn);
-                    }
+                if matches!(self.phase, Phase::Leaving { .. }) {
+                    self.end_tunnel(turn);
+                } else {
+                    self.session = None;
+                    self.leave(turn);
                 }
             }
             // A client is the one who is asked; its refusal is told by `Down` as well.

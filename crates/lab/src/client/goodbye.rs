@@ -48,10 +48,7 @@ impl Client {
         let mut events = Vec::new();
         tunnel.close(turn.now, TunnelEnd::Administrative, &mut events);
         // Our StopCCN has the highest Ns of what goes out with it.
-        self.farewell = events.iter().rev().find_map(|event| match event {
-            l2tp::Output::Send(message) => l2tp::peek(message).ok()?.sequence.map(|(ns, _)| ns),
-            _ => None,
-        });
+        self.farewell = events.iter().rev().find_map(sequence);
         let has_nobody_to_tell = self.farewell.is_none();
         self.follow_l2tp(events, turn);
         if has_nobody_to_tell {
@@ -80,4 +77,12 @@ impl Client {
         (self.session, self.tunnel, self.isakmp) = (None, None, None);
         turn.out.push(Output::Down(self.failure.clone()));
     }
+}
+
+/// The Ns of a control message.
+fn sequence(event: &l2tp::Output) -> Option<u16> {
+    let l2tp::Output::Send(message) = event else {
+        return None;
+    };
+    Some(l2tp::peek(message).ok()?.sequence?.0)
 }

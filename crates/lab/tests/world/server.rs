@@ -14,6 +14,8 @@ use lab::wire::{self, Checksum, NON_ESP_MARKER};
 use packet::header::{Ipv4, Udp};
 use ppp::{Grant, Method, UserSecret, Verdict};
 
+type IkeAct<'a> = dyn FnMut(&mut ike::v1::Sa, &mut dyn Environment, &mut Vec<ike::Output>) + 'a;
+
 pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 /// One client as the server knows it.
@@ -198,12 +200,7 @@ impl Server {
         });
     }
 
-    fn ike(
-        &mut self,
-        now: Instant,
-        index: usize,
-        act: &mut dyn FnMut(&mut ike::v1::Sa, &mut dyn Environment, &mut Vec<ike::Output>),
-    ) {
+    fn ike(&mut self, now: Instant, index: usize, act: &mut IkeAct<'_>) {
         let Some(sa) = &mut self.peers[index].isakmp else {
             return;
         };
