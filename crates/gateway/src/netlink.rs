@@ -1,5 +1,10 @@
 //! Questions and orders to the kernel's routing tables (rtnetlink), one at a time.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the kernel's large vocabulary little is for us"
+)]
+
 use std::io;
 
 use anyhow::{Context, Result, bail};

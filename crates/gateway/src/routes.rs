@@ -12,6 +12,11 @@
 //! a neighbour that does not answer is forgotten. Next hops are managed neighbours because the kernel sees none of our traffic: it would keep an ordinary entry with a MAC address
 //! that has changed long ago.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the kernel's large vocabulary little is for us"
+)]
+
 mod book;
 
 use std::io;

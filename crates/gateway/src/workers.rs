@@ -139,9 +139,8 @@ fn serve(recruit: Recruit, post: &Post, idle: Idle, stop: &AtomicBool) -> Worker
     let mut publish_at = clock::now();
     while !stop.load(Ordering::Acquire) {
         let now = clock::now();
-        let turn = match catch_unwind(AssertUnwindSafe(|| worker.turn(now))) {
-            Ok(turn) => turn,
-            Err(_) => end_with_the_frame_at_hand(&worker),
+        let Ok(turn) = catch_unwind(AssertUnwindSafe(|| worker.turn(now))) else {
+            end_with_the_frame_at_hand(&worker)
         };
         if now >= publish_at {
             post.publish(&worker);

@@ -7,13 +7,14 @@ mod bench;
 mod kernel;
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dataplane::change::Kind;
 use dataplane::port::{Meta, SendError};
 use packet::header::{Ipv4, Udp};
 use packet::{Endpoint, Frame, checksum};
 
+use crate::clock;
 use bench::{Bench, FAR, InMemory, MTU, NEAR};
 use kernel::{OnSockets, OnXdp};
 
@@ -182,9 +183,9 @@ fn without_chunks_nothing_is_received_and_nothing_lost<B: Bench>(bench: &mut B) 
     bench.restore_chunks(hidden);
     held.into_iter().for_each(|packet| bench.give_back(packet));
     bench.put(&on_the_wire(Kind::Esp, 0, &[4; 40]));
-    let end = Instant::now() + PATIENCE;
+    let end = clock::now() + PATIENCE;
     loop {
-        assert!(Instant::now() < end, "it does not receive any more");
+        assert!(clock::now() < end, "it does not receive any more");
         let Some(packet) = bench.next() else { continue };
         let is_it = packet.frame.bytes() == [4; 40];
         bench.give_back(packet);

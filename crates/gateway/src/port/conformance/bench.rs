@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dataplane::change::{Adjacency, AdjacencyId, Kind, Listener, SharedChange};
 use dataplane::memory::{FarEnd, MemoryChunk, MemoryPort, chunk};
@@ -12,6 +12,7 @@ use dataplane::{Limits, Shared};
 use packet::{Chunk, Endpoint, Frame};
 
 use super::{BURST, PATIENCE};
+use crate::clock;
 
 pub(super) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 pub(super) const FAR: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
@@ -51,7 +52,7 @@ pub(super) trait Bench: Sized {
     }
 
     fn next_within(&mut self, patience: Duration) -> Option<Packet<Self::Chunk>> {
-        let end = Instant::now() + patience;
+        let end = clock::now() + patience;
         loop {
             let (port, spare) = self.parts();
             if spare.arrived.is_empty() {
@@ -63,7 +64,7 @@ pub(super) trait Bench: Sized {
             if !spare.arrived.is_empty() {
                 return Some(spare.arrived.remove(0));
             }
-            if Instant::now() > end {
+            if clock::now() > end {
                 return None;
             }
             std::thread::yield_now();
@@ -100,26 +101,26 @@ pub(super) trait Bench: Sized {
 
     /// So many packets from the far end.
     fn taken(&mut self, count: usize) -> Vec<Vec<u8>> {
-        let end = Instant::now() + PATIENCE;
+        let end = clock::now() + PATIENCE;
         let mut packets = Vec::new();
         while packets.len() < count {
             packets.extend(self.take());
             let (port, spare) = self.parts();
             port.flush(&mut spare.chunks);
-            assert!(Instant::now() < end, "{} of {count} left", packets.len());
+            assert!(clock::now() < end, "{} of {count} left", packets.len());
         }
         packets
     }
 
     fn until_all_have_left(&mut self) {
-        let end = Instant::now() + PATIENCE;
+        let end = clock::now() + PATIENCE;
         loop {
             let (port, spare) = self.parts();
             port.flush(&mut spare.chunks);
             if port.in_flight() == 0 {
                 return;
             }
-            assert!(Instant::now() < end, "{} have not left", port.in_flight());
+            assert!(clock::now() < end, "{} have not left", port.in_flight());
             self.drain();
         }
     }
@@ -193,7 +194,7 @@ fn meta(kind: Kind, port: u16) -> Meta {
 
 /// Tables in which the near address is an endpoint and the far one a neighbour.
 pub(super) fn tables(near: [u8; 6], far: [u8; 6]) -> Arc<Shared> {
-    let shared = Shared::new(Limits::default(), Instant::now());
+    let shared = Shared::new(Limits::default(), clock::now());
     shared.apply(SharedChange::SetListener(Listener {
         index: 0,
         address: IpAddr::V4(NEAR),
