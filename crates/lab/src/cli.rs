@@ -140,9 +140,9 @@ pub struct ClientArguments {
     /// The longest packet that the client wants
     #[arg(long, value_name = "OCTETS", default_value_t = 1400)]
     pub mru: u16,
-    /// Renew the IPsec SA after this long
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub rekey: Option<Duration>,
+    /// Lifetime to offer for IPsec SAs; they are renewed before it is over
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub lifetime: Duration,
     /// Give a client up that is not up by then
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
@@ -322,7 +322,7 @@ impl ClientArguments {
                 identity: None,
                 key,
             }],
-            phase2_lifetime: self.rekey.map_or(standard.phase2_lifetime, lifetime_for),
+            phase2_lifetime: self.lifetime,
             ladder: LADDER.map(Duration::from_secs).to_vec(),
             // A message that nobody answers says more than a limit that is reached.
             setup_limit: self
@@ -383,12 +383,6 @@ pub fn call(serial: u32) -> CallParameters {
         framing_type: 1,
         ..CallParameters::default()
     }
-}
-
-/// The lifetime to negotiate so that it is renewed after about this long: our own machine renews at
-/// nine tenths at the latest.
-fn lifetime_for(renewal: Duration) -> Duration {
-    renewal.mul_f64(1.25)
 }
 
 #[cfg(test)]

@@ -229,37 +229,41 @@ impl Client {
         self.follow_ike(events, turn);
     }
 
-    /// Takes an L2TP message. If it holds a packet for the subscriber, says where.
-    pub fn handle_l2tp(&mut self, message: &[u8], turn: &mut Turn<'_>) -> Option<Range<usize>> {
+    /// Where an L2TP message holds a packet for the subscriber, if that is what it is.
+    pub fn find_packet(&mut self, now: Instant, message: &[u8]) -> Option<Range<usize>> {
+        let header = l2tp::peek(message).ok()?;
+        self.lease.as_ref()?;
+        if header.kind == Kind::Control || !self.is_ours(&header) {
+            return None;
+        }
+        let packet = wire::ip_in_ppp(&message[header.payload.clone()])?;
+        self.heard_at = Some(now);
+        Some(header.payload.end - packet.len()..header.payload.end)
+    }
+
+    /// Takes an L2TP message of control, or a PPP frame.
+    pub fn handle_l2tp(&mut self, message: &[u8], turn: &mut Turn<'_>) {
         let header = match l2tp::peek(message) {
             Ok(header) => header,
             Err(refusal) => {
                 self.remark = Some(refusal.to_string());
-                return None;
+                return;
             }
         };
         if header.kind == Kind::Control {
-            self.handle_control(&header, message, turn);
-            return None;
+            return self.handle_control(&header, message, turn);
         }
-        let frame = &message[header.payload.clone()];
-        let session = self.session.as_mut()?;
-        let is_ours = self.tunnel.as_ref().map(l2tp::Tunnel::id) == Some(header.tunnel)
-            && session.id == header.session;
-        if !is_ours {
-            return None;
-        }
-        if let (Some(packet), Some(_)) = (wire::ip_in_ppp(frame), &self.lease) {
-            self.heard_at = Some(turn.now);
-            return Some(header.payload.end - packet.len()..header.payload.end);
-        }
+        let is_ours = self.is_ours(&header);
+        let Some(session) = self.session.as_mut().filter(|_| is_ours) else {
+            return;
+        };
         self.unanswered = 0;
         let mut events = Vec::new();
+        let frame = &message[header.payload];
         session
             .link
             .handle_input(turn.now, frame, &mut self.random, &mut events);
         self.follow_ppp(events, turn);
-        None
     }
 
     /// Something authentic came over this pair, on which we have not been sending.
@@ -368,6 +372,13 @@ impl Client {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// A data message of our tunnel and our session.
+    fn is_ours(&self, header: &l2tp::Header) -> bool {
+        let tunnel = self.tunnel.as_ref().map(l2tp::Tunnel::id);
+        let session = self.session.as_ref().map(|session| session.id);
+        tunnel == Some(header.tunnel) && session == Some(header.session)
     }
 
     fn begin_ike(&mut self, policy: Arc<ike::Policy>, turn: &mut Turn<'_>) {

@@ -315,6 +315,9 @@ fn fleet(arguments: &Dial) -> Result<Fleet> {
         (_, true) => Encapsulation::Natt,
         (false, false) => arguments.encapsulation,
     };
+    if encapsulation != Encapsulation::Plain && arguments.client.psk.is_empty() {
+        bail!("IPsec needs a key: --psk SECRET, or --plain");
+    }
     let count = arguments.clients.unwrap_or(locals.len());
     let needs_free = encapsulation == Encapsulation::Natt || count > locals.len();
     let is_free = arguments

@@ -240,4 +240,26 @@ mod tests {
         assert_eq!(wrong(5, 7), None, "a length short of the header");
         assert_eq!(l2tp_in_esp(&[]), None);
     }
+
+    /// Octets of every sort that anybody may send us.
+    const MUTATIONS: usize = 1_000_000;
+
+    #[test]
+    fn a_million_broken_packets_are_read_without_panic() {
+        let mut dice = crypto::Random::from_seed([6; 32]);
+        let mut good = vec![0; 48];
+        write_udp(&mut good, 1701, 1701);
+        pad_esp(&mut good, 0, 16, 0);
+        for _ in 0..MUTATIONS {
+            let mut bytes = good.clone();
+            let at = dice.below(bytes.len() as u32) as usize;
+            bytes[at] = dice.u16() as u8;
+            bytes.truncate(dice.below(2 * good.len() as u32) as usize);
+            if let Some(range) = l2tp_in_esp(&bytes) {
+                let frame = &bytes[range];
+                assert!(ip_in_ppp(frame).is_none_or(|packet| packet.len() < frame.len()));
+            }
+            assert!(ip_payload(&bytes).is_none_or(|(_, _, range)| range.end <= bytes.len()));
+        }
+    }
 }

@@ -19,6 +19,8 @@ use lab::fleet::Event;
 use packet::header::Ipv4;
 use world::{World, plain, secured};
 
+/// Datagrams that are broken in as many ways.
+const BROKEN: usize = 50_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
@@ -244,6 +246,19 @@ fn copies_strangers_and_packets_for_others_are_refused_by_name() {
     );
     assert_eq!(true_one[9], Ipv4::ESP);
     world.expect_echo(id, b"undisturbed");
+}
+
+#[test]
+fn a_hundred_thousand_broken_datagrams_disturb_nobody() {
+    let mut world = World::new();
+    let ids = [world.host(plain()), world.at_home(secured("aes128-sha1"))];
+    world.run(Duration::ZERO);
+    for id in ids {
+        world.expect_echo(id, &[0x45; 100]);
+        let good = world.last.clone();
+        world.deliver_broken(&good, BROKEN);
+        world.expect_echo(id, b"undisturbed");
+    }
 }
 
 /// Settings with another policy.

@@ -65,9 +65,10 @@ impl Client {
                 self.remark = Some(list.join(", "));
             }
             ike::Output::Down { reason } => return Some(Cause::Isakmp(reason)),
-            ike::Output::RemoteMoved { .. }
-            | ike::Output::InitialContact
-            | ike::Output::RenewalDue => {}
+            // TODO(correctness): a client that stays longer than the ISAKMP SA lives, eight hours
+            // if the server agrees, does not begin another main mode.
+            ike::Output::RenewalDue => {}
+            ike::Output::RemoteMoved { .. } | ike::Output::InitialContact => {}
             ike::Output::KeysForLog(keys) => turn.out.push(Output::Keys(Box::new(keys))),
         }
         None

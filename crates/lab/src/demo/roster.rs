@@ -126,7 +126,7 @@ fn client(arguments: &Demo, kind: &Kind) -> ClientArguments {
         l2tp_secret: None,
         host_name: "adit-lab".into(),
         mru: 1400,
-        rekey: None,
+        lifetime: Duration::from_secs(3600),
         timeout: SETUP_LIMIT,
     }
 }

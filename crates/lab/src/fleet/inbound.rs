@@ -125,12 +125,10 @@ impl Fleet {
         message: &[u8],
         sink: &mut dyn FnMut(ClientId, &[u8]),
     ) {
-        let mut packet = None;
-        self.touch(now, id, |client, turn| {
-            packet = client.handle_l2tp(message, turn)
-        });
-        if let Some(range) = packet {
-            sink(id, &message[range]);
+        let client = &mut self.members[id.0 as usize].client;
+        match client.find_packet(now, message) {
+            Some(range) => sink(id, &message[range]),
+            None => self.touch(now, id, |client, turn| client.handle_l2tp(message, turn)),
         }
     }
 }

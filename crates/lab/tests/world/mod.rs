@@ -153,6 +153,25 @@ impl World {
             });
     }
 
+    /// Delivers copies of a packet with the octets behind the ports changed at random.
+    pub(crate) fn deliver_broken(&mut self, good: &[u8], count: usize) {
+        let mut dice = Random::from_seed([5; 32]);
+        let start = Ipv4::LEN + Udp::LEN;
+        for _ in 0..count {
+            let mut packet = good.to_vec();
+            for _ in 0..=dice.below(4) {
+                let at = start + dice.below((good.len() - start) as u32) as usize;
+                packet[at] = dice.u16() as u8;
+            }
+            let len = start + dice.below((good.len() - start) as u32 * 4) as usize;
+            packet.truncate(len);
+            let total = packet.len() as u16;
+            packet[2..4].copy_from_slice(&total.to_be_bytes());
+            self.deliver(&packet);
+        }
+        self.delivered.clear();
+    }
+
     pub(crate) fn client(&self, id: ClientId) -> &Client {
         self.fleet.client(id)
     }
