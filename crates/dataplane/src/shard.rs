@@ -162,7 +162,9 @@ impl Shard {
             return;
         };
         let inbound = std::mem::take(&mut path.inbound);
-        let sessions: Vec<_> = path.directory.sessions().collect();
+        // Those of other shards are closed there.
+        let is_here = |session: &SessionSlot| session.0.shard == id.0.shard;
+        let sessions: Vec<_> = path.directory.sessions().filter(is_here).collect();
         inbound.into_iter().for_each(|sa| self.retire_inbound(sa));
         for session in sessions {
             self.close_session(session);
@@ -272,7 +274,13 @@ impl Shard {
             path.directory
                 .insert(session.tunnel, session.session, session.id);
         }
-        if slot.shard == self.id && self.sessions.at(slot).is_none() {
+        if slot.shard != self.id {
+            return;
+        }
+        if let Some(open) = self.sessions.at_mut(slot) {
+            // RFC 2661 §5.4: the peer may ask for sequence numbers when the call is connected.
+            open.sequencing |= session.sequencing;
+        } else {
             let tally = shared
                 .sessions
                 .open(slot)
@@ -288,7 +296,10 @@ impl Shard {
         session
             .news
             .note(Item::Retired, Subject::Session(id), &mut self.untold);
-        if let Some(path) = self.paths.at_mut(session.path.0) {
+        let path = session.path.0;
+        if path.shard == self.id
+            && let Some(path) = self.paths.at_mut(path)
+        {
             path.directory.remove(session.tunnel, session.session, id);
         }
     }

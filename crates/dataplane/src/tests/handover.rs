@@ -2,10 +2,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::gateway::{SERVER, ethernet, hop, ip};
-use super::{Gateway, NETWORK, Peer, TUNNEL};
+use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
 use crate::Discard;
 use crate::change::{Change, Event};
-use crate::id::{InboundSa, ShardId, WorkerId};
+use crate::id::{InboundSa, ShardId, Slot, WorkerId};
 use crate::mesh::Sizes;
 
 /// Subscribers whose traffic arrives at the worker that does not own them.
@@ -257,6 +257,30 @@ fn a_session_apart_from_its_path_may_live_at_another_worker() {
 
 /// Packets in at worker A and out at worker B, on two threads.
 const MILLION: usize = 1_000_000;
+
+#[test]
+fn a_path_that_closes_takes_no_session_of_its_own_shard_for_one_that_lives_apart() {
+    let mut lac = Peer::new(3, 5);
+    let mut other = Peer::new(3, 7);
+    // Index and generation are the same, the shard is not.
+    lac.session.0 = Slot {
+        shard: ShardId::new(4),
+        ..other.slot
+    };
+    let mut gateway = Gateway::with_peer(&mut lac);
+    gateway.open(&mut other);
+    gateway.change(lac.slot.shard, Change::ClosePath(lac.path()));
+    gateway.change(lac.session.0.shard, Change::CloseSession(lac.session));
+    gateway.settle();
+    let is_retired = |event: &&Event| matches!(event, Event::SessionRetired(..));
+    let retired: Vec<_> = gateway.events.iter().filter(is_retired).collect();
+    let [Event::SessionRetired(session, _)] = retired[..] else {
+        panic!("{retired:?}");
+    };
+    assert_eq!(*session, lac.session);
+    let frame = other.data(&ip(other.address, SERVER, 100));
+    assert!(matches!(gateway.fate(TUNNEL, frame), Fate::Network(_)));
+}
 
 #[test]
 fn a_million_packets_go_in_at_one_worker_and_out_at_the_other() {

@@ -263,6 +263,21 @@ fn sequence_numbers_are_sent_where_the_peer_requires_them_from_0_on() {
     }
 }
 
+// conformance: 2661-49
+#[test]
+fn sequence_numbers_may_be_asked_for_when_the_session_is_open_already() {
+    let mut peer = Peer::new(3, 5).plain();
+    let mut gateway = Gateway::with_peer(&mut peer);
+    peer.sequencing = true;
+    gateway.change(peer.slot.shard, Change::OpenSession(peer.as_session()));
+    let packet = ip(SERVER, peer.address, 100);
+    let Fate::Peer(frame) = gateway.fate(NETWORK, ethernet(&packet)) else {
+        panic!("nothing came");
+    };
+    let header = [S | 2, 0x1234, 0x5678, 0, 0].map(u16::to_be_bytes);
+    assert!(peer.open_l2tp(&frame).starts_with(header.as_flattened()));
+}
+
 #[test]
 fn what_the_slow_path_injects_is_framed_and_sealed_in_order_with_the_data() {
     let mut peer = Peer::new(3, 5);
