@@ -168,9 +168,7 @@ impl Inside {
                         });
                     }
                     Err(error) if config.io == Io::Auto => {
-                        ports
-                            .iter_mut()
-                            .for_each(|ports| ports.truncate(FIRST_INTERFACE.into()));
+                        close_interfaces(&mut ports, &mut chunks);
                         format!("xdp does not work here: {error:#}")
                     }
                     Err(error) => return Err(error),
@@ -187,6 +185,14 @@ impl Inside {
             routes: None,
             host: slow_queue,
         })
+    }
+}
+
+/// What was opened for XDP before something failed; its chunks are used otherwise.
+fn close_interfaces(ports: &mut [Ports], chunks: &mut [Vec<Chunk>]) {
+    for (ports, chunks) in ports.iter_mut().zip(chunks) {
+        let opened = ports.drain(usize::from(FIRST_INTERFACE)..);
+        chunks.extend(opened.flat_map(AnyPort::into_chunks));
     }
 }
 

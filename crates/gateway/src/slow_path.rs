@@ -197,6 +197,10 @@ impl SlowPath {
     /// What a subscriber sends to the host, or to a neighbour that nobody knows yet: that packet
     /// goes back into the line and waits there for the neighbour.
     fn host_packet(&mut self, from: SessionSlot, bytes: Vec<u8>) {
+        // Subscribers' packets may be lost, what waits here may not: it is not theirs to fill.
+        if self.waiting.is_crowded() {
+            return;
+        }
         let routes = self.routes.as_mut();
         if routes.is_some_and(|routes| routes.seek(&bytes, &self.shared)) {
             let WorkerId(worker) = self.shared.owner(from.0.shard);

@@ -1,9 +1,11 @@
-"""What the gateway refuses because the machine is not as it needs it."""
+"""The machine is not as the gateway needs it: what it refuses, what it does instead, what it advises."""
 
+import json
 import re
 
-from harness.gateway import Gateway
-from harness.stage import expect
+from harness.gateway import Gateway, binary
+from harness.stage import INTERNET, expect
+from harness.subscriber import Subscriber
 
 from .telling import story
 
@@ -20,3 +22,28 @@ def too_many_queues(stage, io):
     stage.exec(stage.client, "ethtool", "-L", "up0", "tx", 1)
     stage.exec(stage.internet, "ethtool", "-L", "net0", "tx", 1)
     Gateway(stage, io, workers=1).start()
+
+
+@story("auto takes sockets where XDP does not work, and says why", queues=2)
+def falls_back(stage):
+    # net0 is looked at second, when sub0 is open already.
+    stage.exec(stage.gateway, "ethtool", "-L", "sub0", "rx", 1, "tx", 1)
+    stage.exec(stage.client, "ethtool", "-L", "up0", "tx", 1)
+    gateway = Gateway(stage, "auto", workers=1).start()
+    stage.forwards(True)
+    io = gateway.show("status")["status"]["io"]
+    expect(io.startswith("sockets") and "net0 has 2 receive queues" in io, f"it says: {io}")
+    expect("xdp" not in stage.exec(stage.gateway, "ip", "link"), "a program is still attached")
+    expect(Subscriber(stage).dial().pings(INTERNET), "no echo")
+    gateway.stop()
+    expect("every chunk is back" in gateway.said(), "chunks are missing")
+
+
+@story("doctor names what is wrong with an interface, and the command that mends it", queues=2)
+def doctor(stage):
+    gateway = Gateway(stage, "xdp", workers=1)
+    stage.exec(stage.gateway, "ip", "link", "set", "net0", "mtu", 3000)
+    told = stage.exec(stage.gateway, binary("adit"), "doctor", gateway.file, "--json", check=False)
+    remedies = {(row["subject"], row["remedy"]) for row in json.loads(told) if row["weight"] == "bad"}
+    expect(("sub0", "ethtool -L sub0 rx 1 tx 1") in remedies, f"{remedies}")
+    expect(any("ip link set net0 mtu" in (remedy or "") for _, remedy in remedies), f"{remedies}")
