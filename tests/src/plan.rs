@@ -153,7 +153,7 @@ fn storm_act(
             Act::HangUp(who)
         }
         84..92 => {
-            acts.push((at + dice.seconds(0..60), Act::Return(who)));
+            acts.push((at + dice.seconds(1..60), Act::Return(who)));
             Act::Crash(who)
         }
         92..94 => Act::HangUp(who),

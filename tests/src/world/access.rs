@@ -104,7 +104,7 @@ impl World {
 
     fn to_subscriber(&mut self, index: usize, packet: &[u8]) {
         self.trace.note(self.now, packet, || {
-            format!("subscriber {index} gets {} octets", packet.len())
+            format!("s{index} gets {} octets", packet.len())
         });
         self.letters.deliver(packet, Party::Subscriber(index));
     }
@@ -196,7 +196,7 @@ impl World {
         nat::readdress(&mut packet, outside, to);
         self.check_use(index, &packet);
         self.trace.note(self.now, &packet, || {
-            format!("{index} sends {} octets to {to}", packet.len())
+            format!("s{index} sends {} octets to {to}", packet.len())
         });
         if plain_tunnel(&packet).is_none() {
             self.captured.push_back(packet.clone());
@@ -270,9 +270,11 @@ impl World {
         let id = self.fleets[fleet].add(settings, inside, Outside::host(token), self.now);
         let id = id.expect("each incarnation has a token of its own");
         subscriber.line = Some(Line { id, token });
+        let text = format!("s{index} begins at {:?}", subscriber.place);
         subscriber.seen = Stamp::default();
         self.owners[fleet].push(index);
         self.by_token.insert(token, index);
+        self.trace.say(self.now, &text);
     }
 
     /// A subscriber's client is no more; the next one comes soon if it is wished.
@@ -295,7 +297,7 @@ impl World {
             return;
         };
         self.trace
-            .say(self.now, &format!("{index} is up with {}", lease.address));
+            .say(self.now, &format!("s{index} is up with {}", lease.address));
         let header = self.fleets[fleet].client(id).session_header();
         let header = header.expect("who is up has a session");
         let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
@@ -313,7 +315,7 @@ impl World {
         let Some(index) = self.current(fleet, id) else {
             return;
         };
-        self.trace.say(self.now, &format!("{index} is down: {why}"));
+        self.trace.say(self.now, &format!("s{index} is down: {why}"));
         self.end_line(index);
         if self.model.wishes(index) {
             let patience = match self.subscribers[index].credentials {
