@@ -62,11 +62,12 @@ def eventually(what, condition, seconds):
 
 
 class Network:
-    def __init__(self, bridged):
+    def __init__(self, bridged, queues):
         tag = f"{PREFIX}{os.getpid()}"
         self.client, self.gateway, self.internet = f"{tag}-c", f"{tag}-g", f"{tag}-i"
         self.tag = tag
         self.processes = []
+        self.queues = str(queues)  # of every interface: one for each worker
         self.up(bridged)
 
     def up(self, bridged):
@@ -89,7 +90,9 @@ class Network:
         self.start(self.internet, [LAB / "flow", "serve", INTERNET, FLOW_PORT], os.devnull)
 
     def veth(self, space_a, name_a, space_b, name_b):
-        run("ip", "-n", space_a, "link", "add", name_a, "type", "veth", "peer", "name", name_b, "netns", space_b)
+        queues = ["numrxqueues", self.queues, "numtxqueues", self.queues]
+        run("ip", "-n", space_a, "link", "add", name_a, *queues,
+            "type", "veth", "peer", "name", name_b, *queues, "netns", space_b)
         for space, name in ((space_a, name_a), (space_b, name_b)):
             # What crosses the link must be what would be on a wire: whole checksums,
             # and no packet larger than the MTU.

@@ -13,6 +13,8 @@ XFRM_NAMES = {
     "rfc4106(gcm(aes))": "aes-gcm-16",
     "hmac(sha1)": "hmac-sha1-96",
     "hmac(sha256)": "hmac-sha2-256-128",
+    "hmac(sha384)": "hmac-sha2-384-192",
+    "hmac(sha512)": "hmac-sha2-512-256",
 }
 
 

@@ -38,8 +38,15 @@ def probe(name, options, reference, **more):
     return Variant(name, options, client="probe", reference=reference, **more)
 
 
-def own_client(name, against, options, reference=""):
-    return Variant(name, options, client="adit-lab", against=against, reference=reference)
+def dials_reference(name, options, server):
+    """Our own client dials strongSwan, xl2tpd and pppd."""
+    ipsec = "--plain" not in options
+    return Variant(f"own-client-{name}", options, client="adit-lab", against="reference", ipsec=ipsec, reference=server)
+
+
+def dials_softether(name, options):
+    """Our own client dials SoftEther, which takes what comes."""
+    return Variant(f"own-client-{name}", options, client="adit-lab", against="softether")
 
 
 VARIANTS = [
@@ -89,8 +96,33 @@ VARIANTS = [
         "--ike-prop 3des-sha1-modp1024 --esp-prop 3des-sha1 --auth pap",
         policy="compat", auth="pap",
     ),
-    # Our own client dials servers that others wrote.
-    own_client("own-client-reference", "reference", "--encapsulation esp --suite aes128gcm16",
-               "--ike-prop aes256-sha256-modp2048 --esp-prop aes128gcm16"),
-    own_client("own-client-softether", "softether", "--encapsulation natt --suite aes128-sha1"),
+    # What our gateway and our client would both misread, these servers do not.
+    dials_reference(
+        "plain-secret", f"--plain --auth chap --l2tp-secret {TUNNEL_SECRET}",
+        f"--ike none --auth chap --l2tp-secret {TUNNEL_SECRET}",
+    ),
+    dials_reference(
+        "esp-aes128gcm16", "--encapsulation esp --phase1 aes256-sha256-modp2048 --suite aes128gcm16",
+        "--ike-prop aes256-sha256-modp2048 --esp-prop aes128gcm16",
+    ),
+    dials_reference(
+        "esp-aes256-sha256", "--encapsulation esp --phase1 aes128-sha256-ecp256 --suite aes256-sha256 --auth pap",
+        "--ike-prop aes128-sha256-ecp256 --esp-prop aes256-sha256 --auth pap",
+    ),
+    dials_reference(
+        "esp-3des-sha1", "--encapsulation esp --phase1 3des-sha1-modp1024 --suite 3des-sha1",
+        "--ike-prop 3des-sha1-modp1024 --esp-prop 3des-sha1",
+    ),
+    dials_reference(
+        "natt-aes256gcm16", "--natt --phase1 aes256-sha384-ecp384 --suite aes256gcm16",
+        "--ike-prop aes256-sha384-ecp384 --esp-prop aes256gcm16",
+    ),
+    dials_reference(
+        "natt-by-server", "--encapsulation auto --phase1 aes256-sha512-modp3072 --suite aes256-sha512",
+        "--ike-prop aes256-sha512-modp3072 --esp-prop aes256-sha512 --natt",
+    ),
+    dials_softether("softether-natt", "--natt --phase1 aes256-sha1-modp2048 --suite aes256-sha1"),
+    # Not with PAP: its Authenticate-Ack lacks the Msg-Length octet, which is malformed to tshark.
+    dials_softether("softether-esp", "--encapsulation esp --suite aes128-sha1"),
+    dials_softether("softether-many", "--natt --suite aes128-sha1 --clients 10"),
 ]
