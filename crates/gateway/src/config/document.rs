@@ -156,6 +156,19 @@ impl<'d> Section<'d> {
         self.document.fault(at, &self.full(key), what);
     }
 
+    /// Notes that `key` in the `index`-th table of the list `table` is wrong.
+    pub(crate) fn fault_in(&self, table: &str, index: usize, key: &str, what: impl Into<String>) {
+        let list = self
+            .table
+            .get(table)
+            .and_then(|value| value.get_ref().as_array());
+        let item = list.and_then(|list| list.get(index));
+        let value = item.and_then(|item| item.get_ref().as_table()?.get(key));
+        let at = value.or(item).map_or(self.at, |value| value.span().start);
+        self.document
+            .fault(at, &self.full(&format!("{table}[{index}].{key}")), what);
+    }
+
     /// Whether `key` is there.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.get(key).is_some()

@@ -1,6 +1,6 @@
 //! `[[listener]]`: where peers are served, and how IKE, L2TP and PPP are spoken there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use ike::policy::{Dpd, Natt, Policy, Psk};
 use ppp::Method;
 
 use super::document::Section;
+use super::subscriber::LISTENER_PROFILE;
 use super::{DAY, HOUR, SECOND};
 
 /// A listener, and the profile that its `pool` stands for if it names no `profile`.
@@ -61,7 +62,7 @@ fn read_profile(section: &Section<'_>, listener: &str) -> (String, Option<Profil
     match (section.text("profile"), section.text("pool")) {
         (Some(profile), None) => (profile, None),
         (None, Some(pool)) => {
-            let profile = Profile::new(&format!("listener {listener}"), &pool);
+            let profile = Profile::new(&format!("{LISTENER_PROFILE}{listener}"), &pool);
             (profile.name.clone(), Some(profile))
         }
         (None, None) => {
@@ -237,21 +238,21 @@ pub(super) fn check(root: &Section<'_>, listeners: &[Listener]) {
         );
         root.fault("listener", text);
     }
-    let mut names = BTreeMap::new();
+    let mut names = BTreeSet::new();
     let mut addresses = BTreeMap::new();
-    for listener in listeners {
-        if names.insert(&listener.name, ()).is_some() {
-            root.fault(
+    for (index, listener) in listeners.iter().enumerate() {
+        let name = &listener.name;
+        if !names.insert(name) {
+            root.fault_in(
                 "listener",
-                format!("the name \"{}\" is given twice", listener.name),
+                index,
+                "name",
+                format!("\"{name}\" is given twice"),
             );
         }
-        if let Some(other) = addresses.insert(listener.address, &listener.name) {
-            let name = &listener.name;
-            root.fault(
-                "listener",
-                format!("\"{other}\" and \"{name}\" have the same address"),
-            );
+        if let Some(other) = addresses.insert(listener.address, name) {
+            let what = format!("\"{other}\" has the same address");
+            root.fault_in("listener", index, "address", what);
         }
     }
 }

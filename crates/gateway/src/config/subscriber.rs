@@ -14,6 +14,9 @@ use ppp::UserSecret;
 use super::document::Section;
 use super::{DAY, SECOND};
 
+/// Begins the name of a profile that stands for a listener's `pool`.
+pub(super) const LISTENER_PROFILE: &str = "listener ";
+
 /// Longest quarantine and session: what an operator may mean, not a typing error.
 const LONG: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -165,56 +168,54 @@ impl FromStr for WrittenRange {
 
 /// What no table can see alone: names that lead nowhere, names given twice, pools that overlap.
 pub(super) fn check(root: &Section<'_>, settings: &Settings) {
-    let pools = unique(
-        root,
-        "pool",
-        settings.pools.iter().map(|pool| pool.name.as_str()),
-    );
-    let profiles = unique(
-        root,
-        "profile",
-        settings.profiles.iter().map(|p| p.name.as_str()),
-    );
-    unique(
-        root,
-        "user",
-        settings.users.iter().map(|user| user.name.as_str()),
-    );
-    for profile in &settings.profiles {
-        for pool in profile
-            .pools
+    let pools = unique(root, "pool", settings.pools.iter().map(|pool| &*pool.name));
+    let profiles = unique(root, "profile", settings.profiles.iter().map(|p| &*p.name));
+    unique(root, "user", settings.users.iter().map(|user| &*user.name));
+    let no_pool = |table, index, key, pools_named: &[String]| {
+        for pool in pools_named
             .iter()
             .filter(|pool| !pools.contains(pool.as_str()))
         {
-            root.fault(
+            root.fault_in(table, index, key, format!("there is no pool \"{pool}\""));
+        }
+    };
+    let no_profile = |table, index, name: &str| {
+        if !profiles.contains(name) {
+            root.fault_in(
+                table,
+                index,
                 "profile",
-                format!("there is no pool \"{pool}\" ({})", profile.name),
+                format!("there is no profile \"{name}\""),
             );
+        }
+    };
+    for (index, profile) in settings.profiles.iter().enumerate() {
+        match listener_of(&profile.name, settings) {
+            Some(listener) => no_pool("listener", listener, "pool", &profile.pools),
+            None => no_pool("profile", index, "pools", &profile.pools),
         }
     }
-    for user in &settings.users {
-        if let Some(pool) = user
-            .pool
-            .as_ref()
-            .filter(|pool| !pools.contains(pool.as_str()))
-        {
-            root.fault(
-                "user",
-                format!("there is no pool \"{pool}\" (user {})", user.name),
-            );
+    for (index, listener) in settings.listeners.iter().enumerate() {
+        if !listener.profile.is_empty() {
+            no_profile("listener", index, &listener.profile);
         }
-        if let Some(name) = user
-            .profile
-            .as_ref()
-            .filter(|p| !profiles.contains(p.as_str()))
-        {
-            root.fault(
-                "user",
-                format!("there is no profile \"{name}\" (user {})", user.name),
-            );
-        }
+    }
+    for (index, user) in settings.users.iter().enumerate() {
+        no_pool("user", index, "pool", user.pool.as_slice());
+        user.profile
+            .iter()
+            .for_each(|name| no_profile("user", index, name));
     }
     check_overlaps(root, &settings.pools);
+}
+
+/// The listener whose `pool` stands for this profile.
+fn listener_of(profile: &str, settings: &Settings) -> Option<usize> {
+    let name = profile.strip_prefix(LISTENER_PROFILE)?;
+    settings
+        .listeners
+        .iter()
+        .position(|listener| listener.name == name)
 }
 
 fn unique<'a>(
@@ -223,9 +224,9 @@ fn unique<'a>(
     names: impl Iterator<Item = &'a str>,
 ) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
-    for name in names {
+    for (index, name) in names.enumerate() {
         if !seen.insert(name) {
-            root.fault(table, format!("the name \"{name}\" is given twice"));
+            root.fault_in(table, index, "name", format!("\"{name}\" is given twice"));
         }
     }
     seen
