@@ -1,10 +1,11 @@
 //! Interfaces for XDP: a socket for each queue, and the classifier that feeds them.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use af_xdp::bpf::{AttachMode, Link};
+use af_xdp::bpf::{AttachError, AttachMode, Link};
 use af_xdp::classifier::{Classifier, Description, Endpoint, Prefix};
 use af_xdp::interface::Interface;
 use af_xdp::{Area, Chunk, Mode, Socket, SocketSettings};
@@ -81,6 +82,18 @@ impl Interfaces {
     }
 }
 
+/// Of what the kernel says, what needs to be explained.
+fn hint(error: &AttachError, found: &Interface) -> &'static str {
+    let is_veth = found.driver.as_deref() == Some("veth");
+    if let AttachError::System(error) = error
+        && is_veth
+        && error.kind() == io::ErrorKind::StorageFull
+    {
+        return ": its peer sends on more queues than it receives on (ethtool -L PEER tx N)";
+    }
+    ""
+}
+
 /// Loads the classifier, lets `serve` bind the sockets, and attaches it last.
 fn attach(
     settings: &PortSettings,
@@ -98,9 +111,12 @@ fn attach(
     } else {
         AttachMode::Native
     };
-    let link = classifier
-        .attach(found.index, mode)
-        .map_err(|error| anyhow!("attaching XDP to {name}: {error} (`adit doctor` tells more)"))?;
+    let link = classifier.attach(found.index, mode).map_err(|error| {
+        anyhow!(
+            "attaching XDP to {name}: {error}{} (`adit doctor` tells more)",
+            hint(&error, found)
+        )
+    })?;
     Ok((classifier, link))
 }
 

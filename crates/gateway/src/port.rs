@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod glance;
 mod holder;
 mod letters;
 mod low_port;

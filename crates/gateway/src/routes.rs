@@ -233,6 +233,16 @@ impl Routes {
     }
 }
 
+impl Drop for Routes {
+    /// The kernel would ask for our neighbours for ever.
+    fn drop(&mut self) {
+        for hop in self.book.managed() {
+            // Who is gone by itself needs no goodbye.
+            let _ = self.give_up(hop);
+        }
+    }
+}
+
 /// What of a route matters to us.
 struct ReadRoute {
     prefix: ipnet::IpNet,

@@ -65,6 +65,7 @@ def goodbye(stage, io):
         expect(says_goodbye(client), "a subscriber was not told")
     expect(gateway.process.wait(5) == 0, "the status is not 0")
     expect("xdp" not in stage.exec(stage.gateway, "ip", "link"), "a program is still attached")
+    expect("managed" not in stage.exec(stage.gateway, "ip", "neigh"), "the kernel still asks for neighbours")
 
 
 @story("a second signal ends it at once", IO)

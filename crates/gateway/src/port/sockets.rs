@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recvmsg, sendto};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use super::glance::Glance;
 use super::letters::{LONGEST, LetterBox};
 use super::{HEADROOM, QUEUE, holder, low_port};
 
@@ -34,6 +35,7 @@ pub(crate) struct Sockets<C> {
     doors: Vec<Door>,
     /// Where the next receive begins, so that no socket starves the others.
     next: usize,
+    glance: Glance,
     queue: Vec<Packet<C>>,
     letters: Letters,
 }
@@ -95,6 +97,7 @@ impl<C: Chunk> Sockets<C> {
             port,
             doors,
             next: 0,
+            glance: Glance::default(),
             queue: Vec::with_capacity(QUEUE),
             letters: Letters {
                 to: letters,
@@ -157,7 +160,12 @@ impl<C: Chunk> Port for Sockets<C> {
 
     fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Vec<Packet<C>>, max: usize) -> usize {
         let before = burst.len();
-        for index in self.readable() {
+        if !self.glance.is_due() {
+            return 0;
+        }
+        let waiting = self.readable();
+        self.glance.found(waiting.len());
+        for index in waiting {
             while burst.len() - before < max {
                 let Some(chunk) = pool.take() else {
                     return burst.len() - before;

@@ -10,6 +10,7 @@ use dataplane::port::{Meta, Packet, Pool, Port, SendError};
 use packet::{Chunk, Endpoint, Frame};
 use rustix::io::{Errno, read, write};
 
+use super::glance::Glance;
 use super::{HEADROOM, QUEUE};
 
 /// One queue of the TUN device.
@@ -17,6 +18,7 @@ pub(crate) struct Tun<C> {
     port: u8,
     queue: OwnedFd,
     mtu: usize,
+    glance: Glance,
     sent: Vec<C>,
 }
 
@@ -27,6 +29,7 @@ impl<C: Chunk> Tun<C> {
             port,
             queue,
             mtu,
+            glance: Glance::default(),
             sent: Vec::with_capacity(QUEUE),
         }
     }
@@ -61,6 +64,9 @@ impl<C: Chunk> Port for Tun<C> {
 
     fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Vec<Packet<C>>, max: usize) -> usize {
         let before = burst.len();
+        if !self.glance.is_due() {
+            return 0;
+        }
         while burst.len() - before < max {
             let Some(mut chunk) = pool.take() else { break };
             let Ok(len) = read(&self.queue, &mut chunk.as_mut()[HEADROOM..]) else {
@@ -73,7 +79,9 @@ impl<C: Chunk> Port for Tun<C> {
                 meta: self.meta(),
             });
         }
-        burst.len() - before
+        let count = burst.len() - before;
+        self.glance.found(count);
+        count
     }
 
     fn send(&mut self, packet: Packet<C>) -> Result<(), (Packet<C>, SendError)> {

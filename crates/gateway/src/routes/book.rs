@@ -207,6 +207,11 @@ impl Book {
         self.lead_to_neighbour(Hop { interface, address })
     }
 
+    /// Neighbours that the kernel keeps fresh for us.
+    pub(super) fn managed(&self) -> Vec<Hop> {
+        self.managed.iter().copied().collect()
+    }
+
     /// A route of its own to a neighbour.
     fn lead_to_neighbour(&mut self, hop: Hop) -> Vec<Step> {
         let Some((_, mut steps)) = self.adjacency(hop) else {
