@@ -156,8 +156,8 @@ impl Gateway {
                     Some(worker) => self.worker_turn(worker, now, dice, trace, &mut leaving),
                 };
             }
-            // A worker may have told something although it had nothing else to do.
-            has_worked |= self.alarm.rang();
+            // A worker that had nothing else to do may have told or handed over what was left.
+            has_worked |= self.alarm.rang() || self.seats.iter().any(Seat::is_woken);
             if !has_worked {
                 self.assert_nobody_sleeps_in();
                 return leaving;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use crypto::esp::Suite;
-use dataplane::change::{Activation, Change, Event, Inject, Network, Session, SharedChange, ToWorker};
+use dataplane::change::{Change, Event, Inject, Network, Session, SharedChange, ToWorker};
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use ipnet::IpNet;
 
@@ -62,11 +62,7 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct Ever {
-    /// `None` where we began the quick mode: then the peer learns our SPI before it can be applied,
-    /// and is not to use it before message 3.
-    inbound: BTreeMap<u32, Option<Mark>>,
-    /// The SA installed last.
-    latest: u32,
+    inbound: BTreeMap<u32, Mark>,
     outbound: BTreeMap<u32, Suite>,
     tunnels: BTreeMap<(u16, u16), Mark>,
     sessions: BTreeMap<SessionSlot, Session>,
@@ -95,8 +91,7 @@ impl Ledger {
                 self.assert_held(Kind::Path, install.path.0);
                 self.hold(Kind::Inbound, install.sa.0);
                 self.inbound.insert(install.sa, install.path);
-                self.ever.inbound.insert(install.sa.spi(), Some(mark));
-                self.ever.latest = install.sa.spi();
+                self.ever.inbound.insert(install.sa.spi(), mark);
             }
             Change::RetireInbound(sa) => {
                 let path = self.inbound.remove(sa);
@@ -110,9 +105,6 @@ impl Ledger {
                     .insert((install.path, install.spi), install.suite);
                 assert_eq!(before, None, "outbound SA {:08x} twice", install.spi);
                 self.ever.outbound.insert(install.spi, install.suite);
-                if install.activation == Activation::Now {
-                    self.ever.inbound.insert(self.ever.latest, None);
-                }
             }
             Change::ActivateOutbound { path, .. } => self.assert_held(Kind::Path, path.0),
             Change::RetireOutbound { path, spi } => {
@@ -281,7 +273,8 @@ impl Ledger {
     /// A subscriber uses an SPI of ours. `seen` is what had been applied when the latest datagram
     /// that it has received left the gateway.
     pub fn used_spi(&self, spi: u32, seen: Stamp) {
-        let mark = self.ever.inbound.get(&spi).copied().flatten();
+        // Where we began the quick mode, the peer has our SPI before there can be keys for it.
+        let mark = self.ever.inbound.get(&spi);
         let is_known = mark.is_none_or(|mark| mark.is_applied(seen));
         assert!(is_known, "SPI {spi:08x} ({mark:?}) was told before it was applied: {seen:?}");
     }

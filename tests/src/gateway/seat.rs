@@ -43,6 +43,10 @@ impl Alarm {
     pub(crate) fn rang(&self) -> bool {
         self.0.swap(false, SeqCst)
     }
+
+    fn rings(&self) -> bool {
+        self.0.load(SeqCst)
+    }
 }
 
 /// A worker in its place.
@@ -116,6 +120,11 @@ impl Seat {
     /// Goes to sleep, if nothing is to be done.
     pub(crate) fn park(&mut self) {
         self.is_parked = self.worker.may_park();
+    }
+
+    /// Whether it sleeps and its bell rings.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.is_parked && self.alarm.rings()
     }
 
     /// When it next needs a turn for the time's sake.

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::{CAPTURED_MAX, Errand, World};
 use crate::gateway::seat::{NETWORK, TUNNEL};
-use crate::gateway::settings::{PLAIN_LISTENER, SERVER};
+use crate::gateway::settings::{PLAIN, PLAIN_LISTENER, SECURE, SERVER};
 use crate::letters::{Letter, Party};
 use crate::nat;
 use crate::plan::Act;
@@ -332,7 +332,9 @@ pub(super) fn esp(packet: &[u8]) -> Option<&[u8]> {
     let (from, to) = nat::ends(packet)?;
     let payload = &packet[nat::payload_start(packet)..];
     let is_raw = packet[9] == Ipv4::ESP;
-    let is_in_udp = (from.port() == Udp::NAT_T || to.port() == Udp::NAT_T)
+    let is_from_us = [SECURE, PLAIN].contains(from.ip());
+    let ours = if is_from_us { from } else { to };
+    let is_in_udp = ours.port() == Udp::NAT_T
         && !payload.starts_with(&[0; 4])
         && payload.len() > 8;
     (is_raw || is_in_udp).then_some(payload)
