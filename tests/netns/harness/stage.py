@@ -30,6 +30,7 @@ OUTSIDE, INTERNET = "198.51.100.2", "198.51.100.1"
 POOL, GATEWAY_INSIDE = "10.77.0.0/24", "10.77.0.1"
 CLIENT6, ENDPOINT6 = "fd00:9::1", "fd00:9::2"
 SCRATCH = Path("/tmp")
+KEPT = 20  # stories that failed and whose files are kept
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
@@ -191,9 +192,9 @@ def sweep():
             for pid in run("ip", "netns", "pids", space, check=False).split():
                 run("kill", "-KILL", pid, check=False)
             run("ip", "netns", "del", space, check=False)
-    for left in SCRATCH.glob(f"{PREFIX}*"):
-        if not is_alive(left.name):
-            run("rm", "-rf", left)
+    left = [path for path in SCRATCH.glob(f"{PREFIX}*") if not is_alive(path.name)]
+    for old in sorted(left, key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        run("rm", "-rf", old)
 
 
 def is_alive(name):

@@ -42,7 +42,7 @@ def host_traffic(stage, io):
     gateway.signal(signal.SIGSTOP)
     undisturbed(stage, "while it hangs")
     gateway.signal(signal.SIGCONT)
-    expect(client.pings(INTERNET, 3, 5), "the subscriber does not come back")
+    expect(client.pings(INTERNET, 3), "the subscriber does not come back")
     gateway.kill()
     undisturbed(stage, "after kill -9")
 
@@ -97,5 +97,5 @@ def one_port(stage, io):
     Gateway(stage, io).start()
     for carrier, local in (("plain", CLIENT), ("esp", SECOND_CLIENT)):
         client = Subscriber(stage, carrier, local).dial()
-        lost = sum(not client.pings(INTERNET, number, 1) for number in range(20))
+        lost = sum(not client.pings(INTERNET, number) for number in range(20))
         expect(lost == 0, f"{carrier}: {lost} of 20 echoes lost")

@@ -4,7 +4,8 @@
 //! hold the ports, and fragments reach them reassembled by the kernel. An IKE message that is longer
 //! than a chunk goes straight to the slow path ([`super::letters`]). Each worker has its own set
 //! with `SO_REUSEPORT`; a filter on the shard bits of the SPI keeps raw ESP from being delivered to
-//! every set.
+//! every set. The filter knows the shards as they are dealt out at the start: frames of one that has
+//! moved since are handed over by the worker that gets them.
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr};
