@@ -73,6 +73,8 @@ pub(crate) struct Signals {
     pub(crate) down: bool,
     /// This-Layer-Finished.
     pub(crate) finished: bool,
+    /// Send-Configure-Ack.
+    pub(crate) acks: bool,
     /// Send-Echo-Reply: the packet was one of those that count in Opened only.
     pub(crate) echo: bool,
     /// There is no point in going on.

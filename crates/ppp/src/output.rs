@@ -40,8 +40,9 @@ pub enum Output {
         /// What the side that refused said about it.
         message: String,
     },
-    /// IPCP is open. Where our Configure-Ack is what opens it, `Up` precedes the frame with the Ack,
-    /// so that whoever installs the addresses can do so before the peer may use them.
+    /// IPCP is open, or about to be: a server's `Up` precedes the first frame with our Configure-Ack,
+    /// even if the peer's is still to come, so that whoever installs the addresses can do so before
+    /// the peer may use them.
     Up(Addresses),
     /// IPCP has left Opened: no IP until the next `Up`. Every `Up` is taken back by one of these,
     /// before `Down` at the latest.

@@ -162,13 +162,35 @@ fn the_limit_is_met_to_the_millisecond() {
 fn ipcp_alone_can_start_anew() {
     let mut end = up();
     end.input(&hex("8021 01 55 000a 03 06 0a400007"));
-    let news: Vec<_> = end.said.iter().rev().take(3).collect();
-    assert!(matches!(news[0], Output::NetworkDown));
+    let went_down = |output: &Output| matches!(output, Output::NetworkDown);
+    assert!(end.said.iter().any(went_down));
     assert_eq!(end.link.phase(), Phase::Network);
     let mut ack = end.sent().remove(0);
     ack[4] = 2;
     end.input(&ack);
     assert!(end.is_up());
+    end.check_order();
+}
+
+/// The peer acknowledges our request last: it may use its address as soon as it has our Ack.
+#[test]
+fn the_address_is_announced_before_the_first_ack_that_tells_it() {
+    let mut end = asking();
+    end.input(&hex(
+        "c023 01 01 0016 05 616c696365 0b 6f70656e20736573616d65",
+    ));
+    end.sent();
+    let before = end.said.len();
+    end.input(&hex("8021 01 55 000a 03 06 0a400007"));
+    let news = &end.said[before..];
+    let is_ack = |output: &&Output| match output {
+        Output::Send(frame) => frame[2..5] == [0x80, 0x21, 2],
+        _ => false,
+    };
+    assert!(matches!(news[0], Output::Up(_)), "{news:?}");
+    assert_eq!(news.iter().filter(is_ack).count(), 1, "{news:?}");
+    // Said again, it is acknowledged again, and announced once.
+    end.input(&hex("8021 01 55 000a 03 06 0a400007"));
     end.check_order();
 }
 

@@ -8,7 +8,7 @@ use super::Link;
 use crate::frame::{Packet, protocol};
 use crate::ipcp::Ipcp;
 use crate::negotiation::{Negotiation, Signals};
-use crate::{DownReason, Grant, Output, Refusal};
+use crate::{DownReason, Grant, Output, Refusal, Role};
 
 impl Link {
     /// RFC 1661 §3.6.
@@ -52,28 +52,34 @@ impl Link {
         &mut self,
         now: Instant,
         signals: Signals,
-        before: usize,
+        mut before: usize,
         out: &mut Vec<Output>,
     ) {
         if signals.down && self.is_up {
             self.is_up = false;
-            out.push(Output::NetworkDown);
+            out.insert(before, Output::NetworkDown);
+            before += 1;
             self.restart_negotiation(now, out);
         }
-        if signals.up {
+        // The Ack tells the peer its address, also when its own Ack is still to come.
+        if signals.up || (signals.acks && self.settings.role == Role::Server) {
             self.ipcp_up(now, before, out);
+        }
+        if signals.up {
+            self.negotiation_deadline = None;
         }
         if let Some(reason) = signals.fatal {
             self.close(now, reason, out);
         }
     }
 
-    pub(super) fn ipcp_up(&mut self, now: Instant, before: usize, out: &mut Vec<Output>) {
-        let Some(ipcp) = &self.ipcp else { return };
+    fn ipcp_up(&mut self, now: Instant, before: usize, out: &mut Vec<Output>) {
+        let Some(ipcp) = self.ipcp.as_ref().filter(|_| !self.is_up) else {
+            return;
+        };
         match ipcp.dialect.addresses() {
             Ok(addresses) => {
                 self.is_up = true;
-                self.negotiation_deadline = None;
                 out.insert(before, Output::Up(addresses));
             }
             Err(reason) => self.close(now, reason, out),

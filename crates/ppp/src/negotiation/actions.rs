@@ -58,7 +58,11 @@ impl<D: Dialect> Negotiation<D> {
                 self.renew_request();
                 self.send_configure_request(ctx);
             }
-            Action::sca | Action::scn => self.send_answer(ctx),
+            Action::sca => {
+                signals.acks = true;
+                self.send_answer(ctx);
+            }
+            Action::scn => self.send_answer(ctx),
             Action::str => self.send_terminate_request(ctx),
             Action::sta => self.send_terminate_ack(packet, ctx),
             Action::scj => self.send_code_reject(packet, ctx),
