@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crypto::esp::Suite;
 use dataplane::change::{Change, Event, Inject, Network, Session, SharedChange, ToWorker};
-use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
+use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, Slot, WorkerId};
 use ipnet::IpNet;
 
 use crate::wire::Stamp;
@@ -53,6 +53,8 @@ pub struct Ledger {
     sessions: BTreeMap<SessionSlot, Session>,
     networks: BTreeMap<SessionSlot, IpAddr>,
     attached: BTreeMap<IpNet, SessionSlot>,
+    /// Shards on their way to another worker: the slow path holds back what is for them.
+    moving: BTreeMap<ShardId, WorkerId>,
     /// What has ever been opened, and where in which ring.
     ever: Ever,
     /// Under each of the peers' SPIs: sequence numbers, and IVs where they must not repeat.
@@ -83,6 +85,8 @@ impl Ledger {
     }
 
     fn change(&mut self, change: &Change, mark: Mark) {
+        let is_moving = shard_of(change).is_some_and(|shard| self.moving.contains_key(&shard));
+        assert!(!is_moving, "a change for a shard on its way: {change:?}");
         match change {
             Change::OpenPath(path) => self.hold(Kind::Path, path.id.0),
             Change::MovePath { path, .. } => self.assert_held(Kind::Path, path.0),
@@ -127,7 +131,10 @@ impl Ledger {
             Change::OpenSession(session) => self.open_session(*session),
             Change::OpenNetwork(network) => self.open_network(network, mark),
             Change::CloseSession(slot) => self.close_session(*slot),
-            Change::GiveShard { .. } => {}
+            Change::GiveShard { shard, to } => {
+                let before = self.moving.insert(*shard, *to);
+                assert_eq!(before, None, "{shard:?} is on its way already");
+            }
         }
     }
 
@@ -225,8 +232,11 @@ impl Ledger {
             Event::PathMoved { .. }
             | Event::FirstInbound(_)
             | Event::SoftLimit(_)
-            | Event::HardLimit(_)
-            | Event::ShardArrived(..) => {}
+            | Event::HardLimit(_) => {}
+            Event::ShardArrived(shard, worker) => {
+                let expected = self.moving.remove(shard);
+                assert_eq!(expected, Some(*worker), "{shard:?} has arrived elsewhere");
+            }
         }
     }
 
@@ -293,6 +303,12 @@ impl Ledger {
         assert!(is_known, "{address} ({mark:?}) was told before it was applied: {seen:?}");
     }
 
+    /// Whether a shard is on its way.
+    #[must_use]
+    pub fn has_shards_moving(&self) -> bool {
+        !self.moving.is_empty()
+    }
+
     /// Our SPIs that are installed.
     #[must_use]
     pub fn inbound(&self) -> Vec<u32> {
@@ -322,5 +338,26 @@ impl Ledger {
         assert!(self.sessions.is_empty(), "left: {:?}", self.sessions);
         assert!(self.networks.is_empty(), "left: {:?}", self.networks);
         assert!(self.attached.is_empty(), "left: {:?}", self.attached);
+        assert!(self.moving.is_empty(), "never arrived: {:?}", self.moving);
     }
+}
+
+/// The shard whose owner a change is for; `None` for one that is for several.
+fn shard_of(change: &Change) -> Option<ShardId> {
+    Some(match change {
+        Change::OpenPath(path) => path.id.0.shard,
+        Change::MovePath { path, .. }
+        | Change::ClosePath(path)
+        | Change::ActivateOutbound { path, .. }
+        | Change::RetireOutbound { path, .. }
+        | Change::OpenTunnel { path, .. } => path.0.shard,
+        Change::InstallInbound(install) => install.sa.0.shard,
+        Change::RetireInbound(sa) => sa.0.shard,
+        Change::InstallOutbound(install) => install.path.0.shard,
+        Change::CloseTunnel { tunnel, .. } => ShardId::of(u32::from(*tunnel)),
+        Change::OpenNetwork(network) => network.session.0.shard,
+        Change::CloseSession(session) => session.0.shard,
+        Change::OpenSession(_) => return None,
+        Change::GiveShard { shard, .. } => *shard,
+    })
 }

@@ -69,7 +69,9 @@ impl World {
         spis.sort_unstable();
         let installed = self.gateway.ledger().inbound();
         let installed: Vec<String> = installed.iter().map(|spi| format!("{spi:08x}")).collect();
-        assert_same(&spis, &installed);
+        if !self.gateway.ledger().has_shards_moving() {
+            assert_same(&spis, &installed);
+        }
         assert_limits(&totals);
         let faults = self.ask(Request::VerifyPools);
         assert_eq!(faults, [Response::Verified(Vec::new())]);
