@@ -314,14 +314,14 @@ impl<D: Dialect> Negotiation<D> {
         self.step(self.heard_event(), Some(packet), ctx)
     }
 
-    /// RFC 1661 §4.6 repeats an unanswered request when the Restart timer runs out. A peer whose
-    /// own request comes while ours is unanswered has, as a rule, only begun to listen (with Linux
-    /// clients pppd starts after the call is up), and ours was lost: it is repeated at once, which
-    /// saves the 3 seconds of the timer.
+    /// RFC 1661 §4.6 repeats an unanswered request when the Restart timer runs out.
     ///
-    /// Departs from RFC 1661 §4.1 (RCR in Req-Sent): once per run of the timer, which starts
-    /// anew. The repetition precedes our answer, so that a peer that did get the first copy
-    /// sees the second before it can be Opened; the second Ack is then dropped as a copy.
+    /// Departs from RFC 1661 §4.1 (RCR in Req-Sent): an unanswered request is repeated at once when
+    /// the peer's own comes, because such a peer has, as a rule, only begun to listen (with Linux
+    /// clients pppd starts after the call is up) and ours was lost: it saves the 3 seconds of the
+    /// timer. Once per run of the timer, which starts anew. The repetition precedes our answer, so
+    /// that a peer that did get the first copy sees the second before it can be Opened; the second
+    /// Ack is then dropped as a copy.
     fn repeat_lost_request(&mut self, ctx: &mut Context<'_>) {
         let is_unanswered = self.state == State::ReqSent && !self.request.is_answered;
         if is_unanswered && self.may_repeat && self.restart_count > 0 {
