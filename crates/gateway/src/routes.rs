@@ -320,7 +320,7 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<(Hop, Neighbour)> {
         address: IpAddr::V4(address?),
     };
     let neighbour = match (message.header.state, mac) {
-        (NeighbourState::Failed, _) => Neighbour::Gone,
+        (NeighbourState::Failed, _) => Neighbour::Silent,
         (NeighbourState::Incomplete | NeighbourState::None, _) | (_, None) => Neighbour::Sought,
         (_, Some(mac)) => Neighbour::At(mac),
     };

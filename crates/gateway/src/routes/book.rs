@@ -55,7 +55,9 @@ pub(super) enum Neighbour {
     At([u8; 6]),
     /// The kernel is asking for it.
     Sought,
-    /// It did not answer, or the kernel has forgotten it.
+    /// It did not answer.
+    Silent,
+    /// The kernel has forgotten it.
     Gone,
 }
 
@@ -180,10 +182,19 @@ impl Book {
                 self.neighbours.insert(hop, mac);
                 self.lead_to_neighbour(hop)
             }
-            Neighbour::Gone if self.adjacencies.contains_key(&hop) && !self.is_next_hop(hop) => {
-                self.forget(hop)
+            Neighbour::Silent | Neighbour::Gone if self.is_mere_neighbour(hop) => {
+                let mut steps = self.forget(hop);
+                // Only of what is still there: whatever we have removed is news to us again.
+                if neighbour == Neighbour::Silent {
+                    steps.push(Step::Forget(hop));
+                }
+                steps
             }
-            Neighbour::Sought | Neighbour::Gone => {
+            Neighbour::Sought | Neighbour::Silent | Neighbour::Gone => {
+                if neighbour == Neighbour::Gone {
+                    // A next hop that somebody has removed is managed anew.
+                    self.managed.remove(&hop);
+                }
                 self.neighbours.remove(&hop);
                 let known = self.adjacencies.contains_key(&hop);
                 known
@@ -226,15 +237,14 @@ impl Book {
         self.neighbours.remove(&hop);
         self.managed.remove(&hop);
         self.free.extend(self.adjacencies.remove(&hop));
-        let mut steps = self.remove(IpNet::from(hop.address), NEIGHBOUR_METRIC);
-        steps.push(Step::Forget(hop));
-        steps
+        self.remove(IpNet::from(hop.address), NEIGHBOUR_METRIC)
     }
 
-    /// Whether a route of the kernel's leads by it.
-    fn is_next_hop(&self, hop: Hop) -> bool {
+    /// Whether it is known, and no route of the kernel's leads by it.
+    fn is_mere_neighbour(&self, hop: Hop) -> bool {
         let mut ways = self.routes.values().flatten();
-        ways.any(|(metric, way)| *way == Way::Via(hop) && *metric != NEIGHBOUR_METRIC)
+        self.adjacencies.contains_key(&hop)
+            && !ways.any(|(metric, way)| *way == Way::Via(hop) && *metric != NEIGHBOUR_METRIC)
     }
 
     /// The way to an address, by the longest prefix.
@@ -387,7 +397,7 @@ mod tests {
                 .iter()
                 .all(|step| route(step).is_none())
         );
-        let steps = book.neighbour(hop(), Neighbour::Gone);
+        let steps = book.neighbour(hop(), Neighbour::Silent);
         assert!(
             steps
                 .iter()
@@ -399,9 +409,10 @@ mod tests {
 
         book.add(net("0.0.0.0/0"), 0, Way::Via(hop()));
         let steps = book.neighbour(hop(), Neighbour::Gone);
-        assert!(
-            matches!(&steps[..], [Step::Apply(SharedChange::SetAdjacency(_, a))] if !a.is_resolved)
-        );
+        assert!(matches!(
+            &steps[..],
+            [Step::Apply(SharedChange::SetAdjacency(_, a)), Step::Manage(_)] if !a.is_resolved
+        ));
     }
 
     #[test]
@@ -453,17 +464,13 @@ mod tests {
         book.begin_anew();
         book.add(net("10.0.0.0/8"), 0, Way::Host);
         let steps = book.end_anew();
-        assert!(
-            steps
-                .iter()
-                .any(|step| matches!(step, Step::Forget(gone) if *gone == hop()))
-        );
         let removed = |step: &Step| match step {
             Step::Apply(SharedChange::RemoveRoute { prefix, .. }) => Some(*prefix),
             _ => None,
         };
         let removed: BTreeSet<IpNet> = steps.iter().filter_map(removed).collect();
-        assert!(removed.contains(&net("11.0.0.0/8")) && !removed.contains(&net("10.0.0.0/8")));
+        assert!(removed.contains(&net("11.0.0.0/8")) && removed.contains(&net("192.0.2.9/32")));
+        assert!(!removed.contains(&net("10.0.0.0/8")));
     }
 
     fn hop() -> Hop {
