@@ -24,6 +24,7 @@ use crate::fleet::{ClientId, Event};
 use crate::flow::IMIX;
 use crate::host;
 use crate::setup;
+use crate::sockets;
 use crate::summary::{Summary, Trial, Way};
 use crate::terminal;
 use crate::traffic::{End, Plan, Progress, Subscribers};
@@ -37,15 +38,13 @@ const GOODBYE: Duration = Duration::from_secs(8);
 const LADDER: [u64; 6] = [40_000, 28_000, 20_000, 14_000, 10_000, 7_000];
 /// How long a rate is tried.
 const TRIAL: Duration = Duration::from_secs(2);
-/// How often the packets are moved, each time slower, until none is lost.
-const ATTEMPTS: u32 = 2;
 /// Of the rate at which nothing was lost for a moment, the part that is used for a minute.
 const SHARE: f64 = 0.7;
-/// The longest that the packets may take at any rate.
-const RUN_MAX: Duration = Duration::from_secs(110);
+/// From the beginning until the packets are through: three minutes, less what is around them.
+const TIME_LIMIT: Duration = Duration::from_secs(165);
 /// Until both ends are ready.
 const LEAD: Duration = Duration::from_millis(100);
-/// After the last packet was sent: silence after which no more is waited for.
+/// Silence after which no more is waited for, and how late a packet may be.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs the command; whether everything came up and nothing was lost.
@@ -85,6 +84,14 @@ struct Story<'a> {
 struct Run {
     up: Way,
     down: Way,
+    overflowed: u64,
+}
+
+/// What happens when a packet is missing for longer than it can be late.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    IsCounted,
+    EndsIt,
 }
 
 impl Run {
@@ -134,27 +141,39 @@ impl Story<'_> {
         }
     }
 
-    /// At the rate that was asked for, or at one at which nothing is lost.
+    /// At the rate that was asked for, or at one at which nothing is lost: a run that loses
+    /// something ends early, and another begins that is slower, as long as there is time.
     fn move_packets(&mut self) -> Result<()> {
-        let (mut rate, attempts) = match self.arguments.rate {
-            Some(rate) => (rate, 1),
-            None => (self.search()?, ATTEMPTS),
-        };
         let count = self.arguments.packets;
-        for attempt in 1..=attempts {
-            self.tell(&format!("{count} packets each way, {rate} a second"));
-            let run = self.move_some(rate, count, "packets")?;
-            let lost = run.lost();
-            self.summary.rate = rate;
-            (self.summary.up, self.summary.down) = (Some(run.up), Some(run.down));
-            if lost == 0 || attempt == attempts {
-                break;
-            }
-            self.tell(&format!("{lost} were lost: once more, slower"));
-            self.summary.trials.push(Trial { rate, lost });
-            rate = self.affordable(rate / 2);
+        if let Some(rate) = self.arguments.rate {
+            let run = self.measure(rate, count, Loss::IsCounted)?;
+            self.note_run(rate, run);
+            return Ok(());
         }
-        Ok(())
+        let mut rate = self.search()?;
+        loop {
+            let run = self.measure(rate, count, Loss::EndsIt)?;
+            let lost = run.lost();
+            self.note_run(rate, run);
+            let slower = self.affordable((rate as f64 * SHARE) as u64);
+            if lost == 0 || slower >= rate {
+                return Ok(());
+            }
+            self.tell(&format!("{lost} were lost"));
+            self.summary.trials.push(Trial { rate, lost });
+            rate = slower;
+        }
+    }
+
+    fn measure(&mut self, rate: u64, count: u64, loss: Loss) -> Result<Run> {
+        self.tell(&format!("{count} packets each way, {rate} a second"));
+        self.move_some(rate, count, loss, "packets")
+    }
+
+    fn note_run(&mut self, rate: u64, run: Run) {
+        self.summary.rate = rate;
+        (self.summary.up, self.summary.down) = (Some(run.up), Some(run.down));
+        self.summary.overflowed = run.overflowed;
     }
 
     /// A rate at which nothing was lost for a moment, less some distance.
@@ -162,7 +181,7 @@ impl Story<'_> {
         let mut found = 0;
         for rate in LADDER {
             let count = (rate as f64 * TRIAL.as_secs_f64()) as u64;
-            let run = self.move_some(rate, count, "looking for rate")?;
+            let run = self.move_some(rate, count, Loss::EndsIt, "looking for rate")?;
             let (lost, reached) = (run.lost(), run.rate());
             self.tell(&format!(
                 "tried {rate} packets/s each way: reached {reached}, lost {lost}"
@@ -177,12 +196,13 @@ impl Story<'_> {
         Ok(self.affordable((found as f64 * SHARE) as u64))
     }
 
-    /// A rate at which the packets are through in time.
+    /// At least as many packets a second as it takes to be through in time.
     fn affordable(&self, rate: u64) -> u64 {
-        rate.max(self.arguments.packets / RUN_MAX.as_secs())
+        let left = (self.epoch + TIME_LIMIT).saturating_duration_since(clock::now());
+        rate.max(self.arguments.packets / left.as_secs().max(1))
     }
 
-    fn move_some(&mut self, rate: u64, count: u64, what: &'static str) -> Result<Run> {
+    fn move_some(&mut self, rate: u64, count: u64, loss: Loss, what: &'static str) -> Result<Run> {
         let plan = self.plan(rate, count);
         let flows = self.flows()?;
         let addresses: Vec<Ipv4Addr> = flows.iter().map(|(_, address)| *address).collect();
@@ -190,7 +210,9 @@ impl Story<'_> {
         let socket = host::open(&self.arguments.internet, self.arguments.host)?;
         let host = host::serve(socket, plan, &addresses, Arc::clone(&progress))?;
         let mut own = Subscribers::new(plan, self.arguments.host, flows, Arc::clone(&progress));
-        let driven = self.drive(&mut own, count, &progress, what);
+        let before = self.overflowed()?;
+        let driven = self.drive(&mut own, count, loss, &progress, what);
+        let overflowed = self.overflowed()?.saturating_sub(before);
         progress.is_over.store(true, Ordering::Relaxed);
         let host = host
             .join()
@@ -205,7 +227,13 @@ impl Story<'_> {
         Ok(Run {
             up: way(&plan, &own, &host),
             down: way(&plan, &host, &own),
+            overflowed,
         })
+    }
+
+    /// Packets for which our own sockets had no room: none of the gateway's business.
+    fn overflowed(&self) -> Result<u64> {
+        Ok(sockets::overflowed() + host::overflowed(&self.arguments.internet)?)
     }
 
     fn plan(&mut self, rate: u64, count: u64) -> Plan {
@@ -237,17 +265,25 @@ impl Story<'_> {
         &mut self,
         own: &mut Subscribers,
         count: u64,
+        loss: Loss,
         progress: &Progress,
         what: &'static str,
     ) -> Result<()> {
         let bar = terminal::progress(2 * count, what, false);
         let (mut known, mut changed_at) = ((0, 0), clock::now());
+        let mut whole_at = changed_at;
         while known != (2 * count, 2 * count) && clock::now() <= changed_at + GRACE {
             self.turn(own)?;
             let state = (progress.sent(), progress.received());
             if state != known {
                 (known, changed_at) = (state, clock::now());
                 bar.set_position(state.1);
+            }
+            if progress.overdue() == 0 || loss == Loss::IsCounted {
+                whole_at = clock::now();
+            }
+            if clock::now() > whole_at + GRACE {
+                progress.is_stopped.store(true, Ordering::Relaxed);
             }
         }
         bar.finish_and_clear();

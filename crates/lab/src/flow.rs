@@ -135,6 +135,8 @@ pub struct Account {
     run: u32,
     flows: Vec<Arrivals>,
     received: u64,
+    /// Numbers that were skipped and have not come since.
+    skipped: u64,
     latency: Histogram<u64>,
     /// Octets of IP packets received, each once.
     pub octets: u64,
@@ -161,6 +163,7 @@ impl Account {
             latency: Histogram::new_with_max(longest, DIGITS)
                 .expect("three digits to a minute fit"),
             received: 0,
+            skipped: 0,
             octets: 0,
             duplicated: 0,
             reordered: 0,
@@ -190,9 +193,13 @@ impl Account {
             self.astray += 1;
             return;
         }
+        let expected = flow.next;
         match flow.note(mark.number.get()) {
-            Arrival::InOrder => {}
-            Arrival::Late => self.reordered += 1,
+            Arrival::InOrder => self.skipped += mark.number.get() - expected,
+            Arrival::Late => {
+                self.reordered += 1;
+                self.skipped -= 1;
+            }
             Arrival::Copy => return self.duplicated += 1,
             Arrival::Stale => return self.stale += 1,
         }
@@ -206,6 +213,12 @@ impl Account {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Packets that are overdue: later ones of their flow are there.
+    #[must_use]
+    pub fn overdue(&self) -> u64 {
+        self.skipped
     }
 
     /// Flows of which less was received than sent, and how much is missing in all.
@@ -320,6 +333,7 @@ mod tests {
         assert_eq!(account.received(), 6);
         assert_eq!(account.reordered, 2, "2 after 3, 8999 after 9000");
         assert_eq!(account.duplicated, 1);
+        assert_eq!(account.overdue(), 8995);
         assert_eq!(account.stale, 1);
         assert_eq!(account.astray, 1);
         assert_eq!(account.foreign, 3);

@@ -26,7 +26,7 @@ use zerocopy::IntoBytes;
 use crate::clock;
 use crate::flow::{Account, Mark, Numbering};
 use crate::pace::{BURST_MAX, Pace};
-use crate::sockets::{BURST, roomy};
+use crate::sockets::{self, BURST, roomy};
 use crate::traffic::{End, PORT, Plan, Progress};
 
 /// Octets of a receive buffer.
@@ -36,11 +36,7 @@ const WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// Opens the host's socket in a network namespace.
 pub fn open(namespace: &Path, address: Ipv4Addr) -> Result<Socket> {
-    let file = File::open(namespace)
-        .with_context(|| format!("no network namespace at {}", namespace.display()))?;
-    let opened = thread::spawn(move || -> Result<Socket> {
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-            .context("cannot enter the network namespace; this needs root")?;
+    within(namespace, move || {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         let place = SocketAddrV4::new(address, PORT);
         socket
@@ -49,10 +45,28 @@ pub fn open(namespace: &Path, address: Ipv4Addr) -> Result<Socket> {
         socket.set_nonblocking(true)?;
         roomy(&socket);
         Ok(socket)
+    })
+}
+
+/// Packets for which the sockets of a network namespace have had no room.
+pub fn overflowed(namespace: &Path) -> Result<u64> {
+    within(namespace, || Ok(sockets::overflowed()))
+}
+
+/// Does something in a network namespace, on a thread that goes there and ends.
+fn within<T: Send + 'static>(
+    namespace: &Path,
+    act: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let file = File::open(namespace)
+        .with_context(|| format!("no network namespace at {}", namespace.display()))?;
+    let done = thread::spawn(move || -> Result<T> {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .context("cannot enter the network namespace; this needs root")?;
+        act()
     });
-    opened
-        .join()
-        .map_err(|_| anyhow!("the thread that opens the host's socket panicked"))?
+    done.join()
+        .map_err(|_| anyhow!("the thread in the network namespace panicked"))?
 }
 
 /// One run at the host's end.
@@ -176,13 +190,15 @@ impl Host {
                 from == subscribers.get(flow as usize).copied()
             });
         }
-        let received = self.account.received();
+        let (received, overdue) = (self.account.received(), self.account.overdue());
         self.progress.up_received.store(received, Ordering::Relaxed);
+        self.progress.up_overdue.store(overdue, Ordering::Relaxed);
         Ok(())
     }
 
     fn load(&mut self, now: Instant) {
-        if self.waiting.len() as u64 >= BURST_MAX {
+        let is_stopped = self.progress.is_stopped.load(Ordering::Relaxed);
+        if is_stopped || self.waiting.len() as u64 >= BURST_MAX {
             return;
         }
         for _ in 0..self.pace.due(now) {

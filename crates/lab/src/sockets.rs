@@ -7,6 +7,7 @@
 //! address and say for each datagram where it was sent.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -304,6 +305,19 @@ fn in_words(error: io::Error, what: &str) -> io::Error {
     let hint = HINTS.iter().find(|(kind, _)| *kind == error.kind());
     let hint = hint.map_or("", |(_, hint)| hint);
     io::Error::new(error.kind(), format!("cannot open {what}: {error}{hint}"))
+}
+
+/// Packets for which the UDP and raw sockets of this thread's network namespace, of whatever
+/// program, have had no room since they were opened.
+#[must_use]
+pub fn overflowed() -> u64 {
+    let tables = ["/proc/thread-self/net/udp", "/proc/thread-self/net/raw"];
+    let rows = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
+    // The last column of a row is the number of drops; the first row has the titles.
+    rows.iter()
+        .flat_map(|table| table.lines().skip(1))
+        .filter_map(|row| row.split_whitespace().last()?.parse::<u64>().ok())
+        .sum()
 }
 
 /// Ports that nobody uses, for clients behind a NAT.

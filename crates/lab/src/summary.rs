@@ -38,6 +38,8 @@ pub struct Summary {
     pub up: Option<Way>,
     /// From the host to the subscribers.
     pub down: Option<Way>,
+    /// Packets for which the sockets of the measuring side had no room.
+    pub overflowed: u64,
     /// `adit show status`.
     pub status: Value,
     /// `adit show discards`.
@@ -292,14 +294,12 @@ impl Summary {
 
 impl Way {
     fn fault(&self, packets: u64) -> Option<String> {
+        if self.lost > 0 {
+            let (lost, flows) = (self.lost, self.flows_short);
+            return Some(format!("{lost} packets lost, in {flows} flows"));
+        }
         if self.sent < packets {
             return Some(format!("{} of {packets} packets were sent", self.sent));
-        }
-        if self.lost > 0 {
-            return Some(format!(
-                "{} packets lost, in {} flows",
-                self.lost, self.flows_short
-            ));
         }
         let twice = self.duplicated + self.astray;
         (twice > 0).then(|| format!("{twice} packets came twice or to the wrong place"))

@@ -62,6 +62,12 @@ pub struct Progress {
     pub down_sent: AtomicU64,
     /// Packets received by subscribers.
     pub down_received: AtomicU64,
+    /// Packets overdue at the host.
+    pub up_overdue: AtomicU64,
+    /// Packets overdue at the subscribers.
+    pub down_overdue: AtomicU64,
+    /// Nothing more is sent.
+    pub is_stopped: AtomicBool,
     /// Nothing more is waited for.
     pub is_over: AtomicBool,
 }
@@ -71,6 +77,12 @@ impl Progress {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.up_received.load(Ordering::Relaxed) + self.down_received.load(Ordering::Relaxed)
+    }
+
+    /// Packets overdue at both ends.
+    #[must_use]
+    pub fn overdue(&self) -> u64 {
+        self.up_overdue.load(Ordering::Relaxed) + self.down_overdue.load(Ordering::Relaxed)
     }
 
     /// Packets sent by both ends.
@@ -174,13 +186,17 @@ impl Traffic for Subscribers {
         let now_ns = self.plan.ns(now);
         self.account
             .note(now_ns, payload, packet.len(), |flow| own == Some(flow));
-        let received = self.account.received();
+        let (received, overdue) = (self.account.received(), self.account.overdue());
         self.progress
             .down_received
             .store(received, Ordering::Relaxed);
+        self.progress.down_overdue.store(overdue, Ordering::Relaxed);
     }
 
     fn load(&mut self, now: Instant, fleet: &mut Fleet) {
+        if self.progress.is_stopped.load(Ordering::Relaxed) {
+            return;
+        }
         let due = self.pace.due(now);
         for _ in 0..due {
             let Some((mark, size)) = self.numbering.next(self.plan.ns(now)) else {
@@ -198,7 +214,8 @@ impl Traffic for Subscribers {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        (!self.numbering.is_done()).then_some(self.next)
+        let is_stopped = self.progress.is_stopped.load(Ordering::Relaxed);
+        (!self.numbering.is_done() && !is_stopped).then_some(self.next)
     }
 }
 
