@@ -22,6 +22,7 @@ mod book;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use dataplane::Shared;
@@ -34,6 +35,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use crate::clock;
 use crate::host::ROUTE_PROTOCOL;
 use crate::netlink::{Existing, Netlink};
 use crate::port::TUN;
@@ -43,6 +45,9 @@ use book::{Book, HOST, Hop, Neighbour, Step, Way};
 const GROUPS: u32 = 1 << 2 | 1 << 6;
 /// The routing tables that are followed.
 const TABLES: [u32; 2] = [RouteHeader::RT_TABLE_MAIN as u32, 255];
+
+/// How often a neighbour that is not known to be there is asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// An interface that the workers send on.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,8 @@ pub(crate) struct Routes {
     netlink: Netlink,
     ears: Netlink,
     book: Book,
+    /// When to look again for neighbours that are not known to be there.
+    look_at: Instant,
 }
 
 /// Sends everything to `adit0`, as is right where the kernel routes.
@@ -100,6 +107,7 @@ impl Routes {
             netlink: Netlink::open()?,
             ears,
             book: Book::new(outlets, adit0),
+            look_at: clock::now(),
         };
         let [adjacency, _] = host_changes(host_mtu);
         shared.apply(adjacency);
@@ -114,6 +122,7 @@ impl Routes {
 
     /// Takes the news; how much there was.
     pub(crate) fn follow(&mut self, shared: &Shared) -> usize {
+        self.look_for_the_missing(shared);
         match self.ears.heard() {
             Ok(news) => {
                 let count = news.len();
@@ -130,6 +139,21 @@ impl Routes {
                 }
                 1
             }
+        }
+    }
+
+    /// News of a neighbour may be overtaken by older news; what is missing is asked for again.
+    fn look_for_the_missing(&mut self, shared: &Shared) {
+        let now = clock::now();
+        if now < self.look_at || !self.book.misses_neighbours() {
+            return;
+        }
+        self.look_at = now + LOOK_EVERY;
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Inet;
+        let question = RouteNetlinkMessage::GetNeighbour(question);
+        for message in self.netlink.dump(question).unwrap_or_default() {
+            self.take(message, shared);
         }
     }
 

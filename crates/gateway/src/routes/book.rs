@@ -218,6 +218,12 @@ impl Book {
         self.lead_to_neighbour(Hop { interface, address })
     }
 
+    /// Whether somebody waits for a neighbour.
+    pub(super) fn misses_neighbours(&self) -> bool {
+        let mut hops = self.adjacencies.keys();
+        hops.any(|hop| !self.neighbours.contains_key(hop))
+    }
+
     /// Neighbours that the kernel keeps fresh for us.
     pub(super) fn managed(&self) -> Vec<Hop> {
         self.managed.iter().copied().collect()
