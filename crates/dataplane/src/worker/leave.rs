@@ -126,7 +126,16 @@ impl<P: Port> Worker<P> {
             return self.discard(traveller, Discard::NoPort);
         };
         let (len, session) = (traveller.frame.len(), traveller.session);
-        match port.send(traveller.into_packet()) {
+        let mut sent = port.send(traveller.into_packet());
+        // A port that has no next hop for a peer leaves it to the one where the kernel knows.
+        if let Err((packet, SendError::Unresolved)) = sent {
+            let fallback = usize::from(self.tables.tunnel_port);
+            sent = match self.ports.get_mut(fallback) {
+                Some(port) if packet.meta.next_hop.is_none() => port.send(packet),
+                _ => Err((packet, SendError::Unresolved)),
+            };
+        }
+        match sent {
             Ok(()) => self.counters().sent.add(len),
             Err((packet, error)) => {
                 let mut traveller = Traveller::new(packet, crate::batch::Source::Own);
