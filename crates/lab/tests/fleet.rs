@@ -170,20 +170,21 @@ fn a_wrong_key_and_a_refused_proposal_end_in_phase_1_and_say_why() {
     change(&mut refused_later, |policy| {
         policy.phase2[0].suite = "3des-sha1".parse().unwrap()
     });
-    for (settings, stage) in [
-        (wrong_key, Stage::Phase1),
-        (refused, Stage::Phase1),
-        (refused_later, Stage::Phase2),
+    for (settings, stage, expected) in [
+        (
+            wrong_key,
+            Stage::Phase1,
+            "a server that has another pre-shared key",
+        ),
+        (refused, Stage::Phase1, "NO-PROPOSAL-CHOSEN"),
+        (refused_later, Stage::Phase2, "refused the proposal"),
     ] {
         let mut world = World::new();
         let id = world.host(settings);
         world.run(90 * SECOND);
-        assert_eq!(
-            world.failure(id).stage,
-            Some(stage),
-            "{}",
-            world.failure(id)
-        );
+        let text = world.failure(id).to_string();
+        assert_eq!(world.failure(id).stage, Some(stage), "{text}");
+        assert!(text.contains(expected), "{text}");
     }
 }
 

@@ -40,11 +40,29 @@ pub enum Cause {
     HungUp,
 }
 
+impl Failure {
+    /// RFC 2409 §5.4: with another key, message 5 is noise, and most servers drop it in silence.
+    fn is_silence_about_keys(&self) -> bool {
+        let Cause::Isakmp(ike::DownReason::Unanswered {
+            waiting_for,
+            complaint: None,
+            ..
+        }) = &self.cause
+        else {
+            return false;
+        };
+        *waiting_for == "message 6"
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stage {
             Some(stage) => write!(f, "{stage}: {}", self.cause)?,
             None => write!(f, "after it was up: {}", self.cause)?,
+        }
+        if self.is_silence_about_keys() {
+            f.write_str("; so does a server that has another pre-shared key")?;
         }
         if let Some(remark) = &self.remark {
             write!(f, "; not accepted from the peer: {remark}")?;

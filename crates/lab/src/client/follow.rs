@@ -162,20 +162,22 @@ impl Client {
         }
     }
 
-    /// The link ends with its call. If the peer had hung up in PPP before it closed everything
-    /// below, that is the reason; the link waits a while before it tells, which now has no point.
+    /// The link ends with its call. If PPP was being taken down before everything below was closed,
+    /// there is the reason; the link waits a while before it tells, which now has no point.
     fn hear_last_words(&mut self) {
         let Some(mut session) = self.session.take() else {
             return;
         };
-        let Some((at, _)) = session.link.poll_timeout() else {
-            return;
-        };
         let mut events = Vec::new();
-        if session.link.phase() == ppp::Phase::Terminate {
-            session
-                .link
-                .handle_timeout(at, &mut self.random, &mut events);
+        for _ in 0..=self.settings.ppp.max_terminate {
+            let Some((at, _)) = session.link.poll_timeout() else {
+                break;
+            };
+            if session.link.phase() == ppp::Phase::Terminate {
+                session
+                    .link
+                    .handle_timeout(at, &mut self.random, &mut events);
+            }
         }
         for event in events {
             if let ppp::Output::Down(reason) = event {
