@@ -27,7 +27,7 @@ use dataplane::change::{
 };
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, WorkerId};
 use dataplane::mesh::{SlowEnd, mesh};
-use dataplane::{Discard, Limits, Shared};
+use dataplane::{Discard, Limits, Shared, WorkerCounters};
 
 use crate::dice::Dice;
 use crate::ledger::{Ledger, Mark};
@@ -78,6 +78,8 @@ pub struct Gateway {
     replies: Vec<Response>,
     is_answered: bool,
     is_finished: bool,
+    /// How often a worker went to sleep.
+    naps: u64,
 }
 
 impl Gateway {
@@ -109,6 +111,7 @@ impl Gateway {
             replies: Vec::new(),
             is_answered: false,
             is_finished: false,
+            naps: 0,
         }
     }
 
@@ -184,6 +187,7 @@ impl Gateway {
             });
         } else if dice.permille(750) {
             self.seats[worker].park();
+            self.naps += 1;
         }
         for (reason, count) in self.discards(trace) {
             if before.get(&reason) != Some(&count) {
@@ -294,6 +298,7 @@ impl Gateway {
                 };
                 count += 1;
                 note_punt(now, &punt, trace);
+                self.ledger.punt(&punt);
                 self.control.handle_input(now, Input::Punt(punt));
             }
         }
@@ -431,6 +436,24 @@ impl Gateway {
     /// How often each named thing has happened to the slow path.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.control.counters()
+    }
+
+    /// How often each named thing has happened, to the slow path and to the workers.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts: BTreeMap<_, _> = self.counters().collect();
+        counts.extend(Discard::ALL.iter().map(|reason| (reason.text(), self.discarded(*reason))));
+        let sum = |of: fn(&WorkerCounters) -> u64| -> u64 {
+            let workers = (0..self.seats.len() as u8).map(WorkerId);
+            workers.map(|worker| of(self.shared.worker(worker))).sum()
+        };
+        counts.extend([
+            ("frames handed over", sum(|counters| counters.handed_out.value())),
+            ("frames received", sum(|counters| counters.received.value().packets)),
+            ("frames sent", sum(|counters| counters.sent.value().packets)),
+            ("naps", self.naps),
+        ]);
+        counts
     }
 
     /// The next deadline of the slow path.

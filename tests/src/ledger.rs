@@ -4,11 +4,13 @@
 //! a free one is taken; what is told to a peer has been applied; every install has its retire; an
 //! address leads to one session; no sequence number and no IV goes out twice under one key.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use crypto::esp::Suite;
-use dataplane::change::{Change, Event, Inject, Network, Session, SharedChange, ToWorker};
+use dataplane::change::{
+    Change, Entry, Event, Inject, Kind, Network, Origin, Punt, Session, SharedChange, ToWorker,
+};
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, Slot, WorkerId};
 use ipnet::IpNet;
 
@@ -30,7 +32,7 @@ impl Mark {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum Sort {
     Path,
     Inbound,
     Session,
@@ -46,7 +48,7 @@ enum Stage {
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Slots that are not free, and the generation of their holder.
-    slots: BTreeMap<(Kind, ShardId, u32), (u8, Stage)>,
+    slots: BTreeMap<(Sort, ShardId, u32), (u8, Stage)>,
     inbound: BTreeMap<InboundSa, PathId>,
     outbound: BTreeMap<(PathId, u32), Suite>,
     tunnels: BTreeMap<(u16, u16), PathId>,
@@ -64,7 +66,14 @@ pub struct Ledger {
 
 #[derive(Debug, Default)]
 struct Ever {
+    /// Those that a peer has begun: it learns our SPI from message 2. Where we began, it has our SPI
+    /// before there can be keys for it.
     inbound: BTreeMap<u32, Mark>,
+    /// The SA of a shard that was installed last, until the message behind it has come by.
+    latest: BTreeMap<ShardId, u32>,
+    /// Quick modes that peers have begun, and that we have.
+    heard: BTreeSet<QuickMode>,
+    begun: BTreeSet<QuickMode>,
     outbound: BTreeMap<u32, Suite>,
     tunnels: BTreeMap<(u16, u16), Mark>,
     sessions: BTreeMap<SessionSlot, Session>,
@@ -80,7 +89,42 @@ impl Ledger {
     pub fn to_worker(&mut self, message: &ToWorker, mark: Mark) {
         match message {
             ToWorker::Change(change) => self.change(change, mark),
-            ToWorker::Inject(Inject { .. }) => {}
+            ToWorker::Inject(inject) => self.inject(inject),
+        }
+    }
+
+    /// Behind the installation of a pair comes the quick mode message that made it final: whose
+    /// exchange that is tells who had to learn the other's SPI first.
+    fn inject(&mut self, inject: &Inject) {
+        let Entry::Transmit {
+            shard,
+            kind: Kind::Ike,
+            ..
+        } = inject.entry
+        else {
+            return;
+        };
+        let Some(exchange) = quick_mode(&inject.bytes) else {
+            return;
+        };
+        let is_ours = !self.ever.heard.contains(&exchange);
+        if is_ours {
+            self.ever.begun.insert(exchange);
+        }
+        if let Some(spi) = self.ever.latest.remove(&shard)
+            && is_ours
+        {
+            self.ever.inbound.remove(&spi);
+        }
+    }
+
+    /// The slow path gets a message.
+    pub fn punt(&mut self, punt: &Punt) {
+        if let Origin::Ike { .. } = punt.origin
+            && let Some(exchange) = quick_mode(&punt.bytes)
+            && !self.ever.begun.contains(&exchange)
+        {
+            self.ever.heard.insert(exchange);
         }
     }
 
@@ -88,29 +132,30 @@ impl Ledger {
         let is_moving = shard_of(change).is_some_and(|shard| self.moving.contains_key(&shard));
         assert!(!is_moving, "a change for a shard on its way: {change:?}");
         match change {
-            Change::OpenPath(path) => self.hold(Kind::Path, path.id.0),
-            Change::MovePath { path, .. } => self.assert_held(Kind::Path, path.0),
+            Change::OpenPath(path) => self.hold(Sort::Path, path.id.0),
+            Change::MovePath { path, .. } => self.assert_held(Sort::Path, path.0),
             Change::ClosePath(path) => self.close_path(*path),
             Change::InstallInbound(install) => {
-                self.assert_held(Kind::Path, install.path.0);
-                self.hold(Kind::Inbound, install.sa.0);
+                self.assert_held(Sort::Path, install.path.0);
+                self.hold(Sort::Inbound, install.sa.0);
                 self.inbound.insert(install.sa, install.path);
                 self.ever.inbound.insert(install.sa.spi(), mark);
+                self.ever.latest.insert(install.sa.0.shard, install.sa.spi());
             }
             Change::RetireInbound(sa) => {
                 let path = self.inbound.remove(sa);
                 assert!(path.is_some(), "{sa:?} is retired but not installed");
-                self.close(Kind::Inbound, sa.0);
+                self.close(Sort::Inbound, sa.0);
             }
             Change::InstallOutbound(install) => {
-                self.assert_held(Kind::Path, install.path.0);
+                self.assert_held(Sort::Path, install.path.0);
                 let before = self
                     .outbound
                     .insert((install.path, install.spi), install.suite);
                 assert_eq!(before, None, "outbound SA {:08x} twice", install.spi);
                 self.ever.outbound.insert(install.spi, install.suite);
             }
-            Change::ActivateOutbound { path, .. } => self.assert_held(Kind::Path, path.0),
+            Change::ActivateOutbound { path, .. } => self.assert_held(Sort::Path, path.0),
             Change::RetireOutbound { path, spi } => {
                 let suite = self.outbound.remove(&(*path, *spi));
                 assert!(suite.is_some(), "outbound SA {spi:08x} was not installed");
@@ -139,7 +184,7 @@ impl Ledger {
     }
 
     fn close_path(&mut self, path: PathId) {
-        self.close(Kind::Path, path.0);
+        self.close(Sort::Path, path.0);
         assert!(
             self.inbound.values().all(|of| *of != path),
             "{path:?} has SAs"
@@ -158,7 +203,7 @@ impl Ledger {
     }
 
     fn open_session(&mut self, session: Session) {
-        self.assert_held(Kind::Path, session.path.0);
+        self.assert_held(Sort::Path, session.path.0);
         if let Some(before) = self.sessions.insert(session.id, session) {
             let ids = |session: Session| (session.path, session.tunnel, session.session);
             assert_eq!(ids(before), ids(session), "{:?} is another's", session.id);
@@ -168,13 +213,13 @@ impl Ledger {
         let is_same =
             |s: &Session| (s.path, s.tunnel, s.session) == (session.path, session.tunnel, session.session);
         assert!(!others.any(is_same), "session id {} twice", session.session);
-        self.hold(Kind::Session, session.id.0);
+        self.hold(Sort::Session, session.id.0);
         self.ever.sessions.insert(session.id, session);
     }
 
     fn open_network(&mut self, network: &Network, mark: Mark) {
         let slot = network.session;
-        self.assert_held(Kind::Session, slot.0);
+        self.assert_held(Sort::Session, slot.0);
         let mut others = self.networks.iter().filter(|(other, _)| **other != slot);
         let twice = others.find(|(_, address)| **address == network.address);
         assert_eq!(twice, None, "{} is leased twice", network.address);
@@ -183,7 +228,8 @@ impl Ledger {
         assert_eq!(attached, Some(&slot), "the address leads elsewhere");
         let session = self.sessions[&slot];
         let ids = (session.tunnel, session.session, network.address);
-        self.ever.networks.insert(ids, mark);
+        // The first time counts: a network that is negotiated anew has been told before.
+        self.ever.networks.entry(ids).or_insert(mark);
     }
 
     fn close_session(&mut self, slot: SessionSlot) {
@@ -192,7 +238,7 @@ impl Ledger {
         self.networks.remove(&slot);
         let leads = self.attached.iter().find(|(_, session)| **session == slot);
         assert_eq!(leads, None, "something leads to a session that is closed");
-        self.close(Kind::Session, slot.0);
+        self.close(Sort::Session, slot.0);
     }
 
     /// The slow path changes what all workers read.
@@ -201,7 +247,7 @@ impl Ledger {
             SharedChange::Attach {
                 prefix, session, ..
             } => {
-                self.assert_held(Kind::Session, session.0);
+                self.assert_held(Sort::Session, session.0);
                 let before = self.attached.insert(*prefix, *session);
                 let is_free = before.is_none_or(|before| before == *session);
                 assert!(is_free, "{prefix} leads to {before:?} and to {session:?}");
@@ -226,9 +272,9 @@ impl Ledger {
     /// A worker tells the slow path.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::PathRetired(path) => self.free(Kind::Path, path.0),
-            Event::InboundRetired(sa, _) => self.free(Kind::Inbound, sa.0),
-            Event::SessionRetired(session, _) => self.free(Kind::Session, session.0),
+            Event::PathRetired(path) => self.free(Sort::Path, path.0),
+            Event::InboundRetired(sa, _) => self.free(Sort::Inbound, sa.0),
+            Event::SessionRetired(session, _) => self.free(Sort::Session, session.0),
             Event::PathMoved { .. }
             | Event::FirstInbound(_)
             | Event::SoftLimit(_)
@@ -240,28 +286,28 @@ impl Ledger {
         }
     }
 
-    fn hold(&mut self, kind: Kind, slot: Slot) {
-        let key = (kind, slot.shard, slot.index);
+    fn hold(&mut self, sort: Sort, slot: Slot) {
+        let key = (sort, slot.shard, slot.index);
         let before = self.slots.insert(key, (slot.generation, Stage::Held));
-        assert_eq!(before, None, "{kind:?} {slot:?} is used before it is free");
+        assert_eq!(before, None, "{sort:?} {slot:?} is used before it is free");
     }
 
-    fn close(&mut self, kind: Kind, slot: Slot) {
-        self.assert_held(kind, slot);
-        let key = (kind, slot.shard, slot.index);
+    fn close(&mut self, sort: Sort, slot: Slot) {
+        self.assert_held(sort, slot);
+        let key = (sort, slot.shard, slot.index);
         self.slots.insert(key, (slot.generation, Stage::Closing));
     }
 
-    fn free(&mut self, kind: Kind, slot: Slot) {
-        let before = self.slots.remove(&(kind, slot.shard, slot.index));
+    fn free(&mut self, sort: Sort, slot: Slot) {
+        let before = self.slots.remove(&(sort, slot.shard, slot.index));
         let expected = Some((slot.generation, Stage::Closing));
-        assert_eq!(before, expected, "{kind:?} {slot:?} is reported free");
+        assert_eq!(before, expected, "{sort:?} {slot:?} is reported free");
     }
 
-    fn assert_held(&self, kind: Kind, slot: Slot) {
-        let state = self.slots.get(&(kind, slot.shard, slot.index));
+    fn assert_held(&self, sort: Sort, slot: Slot) {
+        let state = self.slots.get(&(sort, slot.shard, slot.index));
         let expected = (slot.generation, Stage::Held);
-        assert_eq!(state, Some(&expected), "{kind:?} {slot:?}");
+        assert_eq!(state, Some(&expected), "{sort:?} {slot:?}");
     }
 
     /// The gateway has sent an ESP packet; from the SPI on.
@@ -283,7 +329,6 @@ impl Ledger {
     /// A subscriber uses an SPI of ours. `seen` is what had been applied when the latest datagram
     /// that it has received left the gateway.
     pub fn used_spi(&self, spi: u32, seen: Stamp) {
-        // Where we began the quick mode, the peer has our SPI before there can be keys for it.
         let mark = self.ever.inbound.get(&spi);
         let is_known = mark.is_none_or(|mark| mark.is_applied(seen));
         assert!(is_known, "SPI {spi:08x} ({mark:?}) was told before it was applied: {seen:?}");
@@ -340,6 +385,20 @@ impl Ledger {
         assert!(self.attached.is_empty(), "left: {:?}", self.attached);
         assert!(self.moving.is_empty(), "never arrived: {:?}", self.moving);
     }
+}
+
+/// Cookies and message id.
+type QuickMode = [u8; 20];
+
+/// Which quick mode an ISAKMP message belongs to, if to any.
+fn quick_mode(message: &[u8]) -> Option<QuickMode> {
+    /// RFC 2409 §5.5.
+    const QUICK_MODE: u8 = 32;
+    let header = message.first_chunk::<28>()?;
+    let mut exchange = [0; 20];
+    exchange[..16].copy_from_slice(&header[..16]);
+    exchange[16..].copy_from_slice(&header[20..24]);
+    (header[18] == QUICK_MODE).then_some(exchange)
 }
 
 /// The shard whose owner a change is for; `None` for one that is for several.

@@ -84,7 +84,7 @@ struct Errand {
 }
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Stands for everything that happened.
     pub digest: u64,
@@ -92,10 +92,28 @@ pub struct Summary {
     pub events: u64,
     /// Steps taken.
     pub steps: u64,
-    /// Sessions that came up.
-    pub sessions: u64,
-    /// Letters sent, letters arrived.
-    pub letters: (u64, u64),
+    /// How often each named thing happened: what the slow path counts, what the workers discarded,
+    /// letters, hand-overs.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Summary {
+    /// How often a named thing happened.
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or(0)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.events += other.events;
+        self.steps += other.steps;
+        for (name, count) in &other.counts {
+            *self.counts.entry(name).or_default() += count;
+        }
+        self
+    }
 }
 
 /// Some moment: time is an argument everywhere, but the first one has to come from somewhere.
@@ -239,13 +257,20 @@ impl World {
     }
 
     fn summary(self) -> Summary {
-        let came_up = |(name, _): &(&str, u64)| *name == "sessions that came up";
-        Summary {
+        let (sent, arrived) = self.letters.counts();
+        let mut counts = self.gateway.counts();
+        counts.extend([
+            ("letters sent", sent),
+            ("letters arrived", arrived),
+            ("seconds simulated", self.time().as_secs()),
+        ]);
+        let summary = Summary {
             digest: self.trace.digest(),
             events: self.trace.events(),
             steps: self.steps,
-            sessions: self.gateway.counters().find(came_up).map_or(0, |(_, n)| n),
-            letters: self.letters.counts(),
-        }
+            counts,
+        };
+        self.gateway.dismantle();
+        summary
     }
 }

@@ -8,7 +8,6 @@ use dataplane::Discard;
 
 use super::World;
 use crate::gateway::settings::user;
-use crate::letters::Party;
 use crate::model::Connected;
 use crate::plan::{Act, COLLECT_AFTER};
 
@@ -162,15 +161,19 @@ impl World {
         self.gateway.ledger().assert_empty();
         let left = self.gateway.deadline();
         assert_eq!(left, None, "a deadline is left");
-        let counter = |wanted: &str| {
-            let mut counters = self.gateway.counters();
-            counters.find(|(name, _)| *name == wanted).map(|(_, n)| n)
-        };
+        self.check_counts();
+    }
+
+    /// What was counted can be true.
+    fn check_counts(&self) {
+        let counts = self.gateway.counts();
         let (up, ended) = ("sessions that came up", "sessions that ended");
-        assert!(counter(up) <= counter(ended), "more came than went");
-        let (_, arrived) = self.letters.counts();
-        assert!(arrived > 0, "no letter has arrived at all");
-        let _ = Party::Nobody;
+        assert!(counts[up] <= counts[ended], "more came than went: {counts:#?}");
+        let (sent, arrived) = self.letters.counts();
+        assert!(arrived > 0 && sent > 0, "no letter has arrived at all");
+        let is_alone = self.gateway.workers() == 1;
+        let handed_over = counts["frames handed over"];
+        assert_eq!(is_alone, handed_over == 0, "{handed_over} frames were handed over");
     }
 }
 
