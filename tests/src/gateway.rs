@@ -22,7 +22,7 @@ use control::admin::{Request, Response};
 use control::{Activity, Control, Deadline, Input, Output};
 use crypto::dh::Outcome;
 use dataplane::change::{
-    Adjacency, AdjacencyId, Class, Event, Punt, RouteTarget, SessionTraffic, SharedChange,
+    Adjacency, AdjacencyId, Change, Class, Event, Punt, RouteTarget, SessionTraffic, SharedChange,
     ToWorker, Traffic,
 };
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, WorkerId};
@@ -60,6 +60,19 @@ pub struct Leaving {
     pub stamp: Stamp,
 }
 
+/// A piece of the state of the fast path.
+#[derive(Clone, Debug)]
+pub enum Saved {
+    /// For the owner of a shard.
+    Change(ShardId, Change),
+    /// For all.
+    Shared(SharedChange),
+}
+
+/// How far outbound sequence numbers jump when state is taken up again: further than was sent since
+/// it was saved.
+const SEQUENCE_GAP: u64 = 1 << 20;
+
 /// The gateway.
 pub struct Gateway {
     control: Control,
@@ -80,6 +93,8 @@ pub struct Gateway {
     is_finished: bool,
     /// How often a worker went to sleep.
     naps: u64,
+    /// The changes so far, if somebody wants them.
+    saved: Option<Vec<Saved>>,
 }
 
 impl Gateway {
@@ -112,6 +127,7 @@ impl Gateway {
             is_answered: false,
             is_finished: false,
             naps: 0,
+            saved: None,
         }
     }
 
@@ -326,12 +342,18 @@ impl Gateway {
                 let worker = usize::from(self.shared.owner(shard).0);
                 let number = self.slow.workers[worker].sent() + self.waiting[worker].len() as u64 + 1;
                 note_message(now, worker, number, &message, trace);
+                if let (Some(saved), ToWorker::Change(change)) = (&mut self.saved, &message) {
+                    saved.push(Saved::Change(shard, change.clone()));
+                }
                 self.ledger.to_worker(&message, Mark { worker, number });
                 self.waiting[worker].push_back(message);
             }
             Output::Shared(change) => {
                 trace.note(now, &[], || format!("  {change:?}"));
                 self.ledger.shared(&change);
+                if let Some(saved) = &mut self.saved {
+                    saved.push(Saved::Shared(change.clone()));
+                }
                 self.shared.apply(change);
             }
             Output::Compute { token, job } => {
@@ -359,6 +381,37 @@ impl Gateway {
             }
         }
         count
+    }
+
+    /// From here on, changes are saved.
+    pub fn save(&mut self) {
+        self.saved = Some(Vec::new());
+    }
+
+    /// What was saved, and the books.
+    #[must_use]
+    pub fn into_saved(self) -> (Vec<Saved>, Ledger) {
+        (self.saved.unwrap_or_default(), self.ledger)
+    }
+
+    /// Takes up the state of another fast path: the fold of its changes. The slow path knows nothing
+    /// of it.
+    pub fn restore(&mut self, now: Instant, saved: Vec<Saved>, dice: &mut Dice, trace: &mut Trace) {
+        self.carry_out(now, dice, trace);
+        for piece in saved {
+            let output = match piece {
+                Saved::Change(_, Change::GiveShard { .. }) => continue,
+                Saved::Change(shard, mut change) => {
+                    if let Change::InstallOutbound(install) = &mut change {
+                        install.first_sequence += SEQUENCE_GAP;
+                    }
+                    let message = ToWorker::Change(change);
+                    Output::ToWorker { shard, message }
+                }
+                Saved::Shared(change) => Output::Shared(change),
+            };
+            self.carry_out_one(now, output, dice, trace);
+        }
     }
 
     /// A shard moves to another worker.

@@ -348,6 +348,18 @@ impl Ledger {
         assert!(is_known, "{address} ({mark:?}) was told before it was applied: {seen:?}");
     }
 
+    /// The shards that somebody lives in.
+    #[must_use]
+    pub fn shards(&self) -> BTreeSet<ShardId> {
+        self.slots.keys().map(|(_, shard, _)| *shard).collect()
+    }
+
+    /// What was sent under which key is not forgotten by a gateway that begins anew.
+    pub fn remember(&mut self, before: Self) {
+        self.numbers.extend(before.numbers);
+        self.ivs.extend(before.ivs);
+    }
+
     /// Whether a shard is on its way.
     #[must_use]
     pub fn has_shards_moving(&self) -> bool {

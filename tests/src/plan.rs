@@ -33,6 +33,8 @@ pub enum Act {
         from: usize,
         /// How many.
         letters: usize,
+        /// Whether they must arrive.
+        is_due: bool,
     },
     /// A subscriber sends letters to another one.
     Gossip {
@@ -42,6 +44,8 @@ pub enum Act {
         to: usize,
         /// How many.
         letters: usize,
+        /// Whether they must arrive.
+        is_due: bool,
     },
     /// The server sends letters to a subscriber, connected or not.
     Push {
@@ -60,6 +64,8 @@ pub enum Act {
     Garbage(usize),
     /// Shards change their worker.
     GiveShards(usize),
+    /// Every shard that somebody lives in goes to the next worker.
+    MoveEverybody,
     /// Time passes and nobody notices.
     Jump(Duration),
     /// The slow path stands still.
@@ -131,12 +137,17 @@ fn storm_act(
     let who = dice.index(subscribers);
     let letters = dice.within(1..12) as usize;
     let act = match dice.within(0..100) {
-        0..25 => Act::Write { from: who, letters },
+        0..25 => Act::Write {
+            from: who,
+            letters,
+            is_due: false,
+        },
         25..33 => Act::Push { to: who, letters },
         33..41 => Act::Gossip {
             from: who,
             to: dice.index(subscribers),
             letters,
+            is_due: false,
         },
         41..44 => Act::Forge(who),
         44..49 => Act::Replay(letters),

@@ -30,7 +30,7 @@ use crate::plan::{Act, hour};
 use crate::subscriber::Subscriber;
 use crate::trace::{Record, Trace};
 use crate::tuning::Tuning;
-use crate::wire::{Faults, Wire};
+use crate::wire::{Faults, Stamp, WORKERS_MAX, Wire};
 
 /// Steps in a row that may take no time.
 const STANDSTILL_MAX: usize = 1000;
@@ -210,6 +210,33 @@ impl World {
         self.now = self.now.max(until);
     }
 
+    /// From here on, what the fast path is told is saved.
+    pub fn save(&mut self) {
+        self.gateway.save();
+    }
+
+    /// Another fast path with so many workers takes up the state of this one.
+    pub fn restart(&mut self, workers: u8) {
+        self.tuning.workers = workers;
+        let settings = settings(&self.tuning, self.subscribers.len());
+        let other = Gateway::new(&self.tuning, settings, &mut self.dice, self.now);
+        let (saved, ledger) = std::mem::replace(&mut self.gateway, other).into_saved();
+        self.gateway
+            .restore(self.now, saved, &mut self.dice, &mut self.trace);
+        self.gateway.ledger_mut().remember(ledger);
+        // What the subscribers have, they were told by the one before.
+        for subscriber in &mut self.subscribers {
+            subscriber.seen = Stamp([u64::MAX; WORKERS_MAX]);
+        }
+    }
+
+    /// How many subscribers are up.
+    #[must_use]
+    pub fn up(&self) -> usize {
+        let is_up = |subscriber: &&Subscriber| subscriber.lease.is_some();
+        self.subscribers.iter().filter(is_up).count()
+    }
+
     /// Jumps to whatever happens next, and lets it happen.
     pub fn step(&mut self) {
         let next = self.next().expect("the end of the hour is planned");
@@ -256,7 +283,9 @@ impl World {
         self.plan(at, act);
     }
 
-    fn summary(self) -> Summary {
+    /// What has happened so far; the gateway is taken apart and its chunks are counted.
+    #[must_use]
+    pub fn summary(self) -> Summary {
         let (sent, arrived) = self.letters.counts();
         let mut counts = self.gateway.counts();
         counts.extend([

@@ -35,14 +35,24 @@ impl World {
             Act::Rebind(who) => self.rebind(who),
             Act::Cut(who) => self.subscribers[who].is_cut = true,
             Act::Mend(who) => self.subscribers[who].is_cut = false,
-            Act::Write { from, letters } => self.write(from, letters, false),
-            Act::Gossip { from, to, letters } => self.gossip(from, to, letters, false),
+            Act::Write {
+                from,
+                letters,
+                is_due,
+            } => self.write(from, letters, is_due),
+            Act::Gossip {
+                from,
+                to,
+                letters,
+                is_due,
+            } => self.gossip(from, to, letters, is_due),
             Act::Push { to, letters } => self.push(to, letters),
             Act::Forge(who) => self.forge(who),
             Act::Replay(count) => (0..count).for_each(|_| self.replay()),
             Act::Strangers(count) => (0..count).for_each(|_| self.stranger()),
             Act::Garbage(count) => (0..count).for_each(|_| self.garbage()),
             Act::GiveShards(count) => (0..count).for_each(|_| self.give_shard()),
+            Act::MoveEverybody => self.move_everybody(),
             Act::Jump(time) => self.now += time,
             Act::Stall(time) => self.gateway.stall(self.now + time),
             Act::ClearSession(who) => self.clear_session(who),
@@ -258,6 +268,13 @@ impl World {
         let shard = ShardId::new(self.dice.index(64) as u8);
         let to = WorkerId(self.dice.index(self.gateway.workers()) as u8);
         self.gateway.give_shard(self.now, shard, to);
+    }
+
+    fn move_everybody(&mut self) {
+        for shard in self.gateway.ledger().shards() {
+            let next = (self.gateway.owner(shard) + 1) % self.gateway.workers();
+            self.gateway.give_shard(self.now, shard, WorkerId(next as u8));
+        }
     }
 
     fn clear_session(&mut self, who: usize) {
