@@ -23,7 +23,11 @@ fn whatever_an_hour_brings_everybody_is_connected_in_the_end_and_nothing_is_left
         println!("{}\n", failure.story);
     }
     let failed: Vec<u64> = failures.iter().map(|failure| failure.seed).collect();
-    assert!(failed.is_empty(), "{} passed, these did not: {failed:?}", summaries.len());
+    assert!(
+        failed.is_empty(),
+        "{} passed, these did not: {failed:?}",
+        summaries.len()
+    );
     let all = summaries.iter().fold(Summary::default(), Summary::and);
     println!("{count} hours, {} steps, {} events", all.steps, all.events);
     for (name, count) in all.counts.iter().filter(|(_, count)| **count > 0) {
@@ -36,11 +40,7 @@ fn whatever_an_hour_brings_everybody_is_connected_in_the_end_and_nothing_is_left
 }
 
 /// What a run of all seeds brings about at least once: otherwise it proves less than it seems to.
-const HAPPENS: &[&str] = &[
-    "frames handed over",
-    "naps",
-    "letters arrived",
-];
+const HAPPENS: &[&str] = &["frames handed over", "naps", "letters arrived"];
 
 /// `SEED=17`: one seed, with its story if it fails.
 #[test]

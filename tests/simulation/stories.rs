@@ -34,7 +34,14 @@ fn everybody_is_up(workers: u8, steering: Steering) -> World {
 fn everybody_writes(mut world: World, at: Duration) -> Summary {
     for from in 0..SUBSCRIBERS {
         let (letters, is_due) = (3, true);
-        world.plan(at, Act::Write { from, letters, is_due });
+        world.plan(
+            at,
+            Act::Write {
+                from,
+                letters,
+                is_due,
+            },
+        );
         for to in (0..SUBSCRIBERS).filter(|to| *to != from) {
             let gossip = Act::Gossip {
                 from,
@@ -72,7 +79,14 @@ fn shards_that_move_every_ten_milliseconds_lose_nothing_and_repeat_nothing() {
             let at = Duration::from_millis(ms);
             let from = (ms % SUBSCRIBERS as u64) as usize;
             let (letters, is_due) = (1, true);
-            world.plan(at, Act::Write { from, letters, is_due });
+            world.plan(
+                at,
+                Act::Write {
+                    from,
+                    letters,
+                    is_due,
+                },
+            );
             if ms % 10 == 0 {
                 world.plan(at, Act::MoveEverybody);
             }

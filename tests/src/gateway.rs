@@ -100,7 +100,12 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway that serves nobody yet.
     #[must_use]
-    pub fn new(tuning: &Tuning, settings: control::Settings, dice: &mut Dice, now: Instant) -> Self {
+    pub fn new(
+        tuning: &Tuning,
+        settings: control::Settings,
+        dice: &mut Dice,
+        now: Instant,
+    ) -> Self {
         let limits = Limits {
             workers: tuning.workers,
             slots_per_shard: settings.limits.slots_per_shard,
@@ -109,7 +114,10 @@ impl Gateway {
         let shared = Shared::new(limits, now);
         connect(&shared);
         let (ends, slow) = mesh(tuning.workers, tuning.sizes);
-        let seats: Vec<Seat> = ends.into_iter().map(|end| Seat::new(&shared, end)).collect();
+        let seats: Vec<Seat> = ends
+            .into_iter()
+            .map(|end| Seat::new(&shared, end))
+            .collect();
         let stamps = Box::new(Stamps(Arc::clone(&shared)));
         Self {
             control: Control::new(settings, dice.seed(), now, stamps),
@@ -207,7 +215,10 @@ impl Gateway {
         }
         for (reason, count) in self.discards(trace) {
             if before.get(&reason) != Some(&count) {
-                trace.say(now, &format!("  worker {worker} discards: {}", reason.text()));
+                trace.say(
+                    now,
+                    &format!("  worker {worker} discards: {}", reason.text()),
+                );
             }
         }
         let stamp = self.stamp();
@@ -287,7 +298,8 @@ impl Gateway {
             let ((_, token), outcome) = entry.remove_entry();
             count += 1;
             trace.note(now, &token.to_le_bytes(), || format!("  computed {token}"));
-            self.control.handle_input(now, Input::Computed { token, outcome });
+            self.control
+                .handle_input(now, Input::Computed { token, outcome });
         }
         count += self.take_punts(now, Class::Established, trace);
         count += self.take_punts(now, Class::InProgress, trace);
@@ -330,17 +342,12 @@ impl Gateway {
         count + self.send_waiting()
     }
 
-    fn carry_out_one(
-        &mut self,
-        now: Instant,
-        output: Output,
-        dice: &mut Dice,
-        trace: &mut Trace,
-    ) {
+    fn carry_out_one(&mut self, now: Instant, output: Output, dice: &mut Dice, trace: &mut Trace) {
         match output {
             Output::ToWorker { shard, message } => {
                 let worker = usize::from(self.shared.owner(shard).0);
-                let number = self.slow.workers[worker].sent() + self.waiting[worker].len() as u64 + 1;
+                let number =
+                    self.slow.workers[worker].sent() + self.waiting[worker].len() as u64 + 1;
                 note_message(now, worker, number, &message, trace);
                 if let (Some(saved), ToWorker::Change(change)) = (&mut self.saved, &message) {
                     saved.push(Saved::Change(shard, change.clone()));
@@ -428,7 +435,8 @@ impl Gateway {
         trace: &mut Trace,
     ) -> Vec<Response> {
         self.is_answered = false;
-        self.control.handle_input(now, Input::Admin { request: 1, query });
+        self.control
+            .handle_input(now, Input::Admin { request: 1, query });
         for _ in 0..TURNS_MAX {
             if self.is_answered {
                 return std::mem::take(&mut self.replies);
@@ -483,7 +491,9 @@ impl Gateway {
             return BTreeMap::new();
         }
         let reasons = Discard::ALL.iter();
-        reasons.map(|reason| (*reason, self.discarded(*reason))).collect()
+        reasons
+            .map(|reason| (*reason, self.discarded(*reason)))
+            .collect()
     }
 
     /// How often each named thing has happened to the slow path.
@@ -495,14 +505,24 @@ impl Gateway {
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         let mut counts: BTreeMap<_, _> = self.counters().collect();
-        counts.extend(Discard::ALL.iter().map(|reason| (reason.text(), self.discarded(*reason))));
+        counts.extend(
+            Discard::ALL
+                .iter()
+                .map(|reason| (reason.text(), self.discarded(*reason))),
+        );
         let sum = |of: fn(&WorkerCounters) -> u64| -> u64 {
             let workers = (0..self.seats.len() as u8).map(WorkerId);
             workers.map(|worker| of(self.shared.worker(worker))).sum()
         };
         counts.extend([
-            ("frames handed over", sum(|counters| counters.handed_out.value())),
-            ("frames received", sum(|counters| counters.received.value().packets)),
+            (
+                "frames handed over",
+                sum(|counters| counters.handed_out.value()),
+            ),
+            (
+                "frames received",
+                sum(|counters| counters.received.value().packets),
+            ),
             ("frames sent", sum(|counters| counters.sent.value().packets)),
             ("naps", self.naps),
         ]);
@@ -586,7 +606,12 @@ fn connect(shared: &Shared) {
 
 fn note_punt(now: Instant, punt: &Punt, trace: &mut Trace) {
     trace.note(now, &punt.bytes, || {
-        format!("  punt {:?} {:?} {} octets", punt.class, punt.origin, punt.bytes.len())
+        format!(
+            "  punt {:?} {:?} {} octets",
+            punt.class,
+            punt.origin,
+            punt.bytes.len()
+        )
     });
 }
 

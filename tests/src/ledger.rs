@@ -140,7 +140,9 @@ impl Ledger {
                 self.hold(Sort::Inbound, install.sa.0);
                 self.inbound.insert(install.sa, install.path);
                 self.ever.inbound.insert(install.sa.spi(), mark);
-                self.ever.latest.insert(install.sa.0.shard, install.sa.spi());
+                self.ever
+                    .latest
+                    .insert(install.sa.0.shard, install.sa.spi());
             }
             Change::RetireInbound(sa) => {
                 let path = self.inbound.remove(sa);
@@ -210,8 +212,9 @@ impl Ledger {
             return;
         }
         let mut others = self.sessions.values().filter(|s| s.id != session.id);
-        let is_same =
-            |s: &Session| (s.path, s.tunnel, s.session) == (session.path, session.tunnel, session.session);
+        let is_same = |s: &Session| {
+            (s.path, s.tunnel, s.session) == (session.path, session.tunnel, session.session)
+        };
         assert!(!others.any(is_same), "session id {} twice", session.session);
         self.hold(Sort::Session, session.id.0);
         self.ever.sessions.insert(session.id, session);
@@ -331,21 +334,30 @@ impl Ledger {
     pub fn used_spi(&self, spi: u32, seen: Stamp) {
         let mark = self.ever.inbound.get(&spi);
         let is_known = mark.is_none_or(|mark| mark.is_applied(seen));
-        assert!(is_known, "SPI {spi:08x} ({mark:?}) was told before it was applied: {seen:?}");
+        assert!(
+            is_known,
+            "SPI {spi:08x} ({mark:?}) was told before it was applied: {seen:?}"
+        );
     }
 
     /// A subscriber uses an id of a plain tunnel.
     pub fn used_tunnel(&self, listener: u16, tunnel: u16, seen: Stamp) {
         let mark = self.ever.tunnels.get(&(listener, tunnel));
         let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
-        assert!(is_known, "tunnel {tunnel} ({mark:?}) was told before it was applied: {seen:?}");
+        assert!(
+            is_known,
+            "tunnel {tunnel} ({mark:?}) was told before it was applied: {seen:?}"
+        );
     }
 
     /// A subscriber has an address, in a session of these ids.
     pub fn used_address(&self, tunnel: u16, session: u16, address: IpAddr, seen: Stamp) {
         let mark = self.ever.networks.get(&(tunnel, session, address));
         let is_known = mark.is_some_and(|mark| mark.is_applied(seen));
-        assert!(is_known, "{address} ({mark:?}) was told before it was applied: {seen:?}");
+        assert!(
+            is_known,
+            "{address} ({mark:?}) was told before it was applied: {seen:?}"
+        );
     }
 
     /// The shards that somebody lives in.

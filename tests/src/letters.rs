@@ -86,7 +86,11 @@ impl Letters {
         let number = u64::from_be_bytes(*number);
         let letter = self.sent.get_mut(&number);
         let letter = letter.unwrap_or_else(|| panic!("letter {number} was never sent"));
-        assert_eq!(rest, text(number, rest.len()), "letter {number} has changed");
+        assert_eq!(
+            rest,
+            text(number, rest.len()),
+            "letter {number} has changed"
+        );
         assert_eq!(letter.to, party, "letter {number} went astray: {letter:?}");
         letter.arrived += 1;
         assert!(
@@ -136,5 +140,7 @@ impl Letter {
 }
 
 fn text(number: u64, len: usize) -> Vec<u8> {
-    (0..len as u64).map(|i| (number.wrapping_mul(31) + i) as u8).collect()
+    (0..len as u64)
+        .map(|i| (number.wrapping_mul(31) + i) as u8)
+        .collect()
 }

@@ -70,7 +70,8 @@ impl Model {
     fn expected(&self) -> impl Iterator<Item = (usize, Option<Ipv4Addr>)> + '_ {
         let should = |e: &Expectation| e.wishes && e.credentials == Credentials::Right;
         let all = self.0.iter().enumerate();
-        all.filter(move |(_, e)| should(e)).map(|(i, e)| (i, e.address))
+        all.filter(move |(_, e)| should(e))
+            .map(|(i, e)| (i, e.address))
     }
 
     /// What is different from what should be, in words; empty is good.
@@ -87,11 +88,15 @@ impl Model {
                 (Some(_), _) => None,
             }
         });
-        let surplus = connected.iter().enumerate().filter_map(|(at, (who, address))| {
-            let is_expected = expected.iter().any(|(i, _)| i == who);
-            let is_first = connected[..at].iter().all(|(other, _)| other != who);
-            (!is_expected || !is_first).then(|| format!("{side}: {who} at {address} is too much"))
-        });
+        let surplus = connected
+            .iter()
+            .enumerate()
+            .filter_map(|(at, (who, address))| {
+                let is_expected = expected.iter().any(|(i, _)| i == who);
+                let is_first = connected[..at].iter().all(|(other, _)| other != who);
+                (!is_expected || !is_first)
+                    .then(|| format!("{side}: {who} at {address} is too much"))
+            });
         missing.chain(surplus).collect()
     }
 }
@@ -106,7 +111,11 @@ mod tests {
     #[test]
     fn who_wishes_and_may_is_expected_and_nobody_else() {
         let mut model = Model::default();
-        for credentials in [Credentials::Right, Credentials::Right, Credentials::WrongKey] {
+        for credentials in [
+            Credentials::Right,
+            Credentials::Right,
+            Credentials::WrongKey,
+        ] {
             model.add(credentials);
         }
         model.wish(0, true);

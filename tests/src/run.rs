@@ -56,7 +56,9 @@ pub fn attempt(seed: u64) -> Result<Summary, Failure> {
 
 /// `LINES` of the story, if somebody wants more or fewer.
 fn tail() -> usize {
-    let lines = std::env::var("LINES").ok().and_then(|lines| lines.parse().ok());
+    let lines = std::env::var("LINES")
+        .ok()
+        .and_then(|lines| lines.parse().ok());
     lines.unwrap_or(TAIL)
 }
 

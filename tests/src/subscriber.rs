@@ -172,9 +172,7 @@ fn ipsec(
     let mut policy = policy(tuning);
     let proposals = dice.within(1..4);
     policy.phase2 = (0..proposals)
-        .map(|_| Phase2Proposal {
-            suite: suite(dice),
-        })
+        .map(|_| Phase2Proposal { suite: suite(dice) })
         .collect();
     policy.natt = match (carriage, place.is_behind_nat()) {
         (Carriage::Esp | Carriage::Plain, _) => dice.one_of(&[Natt::Off, Natt::Detect]),

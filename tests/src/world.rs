@@ -259,7 +259,10 @@ impl World {
         let act = self.acts.keys().next().map(|(at, _)| *at);
         let fleets = self.fleets.iter().filter_map(Fleet::poll_timeout);
         let others = [self.wire.next(), self.gateway.next(), errand, act];
-        fleets.chain(others.into_iter().flatten()).chain(self.patience).min()
+        fleets
+            .chain(others.into_iter().flatten())
+            .chain(self.patience)
+            .min()
     }
 
     fn act(&mut self) {

@@ -183,10 +183,8 @@ fn the_address_is_announced_before_the_first_ack_that_tells_it() {
     let before = end.said.len();
     end.input(&hex("8021 01 55 000a 03 06 0a400007"));
     let news = &end.said[before..];
-    let is_ack = |output: &&Output| match output {
-        Output::Send(frame) => frame[2..5] == [0x80, 0x21, 2],
-        _ => false,
-    };
+    let is_ack =
+        |output: &&Output| matches!(output, Output::Send(frame) if frame[2..5] == [0x80, 0x21, 2]);
     assert!(matches!(news[0], Output::Up(_)), "{news:?}");
     assert_eq!(news.iter().filter(is_ack).count(), 1, "{news:?}");
     // Said again, it is acknowledged again, and announced once.

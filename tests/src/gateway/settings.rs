@@ -54,13 +54,23 @@ pub fn fixed_address(index: usize) -> Option<Ipv4Addr> {
 pub fn settings(tuning: &Tuning, subscribers: usize) -> Settings {
     Settings {
         listeners: vec![
-            listener(SECURE_LISTENER, SECURE, Some(Arc::new(policy(tuning))), tuning),
+            listener(
+                SECURE_LISTENER,
+                SECURE,
+                Some(Arc::new(policy(tuning))),
+                tuning,
+            ),
             listener(PLAIN_LISTENER, PLAIN, None, tuning),
         ],
         pools: vec![Pool {
             name: "pool".to_owned(),
             vrf: 0,
-            ranges: vec!["10.64.0.0/16".parse::<ipnet::IpNet>().expect("a prefix").into()],
+            ranges: vec![
+                "10.64.0.0/16"
+                    .parse::<ipnet::IpNet>()
+                    .expect("a prefix")
+                    .into(),
+            ],
             gateway: OWN.into(),
             dns: vec![OWN.into()],
             wins: Vec::new(),
@@ -88,12 +98,7 @@ fn entry(index: usize) -> User {
     }
 }
 
-fn listener(
-    index: u16,
-    address: Ipv4Addr,
-    ike: Option<Arc<Policy>>,
-    tuning: &Tuning,
-) -> Listener {
+fn listener(index: u16, address: Ipv4Addr, ike: Option<Arc<Policy>>, tuning: &Tuning) -> Listener {
     Listener {
         index,
         name: format!("listener{index}"),

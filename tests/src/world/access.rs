@@ -32,12 +32,12 @@ impl World {
                     let worker = self.steer(&packet);
                     self.gateway.arrive(worker, TUNNEL, ethernet(&packet));
                 }
-                Datagram::Down(packet, stamp) => self.to_line(packet, stamp),
+                Datagram::Down(packet, stamp) => self.deliver_on_line(packet, stamp),
                 Datagram::Inward(packet) => {
                     let worker = self.steer(&packet);
                     self.gateway.arrive(worker, NETWORK, ethernet(&packet));
                 }
-                Datagram::Outward(packet) => self.to_server(&packet),
+                Datagram::Outward(packet) => self.deliver_to_server(&packet),
             }
         }
     }
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// A packet has come to somebody's line.
-    fn to_line(&mut self, mut packet: Vec<u8>, stamp: Stamp) {
+    fn deliver_on_line(&mut self, mut packet: Vec<u8>, stamp: Stamp) {
         let Some((from, to)) = nat::ends(&packet) else {
             panic!("the gateway has sent what is no IP packet");
         };
@@ -97,12 +97,12 @@ impl World {
         for (id, packet) in inner {
             let receiver = self.owners[fleet][id.0 as usize];
             assert_eq!(receiver, index, "a packet for another's client");
-            self.to_subscriber(index, &packet);
+            self.deliver_to_subscriber(index, &packet);
         }
         self.collect(fleet);
     }
 
-    fn to_subscriber(&mut self, index: usize, packet: &[u8]) {
+    fn deliver_to_subscriber(&mut self, index: usize, packet: &[u8]) {
         self.trace.note(self.now, packet, || {
             format!("s{index} gets {} octets", packet.len())
         });
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// The server answers letters of subscribers.
-    fn to_server(&mut self, packet: &[u8]) {
+    fn deliver_to_server(&mut self, packet: &[u8]) {
         self.trace.note(self.now, packet, || {
             format!("the server gets {} octets", packet.len())
         });
@@ -148,7 +148,10 @@ impl World {
             self.collect(fleet);
             let next = self.fleets[fleet].poll_timeout();
             let is_later = next.is_none_or(|at| at > self.now);
-            assert!(is_later, "a client's deadline is in the past and stays there");
+            assert!(
+                is_later,
+                "a client's deadline is in the past and stays there"
+            );
         }
     }
 
@@ -158,7 +161,7 @@ impl World {
         let packets: Vec<Vec<u8>> = outbox.iter().map(|out| out.packet.clone()).collect();
         self.fleets[fleet].sent(packets.len());
         for packet in packets {
-            self.from_line(packet);
+            self.sent_on_line(packet);
         }
         for errand in self.fleets[fleet].take_errands() {
             self.errands_begun += 1;
@@ -175,7 +178,7 @@ impl World {
             match event {
                 Event::Up(id, lease) => self.came_up(fleet, id, lease),
                 Event::Down(id, failure) => {
-                    let why = failure.map_or("asked to".to_owned(), |f| f.to_string());
+                    let why = failure.map_or_else(|| "asked to".to_owned(), |f| f.to_string());
                     self.went_down(fleet, id, &why);
                 }
             }
@@ -183,7 +186,7 @@ impl World {
     }
 
     /// A client sends a packet; one that has died meanwhile does not.
-    fn from_line(&mut self, mut packet: Vec<u8>) {
+    fn sent_on_line(&mut self, mut packet: Vec<u8>) {
         let ends = nat::ends(&packet);
         let Some((from, to)) = ends else {
             panic!("a client has sent what is no IP packet");
@@ -231,9 +234,7 @@ impl World {
 
     /// Lets the gateway work, and sees what it sends.
     pub(super) fn gateway_works(&mut self) {
-        let leaving = self
-            .gateway
-            .work(self.now, &mut self.dice, &mut self.trace);
+        let leaving = self.gateway.work(self.now, &mut self.dice, &mut self.trace);
         for leaving in leaving {
             let packet = leaving.frame[size_of::<Ethernet>()..].to_vec();
             if leaving.port == NETWORK {
@@ -315,7 +316,8 @@ impl World {
         let Some(index) = self.current(fleet, id) else {
             return;
         };
-        self.trace.say(self.now, &format!("s{index} is down: {why}"));
+        self.trace
+            .say(self.now, &format!("s{index} is down: {why}"));
         self.end_line(index);
         if self.model.wishes(index) {
             let patience = match self.subscribers[index].credentials {
@@ -334,9 +336,7 @@ pub(super) fn esp(packet: &[u8]) -> Option<&[u8]> {
     let is_raw = packet[9] == Ipv4::ESP;
     let is_from_us = [SECURE, PLAIN].contains(from.ip());
     let ours = if is_from_us { from } else { to };
-    let is_in_udp = ours.port() == Udp::NAT_T
-        && !payload.starts_with(&[0; 4])
-        && payload.len() > 8;
+    let is_in_udp = ours.port() == Udp::NAT_T && !payload.starts_with(&[0; 4]) && payload.len() > 8;
     (is_raw || is_in_udp).then_some(payload)
 }
 
@@ -346,7 +346,11 @@ fn plain_tunnel(packet: &[u8]) -> Option<u16> {
     let (header, _) = L2tp::read_from_prefix(&packet[nat::payload_start(packet)..]).ok()?;
     // RFC 2661 §3.1: with L set, the length stands before the ids.
     let has_length = header.flags.get() & L2tp::LENGTH != 0;
-    let id = if has_length { header.session } else { header.tunnel };
+    let id = if has_length {
+        header.session
+    } else {
+        header.tunnel
+    };
     (to.port() == Udp::L2TP).then_some(id.get())
 }
 

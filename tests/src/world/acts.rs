@@ -86,11 +86,15 @@ impl World {
         let before = self.subscribers[who].place;
         self.subscribers[who].rebind(&mut self.dice);
         let place = self.subscribers[who].place;
-        let takes_anothers = self.subscribers.iter().enumerate().any(|(other, subscriber)| {
-            let ports = [Udp::IKE, Udp::NAT_T, Udp::L2TP].map(|port| place.outside(port));
-            let is_taken = |port| subscriber.place.inside(place.public, port).is_some();
-            other != who && ports.into_iter().any(is_taken)
-        });
+        let takes_anothers = self
+            .subscribers
+            .iter()
+            .enumerate()
+            .any(|(other, subscriber)| {
+                let ports = [Udp::IKE, Udp::NAT_T, Udp::L2TP].map(|port| place.outside(port));
+                let is_taken = |port| subscriber.place.inside(place.public, port).is_some();
+                other != who && ports.into_iter().any(is_taken)
+            });
         if takes_anothers {
             self.subscribers[who].place = before;
         }
@@ -227,9 +231,11 @@ impl World {
             &mut env,
             &mut out,
         );
-        out.into_iter().find_map(|output| match output {
-            ike::Output::Send { message, .. } => Some(message),
-            _ => None,
+        out.into_iter().find_map(|output| {
+            let ike::Output::Send { message, .. } = output else {
+                return None;
+            };
+            Some(message)
         })
     }
 
@@ -238,9 +244,11 @@ impl World {
         let mut out = Vec::new();
         let settings = Arc::default();
         l2tp::Tunnel::dial(settings, id, self.now, self.dice.random(), &mut out);
-        out.into_iter().find_map(|output| match output {
-            l2tp::Output::Send(message) => Some(message),
-            _ => None,
+        out.into_iter().find_map(|output| {
+            let l2tp::Output::Send(message) = output else {
+                return None;
+            };
+            Some(message)
         })
     }
 
@@ -273,7 +281,8 @@ impl World {
     fn move_everybody(&mut self) {
         for shard in self.gateway.ledger().shards() {
             let next = (self.gateway.owner(shard) + 1) % self.gateway.workers();
-            self.gateway.give_shard(self.now, shard, WorkerId(next as u8));
+            self.gateway
+                .give_shard(self.now, shard, WorkerId(next as u8));
         }
     }
 
@@ -312,7 +321,8 @@ impl World {
             for who in 0..self.subscribers.len() {
                 self.model.wish(who, false);
             }
-            self.gateway.input(self.now, Input::Shutdown { hurry: false });
+            self.gateway
+                .input(self.now, Input::Shutdown { hurry: false });
             self.shutdown_until = Some(self.now + SHUTDOWN_MAX);
             return;
         }

@@ -59,10 +59,16 @@ impl World {
         let mut spis = Vec::new();
         let mut totals = Totals::default();
         for page in self.show(Table::Sas) {
-            match page {
-                Response::Sas(rows) => spis.extend(rows.into_iter().map(|row| row.inbound_spi)),
-                Response::Totals(found) => totals = found,
-                other => panic!("asked for SAs, got {other:?}"),
+            match &page {
+                Response::Sas(rows) => spis.extend(rows.iter().map(|row| row.inbound_spi.clone())),
+                Response::Totals(found) => totals = *found,
+                Response::Sessions(_)
+                | Response::Tunnels(_)
+                | Response::Pools(_)
+                | Response::Cleared(_)
+                | Response::Verified(_)
+                | Response::Counters(_)
+                | Response::Refused(_) => panic!("asked for SAs, got {page:?}"),
             }
         }
         spis.sort_unstable();
@@ -78,7 +84,10 @@ impl World {
             assert_eq!(self.gateway.discarded(reason), 0, "{reason:?}");
         }
         let unknown = |(name, _): &(&str, u64)| *name == "events about slots that are free";
-        assert_eq!(self.gateway.counters().find(unknown).map(|(_, n)| n), Some(0));
+        assert_eq!(
+            self.gateway.counters().find(unknown).map(|(_, n)| n),
+            Some(0)
+        );
         assert_eq!(self.gateway.refused(), 0, "changes without room");
     }
 
@@ -168,12 +177,19 @@ impl World {
     fn check_counts(&self) {
         let counts = self.gateway.counts();
         let (up, ended) = ("sessions that came up", "sessions that ended");
-        assert!(counts[up] <= counts[ended], "more came than went: {counts:#?}");
+        assert!(
+            counts[up] <= counts[ended],
+            "more came than went: {counts:#?}"
+        );
         let (sent, arrived) = self.letters.counts();
         assert!(arrived > 0 && sent > 0, "no letter has arrived at all");
         let is_alone = self.gateway.workers() == 1;
         let handed_over = counts["frames handed over"];
-        assert_eq!(is_alone, handed_over == 0, "{handed_over} frames were handed over");
+        assert_eq!(
+            is_alone,
+            handed_over == 0,
+            "{handed_over} frames were handed over"
+        );
     }
 }
 
@@ -185,7 +201,10 @@ fn assert_same(shown: &[String], installed: &[String]) {
     };
     let (shown, installed) = (only(shown, installed), only(installed, shown));
     let is_same = shown.is_empty() && installed.is_empty();
-    assert!(is_same, "SAs only shown {shown:?}, only installed {installed:?}");
+    assert!(
+        is_same,
+        "SAs only shown {shown:?}, only installed {installed:?}"
+    );
 }
 
 fn assert_limits(totals: &Totals) {
