@@ -354,46 +354,6 @@ impl Patience {
     }
 }
 
-/// `cargo test --release -p af_xdp --lib -- --ignored --nocapture a_round_costs`
-#[test]
-#[ignore = "a measurement"]
-#[expect(clippy::disallowed_methods, reason = "a measurement")]
-fn a_round_costs_so_much() {
-    const ROUNDS: u32 = 1_000_000;
-    let (mut socket, mut kernel, mut pool) = socket(8, 0);
-    let mut burst = Vec::new();
-    let start = Instant::now();
-    for _ in 0..ROUNDS {
-        socket.fill(|| pool.pop());
-        for _ in 0..8 {
-            let address = kernel.fill.pop().unwrap();
-            kernel.receive.push(Descriptor {
-                address: address + 256,
-                len: 60,
-                options: 0,
-            });
-        }
-        kernel.fill.release();
-        kernel.receive.publish();
-        socket.receive(64, |chunk, offset, len| burst.push((chunk, offset, len)));
-        for (chunk, offset, len) in burst.drain(..) {
-            assert!(socket.transmit(chunk, offset, len).is_ok());
-        }
-        socket.rings.transmit.publish();
-        while let Some(descriptor) = kernel.transmit.pop() {
-            kernel.completion.push(descriptor.address);
-        }
-        kernel.transmit.release();
-        kernel.completion.publish();
-        socket.complete(|chunk| pool.push(chunk));
-    }
-    let frames = f64::from(ROUNDS) * 8.0;
-    let nanoseconds = start.elapsed().as_nanos() as f64 / frames;
-    println!(
-        "fill, receive, transmit, complete, and the kernel's half: {nanoseconds:.1} ns a frame"
-    );
-}
-
 fn random(seed: &mut u64) -> u64 {
     // xorshift64: only has to be spread and repeatable.
     *seed ^= *seed << 13;

@@ -85,10 +85,10 @@ impl Lab {
         inside(&self.far, act)
     }
 
-    /// Starts an ignored test of this binary in a process of its own, in the far namespace.
+    /// Starts a test of this binary in a process of its own, in the far namespace.
     pub(crate) fn child(&self, test: &str) -> Child {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--ignored"])
+            .args(["--exact", test])
             .env(NAMESPACE, &self.far)
             .stdout(Stdio::null())
             .spawn()
@@ -103,9 +103,13 @@ impl Drop for Lab {
     }
 }
 
-/// Enters the namespace that [`Lab::child`] names.
-pub(crate) fn enter_from_environment() {
-    enter(&std::env::var(NAMESPACE).unwrap());
+/// Enters the namespace that [`Lab::child`] names; `false` if this process is no such child.
+pub(crate) fn enter_from_environment() -> bool {
+    let namespace = std::env::var(NAMESPACE);
+    namespace.is_ok_and(|namespace| {
+        enter(&namespace);
+        true
+    })
 }
 
 /// Runs a command that must succeed, in the namespace of the calling thread.
