@@ -15,7 +15,7 @@ use crate::clock;
 use crate::driver::{Driver, Silence, Traffic};
 use crate::fleet::{ClientId, Event, Fleet, Outside};
 use crate::key_log::KeyLogFile;
-use crate::ping::Ping;
+use crate::ping::{Ping, Tally};
 use crate::seed::seed;
 use crate::setup::{self, StageTimes};
 use crate::sockets::free_ports;
@@ -158,21 +158,7 @@ impl Call {
         while !ping.is_done(clock::now()) && !self.is_interrupted() {
             self.turn(&mut ping, later(Duration::from_secs(1)))?;
         }
-        let mut took = ping.tally().took.clone();
-        took.sort_unstable();
-        let ms = |at: usize| took.get(at).map_or(0.0, |took| took.as_secs_f64() * 1000.0);
-        self.report.ping = Some(PingReport {
-            target,
-            sent: ping.tally().sent,
-            answered: ping.tally().answered,
-            unasked: ping.tally().unasked,
-            open_after_ms: ping
-                .tally()
-                .open_after
-                .map(|time| time.as_secs_f64() * 1000.0),
-            median_ms: ms(took.len() / 2),
-            longest_ms: ms(took.len().saturating_sub(1)),
-        });
+        self.report.ping = Some(PingReport::new(target, ping.tally()));
         Ok(())
     }
 
@@ -235,6 +221,24 @@ impl Call {
             .as_ref()
             .is_none_or(|ping| ping.answered == ping.sent);
         Ok(report.up == report.clients && report.failed == 0 && is_answered)
+    }
+}
+
+impl PingReport {
+    fn new(target: Ipv4Addr, tally: &Tally) -> Self {
+        let mut took = tally.took.clone();
+        took.sort_unstable();
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let at = |index: usize| took.get(index).copied().map_or(0.0, ms);
+        Self {
+            target,
+            sent: tally.sent,
+            answered: tally.answered,
+            unasked: tally.unasked,
+            open_after_ms: tally.open_after.map(ms),
+            median_ms: at(took.len() / 2),
+            longest_ms: at(took.len().saturating_sub(1)),
+        }
     }
 }
 

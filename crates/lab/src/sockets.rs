@@ -84,18 +84,7 @@ impl Sockets {
             [only] => *only,
             _ => Ipv4Addr::UNSPECIFIED,
         };
-        let mut receivers = vec![Receiver {
-            socket: esp(address)?,
-            port: 0,
-        }];
-        for port in ports {
-            let socket = udp(SocketAddrV4::new(address, *port))
-                .map_err(|error| in_words(error, &format!("UDP {address}:{port}")))?;
-            receivers.push(Receiver {
-                socket,
-                port: *port,
-            });
-        }
+        let receivers = receivers(ports, address)?;
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (receiver, index) in receivers.iter().zip(0..) {
             epoll::add(
@@ -196,6 +185,23 @@ impl Sockets {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Raw ESP, and each of the ports.
+fn receivers(ports: &[u16], address: Ipv4Addr) -> io::Result<Vec<Receiver>> {
+    let mut receivers = vec![Receiver {
+        socket: esp(address)?,
+        port: 0,
+    }];
+    for port in ports {
+        let socket = udp(SocketAddrV4::new(address, *port))
+            .map_err(|error| in_words(error, &format!("UDP {address}:{port}")))?;
+        receivers.push(Receiver {
+            socket,
+            port: *port,
+        });
+    }
+    Ok(receivers)
 }
 
 fn receive(
