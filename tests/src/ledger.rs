@@ -76,7 +76,8 @@ struct Ever {
     begun: BTreeSet<QuickMode>,
     outbound: BTreeMap<u32, Suite>,
     tunnels: BTreeMap<(u16, u16), Mark>,
-    sessions: BTreeMap<SessionSlot, Session>,
+    /// The last holder of each slot.
+    generations: BTreeMap<(Sort, ShardId, u32), u8>,
     /// Our (tunnel id, session id) and the address of everybody who ever had one.
     networks: BTreeMap<(u16, u16, IpAddr), Mark>,
 }
@@ -217,7 +218,6 @@ impl Ledger {
         };
         assert!(!others.any(is_same), "session id {} twice", session.session);
         self.hold(Sort::Session, session.id.0);
-        self.ever.sessions.insert(session.id, session);
     }
 
     fn open_network(&mut self, network: &Network, mark: Mark) {
@@ -293,6 +293,12 @@ impl Ledger {
         let key = (sort, slot.shard, slot.index);
         let before = self.slots.insert(key, (slot.generation, Stage::Held));
         assert_eq!(before, None, "{sort:?} {slot:?} is used before it is free");
+        let before = self.ever.generations.insert(key, slot.generation);
+        assert_ne!(
+            before,
+            Some(slot.generation),
+            "a stale id would name {slot:?}"
+        );
     }
 
     fn close(&mut self, sort: Sort, slot: Slot) {

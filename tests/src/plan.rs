@@ -101,7 +101,7 @@ pub const COLLECT_AFTER: Duration = Duration::from_secs(40);
 /// The end of the hour.
 pub const HOUR: Duration = Duration::from_secs(3600);
 /// Acts of a storm.
-const ACTS: u32 = 150;
+const ACTS: u32 = 220;
 
 /// The acts of an hour, in order of time.
 #[must_use]
@@ -163,10 +163,11 @@ fn storm_act(
             acts.push((at + dice.seconds(1..60), Act::Dial(who)));
             Act::HangUp(who)
         }
-        84..92 => {
+        84..89 => {
             acts.push((at + dice.seconds(1..60), Act::Return(who)));
             Act::Crash(who)
         }
+        89..92 => return stillborn(at, who, dice, acts),
         92..94 => Act::HangUp(who),
         94 => Act::ClearSession(who),
         95 => Act::ClearPeer(who),
@@ -175,6 +176,16 @@ fn storm_act(
         _ => return crowd(at, subscribers, dice, acts),
     };
     acts.push((at, act));
+}
+
+/// A subscriber dies, comes back, and dies on the way; then it comes back for good.
+fn stillborn(at: Duration, who: usize, dice: &mut Dice, acts: &mut Vec<(Duration, Act)>) {
+    acts.push((at, Act::Crash(who)));
+    let back = at + dice.seconds(1..10);
+    acts.push((back, Act::Return(who)));
+    let dead = back + dice.ms(1..1500);
+    acts.push((dead, Act::Crash(who)));
+    acts.push((dead + dice.seconds(1..20), Act::Return(who)));
 }
 
 /// Half of everybody dies or leaves, and comes back at once.
