@@ -40,7 +40,38 @@ fn whatever_an_hour_brings_everybody_is_connected_in_the_end_and_nothing_is_left
 }
 
 /// What a run of all seeds brings about at least once: otherwise it proves less than it seems to.
-const HAPPENS: &[&str] = &["frames handed over", "naps", "letters arrived"];
+const HAPPENS: &[&str] = &[
+    // Everybody takes part.
+    "frames handed over",
+    "naps",
+    "shards moved",
+    "paths moved by authentic frames",
+    "letters arrived",
+    // What is set up, renewed and begun anew.
+    "IPsec SA pairs installed",
+    "ike: exchanges that joined a living peer",
+    "ike: exchanges ended before they were established",
+    "authentication: sessions replaced by a new one of their user",
+    // What is refused.
+    "ike: wrong pre-shared keys",
+    "authentication: wrong passwords",
+    "L2TP in the clear where IPsec is required",
+    "l2tp: messages for an unknown tunnel",
+    // What is limited.
+    "ike: half-open exchanges at their limit",
+    "l2tp: half-open tunnels of one source at their limit",
+    "ike: computations that had to wait",
+    "slow path is behind, its queue is full",
+    // What is forged, copied, late or broken.
+    "ESP integrity check failed",
+    "ESP sequence number seen before or left of the window",
+    "no SA for this SPI",
+    "outer address is not the one the peer set up",
+    "source address is not the session's",
+    "pool address without a subscriber",
+    "wrong UDP checksum",
+    "shorter than its headers",
+];
 
 /// `SEED=17`: one seed, with its story if it fails.
 #[test]

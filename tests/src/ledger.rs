@@ -62,6 +62,15 @@ pub struct Ledger {
     /// Under each of the peers' SPIs: sequence numbers, and IVs where they must not repeat.
     numbers: HashSet<(u32, u32)>,
     ivs: HashSet<(u32, [u8; 8])>,
+    counts: Counts,
+}
+
+/// How often what happened.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    pairs: u64,
+    shards: u64,
+    paths: u64,
 }
 
 #[derive(Debug, Default)]
@@ -138,6 +147,7 @@ impl Ledger {
             Change::ClosePath(path) => self.close_path(*path),
             Change::InstallInbound(install) => {
                 self.assert_held(Sort::Path, install.path.0);
+                self.counts.pairs += 1;
                 self.hold(Sort::Inbound, install.sa.0);
                 self.inbound.insert(install.sa, install.path);
                 self.ever.inbound.insert(install.sa.spi(), mark);
@@ -278,11 +288,10 @@ impl Ledger {
             Event::PathRetired(path) => self.free(Sort::Path, path.0),
             Event::InboundRetired(sa, _) => self.free(Sort::Inbound, sa.0),
             Event::SessionRetired(session, _) => self.free(Sort::Session, session.0),
-            Event::PathMoved { .. }
-            | Event::FirstInbound(_)
-            | Event::SoftLimit(_)
-            | Event::HardLimit(_) => {}
+            Event::PathMoved { .. } => self.counts.paths += 1,
+            Event::FirstInbound(_) | Event::SoftLimit(_) | Event::HardLimit(_) => {}
             Event::ShardArrived(shard, worker) => {
+                self.counts.shards += 1;
                 let expected = self.moving.remove(shard);
                 assert_eq!(expected, Some(*worker), "{shard:?} has arrived elsewhere");
             }
@@ -364,6 +373,21 @@ impl Ledger {
             is_known,
             "{address} ({mark:?}) was told before it was applied: {seen:?}"
         );
+    }
+
+    /// How often what happened.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let Counts {
+            pairs,
+            shards,
+            paths,
+        } = self.counts;
+        let counts = [
+            ("IPsec SA pairs installed", pairs),
+            ("shards moved", shards),
+            ("paths moved by authentic frames", paths),
+        ];
+        counts.into_iter()
     }
 
     /// The shards that somebody lives in.
