@@ -1,7 +1,11 @@
 //! Worker threads: pinned, polling, parked when there is nothing to do.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -179,11 +183,22 @@ fn end_with_the_frame_at_hand(worker: &Worker<AnyPort>) -> ! {
             .collect::<String>()
     };
     let frames: Vec<String> = worker.frames_at_hand().iter().map(hex).collect();
-    let saved = std::fs::write(&file, frames.join("\n"));
+    let saved = save(&file, &frames.join("\n"));
     let place = match saved {
         Ok(()) => format!("the frames at hand are in {}", file.display()),
         Err(error) => format!("the frames at hand could not be saved: {error}"),
     };
     tracing::error!("worker {} panicked; {place}; ending", worker.id().0);
     std::process::exit(70)
+}
+
+/// Writes a file that was not there before, for its owner only: frames are other people's traffic.
+fn save(file: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    file.write_all(text.as_bytes())
 }
