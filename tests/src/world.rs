@@ -61,6 +61,8 @@ pub struct World {
     acts: BTreeMap<(Instant, u64), Act>,
     acts_entered: u64,
     is_calm: bool,
+    /// Everybody is where he should be, and nothing happens to anybody: nobody goes down.
+    is_settled: bool,
     is_over: bool,
     /// Until when what is not as it should be may become so.
     patience: Option<Instant>,
@@ -172,6 +174,7 @@ impl World {
             acts: BTreeMap::new(),
             acts_entered: 0,
             is_calm: true,
+            is_settled: false,
             is_over: false,
             patience: None,
             looked_at: epoch,

@@ -318,6 +318,9 @@ impl World {
         };
         self.trace
             .say(self.now, &format!("s{index} is down: {why}"));
+        let is_welcome = self.subscribers[index].credentials == Credentials::Right;
+        let has_reason = !(self.is_settled && is_welcome);
+        assert!(has_reason, "{index} goes down in a calm: {why}");
         self.end_line(index);
         if self.model.wishes(index) {
             let patience = match self.subscribers[index].credentials {

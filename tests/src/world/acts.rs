@@ -313,10 +313,12 @@ impl World {
     fn storm(&mut self) {
         assert_eq!(self.patience, None, "the check before is not over");
         self.is_calm = false;
+        self.is_settled = false;
         self.faults = Faults::draw(&mut self.dice);
     }
 
     fn goodbye(&mut self) {
+        self.is_settled = false;
         if self.tuning.ends_by_shutdown {
             for who in 0..self.subscribers.len() {
                 self.model.wish(who, false);

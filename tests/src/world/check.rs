@@ -97,6 +97,7 @@ impl World {
         let differences = self.differences();
         if differences.is_empty() {
             self.patience = None;
+            self.is_settled = true;
             self.trace.say(self.now, "everybody is where he should be");
             self.check_books();
             self.send_due_letters();
