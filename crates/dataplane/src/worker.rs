@@ -341,6 +341,11 @@ impl<P: Port> Worker<P> {
         self.end.bell.disarm();
     }
 
+    /// The shards that are at home here.
+    pub fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
+        ShardId::all().filter(|shard| self.tables.shards.peek(*shard).is_some())
+    }
+
     /// The ports.
     pub fn ports_mut(&mut self) -> &mut [P] {
         &mut self.ports
