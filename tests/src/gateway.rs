@@ -38,6 +38,8 @@ pub use saved::Saved;
 use seat::{Alarm, NETWORK, Seat, TUNNEL};
 use slow_path::Stamps;
 
+/// How often everybody comes to rest between two looks at who owns the shards.
+const OWNERS_EVERY: u64 = 32;
 /// Turns at one moment after which somebody runs in circles.
 const TURNS_MAX: usize = 200_000;
 
@@ -72,6 +74,8 @@ pub struct Gateway {
     is_finished: bool,
     /// How often a worker went to sleep.
     naps: u64,
+    /// How often everybody came to rest.
+    rests: u64,
     /// The changes so far, if somebody wants them.
     saved: Option<Vec<Saved>>,
 }
@@ -114,6 +118,7 @@ impl Gateway {
             is_answered: false,
             is_finished: false,
             naps: 0,
+            rests: 0,
             saved: None,
         }
     }
@@ -166,6 +171,10 @@ impl Gateway {
             has_worked |= self.alarm.rang() || self.seats.iter().any(Seat::is_woken);
             if !has_worked {
                 self.assert_nobody_sleeps_in();
+                self.rests += 1;
+                if self.rests.is_multiple_of(OWNERS_EVERY) {
+                    self.assert_shards_have_one_owner();
+                }
                 return leaving;
             }
         }

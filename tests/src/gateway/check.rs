@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dataplane::change::Class;
-use dataplane::id::WorkerId;
+use dataplane::id::{SHARDS, WorkerId};
 use dataplane::{Discard, WorkerCounters};
 
 use super::Gateway;
@@ -84,6 +84,18 @@ impl Gateway {
             link.events.is_empty() && classes.iter().all(|class| link.punts(*class).is_empty())
         });
         assert!(is_empty, "the slow path has slept through its bell");
+    }
+
+    /// Every shard is at home at one worker, the one that frames for it are handed to.
+    pub(super) fn assert_shards_have_one_owner(&self) {
+        let mut homes = [0; SHARDS];
+        for (worker, seat) in self.seats.iter().enumerate() {
+            for shard in seat.worker.shards() {
+                assert_eq!(self.owner(shard), worker, "{shard:?} lives elsewhere");
+                homes[shard.index()] += 1;
+            }
+        }
+        assert_eq!(homes, [1; SHARDS], "how often each shard is at home");
     }
 
     /// Free, waiting, in parcels between workers, in the depot: none is lost, none is made.
