@@ -1,5 +1,7 @@
 //! Phase 2: ESP, and the attributes of RFC 2407 §4.5.
 
+use std::time::Duration;
+
 use crypto::dh::Group;
 use crypto::esp::{Integrity, Suite};
 
@@ -218,11 +220,11 @@ pub fn accept(
 
 /// The body of the SA payload with which we start a quick mode.
 #[must_use]
-pub fn offer(policy: &Policy, nat: &NatSituation, inbound: Spi) -> Vec<u8> {
+pub fn offer(policy: &Policy, lifetime: Duration, nat: &NatSituation, inbound: Spi) -> Vec<u8> {
     let attributes: Vec<(u8, Vec<u8>)> = policy
         .phase2
         .iter()
-        .map(|proposal| attributes(policy, nat, proposal.suite))
+        .map(|proposal| attributes(policy, lifetime, nat, proposal.suite))
         .collect();
     let transforms = (1..=u8::MAX)
         .zip(&attributes)
@@ -241,14 +243,19 @@ pub fn offer(policy: &Policy, nat: &NatSituation, inbound: Spi) -> Vec<u8> {
     .to_bytes()
 }
 
-fn attributes(policy: &Policy, nat: &NatSituation, suite: Suite) -> (u8, Vec<u8>) {
+fn attributes(
+    policy: &Policy,
+    lifetime: Duration,
+    nat: &NatSituation,
+    suite: Suite,
+) -> (u8, Vec<u8>) {
     let mut out = Vec::new();
     let (id, key_bits) = match suite {
         Suite::AesGcm16 { key_bits } => (ESP_AES_GCM_16, Some(key_bits)),
         Suite::AesCbc { key_bits, .. } => (ESP_AES_CBC, Some(key_bits)),
         Suite::TripleDesCbc { .. } => (ESP_3DES, None),
     };
-    let seconds = u32::try_from(policy.phase2_lifetime.as_secs()).unwrap_or(u32::MAX);
+    let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
     let mut life = |kind, duration| {
         write_short(&mut out, SA_LIFE_TYPE, kind);
         match u16::try_from(duration) {

@@ -25,7 +25,8 @@ pub(super) struct LiveChild {
     soft: Option<Instant>,
     /// When to delete it.
     end: (Instant, ChildEnd),
-    lifetime: Duration,
+    /// As agreed on.
+    pub(super) lifetime: Duration,
 }
 
 /// IPsec SA pairs on their way from one ISAKMP SA to its successor.

@@ -1,5 +1,7 @@
 //! The end that starts: for the first pair, or for the next one.
 
+use std::time::Duration;
+
 use crypto::Secret;
 use crypto::dh::{Group, Job, KeyPair, Outcome};
 
@@ -23,6 +25,8 @@ pub(in crate::v1) struct Start {
     pub(super) inbound: Spi,
     local: Identification,
     remote: Identification,
+    /// How long the pair is to live.
+    lifetime: Duration,
     /// The pairs that live already.
     predecessors: Vec<Spi>,
 }
@@ -43,12 +47,14 @@ pub(in crate::v1) fn start(
     };
     let message_id = isakmp.fresh_message_id(turn);
     let (local, remote) = selectors(children, turn.core);
+    let lifetime = lifetime(children, turn.core);
     let predecessors = children.inbound();
     let start = Start {
         message_id,
         inbound,
         local,
         remote,
+        lifetime,
         predecessors,
     };
     let state = match turn.core.policy.pfs {
@@ -87,6 +93,14 @@ fn selectors(children: &Children, core: &Core) -> (Identification, Identificatio
     (id(local, own_port), id(remote, peer_port))
 }
 
+/// A successor lives no longer than its predecessor: a peer whose own lifetime is shorter takes ours
+/// without a word (RFC 2407 §4.5.4), ends the pair when it thinks best, and may never renew one.
+fn lifetime(children: &Children, core: &Core) -> Duration {
+    let longest = core.policy.phase2_lifetime;
+    let predecessor = children.newest();
+    predecessor.map_or(longest, |child| child.lifetime.min(longest))
+}
+
 /// Waits for our own key pair.
 #[derive(Debug)]
 pub(in crate::v1) struct ExpectKeyPair {
@@ -116,7 +130,7 @@ fn request(
     let mut rest = Payloads::new()
         .with(
             kind::SA,
-            &phase2::offer(&turn.core.policy, &nat, start.inbound),
+            &phase2::offer(&turn.core.policy, start.lifetime, &nat, start.inbound),
         )
         .with(kind::NONCE, &nonce_i);
     if let Some((_, pair)) = &pair {

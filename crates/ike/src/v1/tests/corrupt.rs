@@ -15,6 +15,8 @@ use crate::{Output, Policy, Refusal, Spi};
 
 /// Six of main mode, three of quick mode.
 const MESSAGES: usize = 9;
+/// A lifetime to offer.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Runs a whole set-up, with this happening before message `number` arrives.
 fn ambushed(
@@ -307,7 +309,10 @@ fn request(policy: &Policy, world: &World) -> Payloads {
     };
     let nat = world.ends[0].sa.negotiated().unwrap().nat;
     Payloads::new()
-        .with(kind::SA, &phase2::offer(policy, &nat, Spi(0x0102_0304)))
+        .with(
+            kind::SA,
+            &phase2::offer(policy, policy.phase2_lifetime, &nat, Spi(0x0102_0304)),
+        )
         .with(kind::NONCE, &[7; 16])
         .with(kind::IDENTIFICATION, &id("192.0.2.10", 17, 0))
         .with(kind::IDENTIFICATION, &id("198.51.100.1", 17, 1701))
@@ -317,7 +322,7 @@ fn request_with_ids(world: &World, ids: [(&str, u8, u16); 2]) -> Payloads {
     let mut payloads = Payloads::new()
         .with(
             kind::SA,
-            &phase2::offer(&toy_policy(), &Default::default(), Spi(0x0102_0304)),
+            &phase2::offer(&toy_policy(), HOUR, &Default::default(), Spi(0x0102_0304)),
         )
         .with(kind::NONCE, &[7; 16]);
     let _ = world;
@@ -404,7 +409,7 @@ fn small_message_ids_are_as_good_as_any() {
 fn the_order_of_quick_mode_payloads_is_checked() {
     let mut world = World::new(45, toy_policy(), toy_policy());
     world.establish();
-    let sa = phase2::offer(&toy_policy(), &Default::default(), Spi(0x0102_0304));
+    let sa = phase2::offer(&toy_policy(), HOUR, &Default::default(), Spi(0x0102_0304));
     let late = Payloads::new()
         .with(kind::NONCE, &[7; 16])
         .with(kind::SA, &sa);
@@ -427,7 +432,7 @@ fn nonces_of_strange_length_are_refused() {
     for (len, is_good) in [(7, false), (8, true), (256, true), (257, false)] {
         let mut world = World::new(46, toy_policy(), toy_policy());
         world.establish();
-        let sa = phase2::offer(&toy_policy(), &Default::default(), Spi(0x0102_0304));
+        let sa = phase2::offer(&toy_policy(), HOUR, &Default::default(), Spi(0x0102_0304));
         let rest = Payloads::new()
             .with(kind::SA, &sa)
             .with(kind::NONCE, &vec![7; len]);

@@ -78,6 +78,26 @@ fn the_responder_renews_when_the_initiator_does_not() {
     world.check_children();
 }
 
+/// The initiator does not renew, and its lifetime is the shorter one: what the responder renews has
+/// to be renewed again before the initiator ends it.
+#[test]
+fn a_successor_lives_no_longer_than_the_pair_before_it() {
+    let client = Policy {
+        rekey: false,
+        ..short_lived()
+    };
+    let gateway = Policy {
+        phase2_lifetime: 6 * LIFE,
+        ..short_lived()
+    };
+    let mut world = World::up(2, client, gateway);
+    for _ in 0..3600 {
+        world.run(Duration::from_secs(1));
+        assert!(world.ends.iter().all(|end| !end.children.is_empty()));
+    }
+    world.check_children();
+}
+
 #[test]
 fn nobody_renews_when_nobody_may() {
     let policy = Policy {
