@@ -185,11 +185,7 @@ fn ipsec(
     policy.initial_contact = dice.permille(500);
     policy.rekey = dice.permille(500);
     policy.phase1_lifetime = dice.seconds(4000..20_000);
-    policy.phase2_lifetime = match policy.rekey {
-        true => dice.seconds(200..700),
-        // Who does not renew leaves it to the gateway, and so must not be the first to expire.
-        false => tuning.phase2 + dice.seconds(1..300),
-    };
+    policy.phase2_lifetime = dice.seconds(200..700);
     policy.dpd = Some(Dpd {
         interval: dice.seconds(20..60),
         retry: Duration::from_secs(5),
