@@ -60,7 +60,7 @@ pub struct Features {
     pub vaes: bool,
     /// Carry-less multiplication on wide registers.
     pub vpclmulqdq: bool,
-    /// 512-bit registers with byte masks (AVX-512 F, BW and VL).
+    /// 512-bit registers with byte masks (AVX-512 F, BW, DQ and VL, and BMI2).
     pub avx512: bool,
 }
 
@@ -76,7 +76,9 @@ pub fn features() -> Features {
         vpclmulqdq: is_x86_feature_detected!("vpclmulqdq"),
         avx512: is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl"),
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("bmi2"),
     };
     #[cfg(not(target_arch = "x86_64"))]
     Features::default()

@@ -12,25 +12,43 @@
 //!   open      reads       reads          decrypts                compares
 //! ```
 //!
+//! Who transforms it is chosen when the keys' owner starts:
+//!
+//! ```text
+//!   Backend        avx512           aesni          rustcrypto
+//!   AES-GCM        avx512           aesni          reference
+//!   AES + SHA-1,2  avx512           aesni          reference
+//!   3DES + SHA-1   tripledes        tripledes      reference
+//!   the rest       reference        reference      reference
+//! ```
+//!
 //! [`Keys`] holds keys and nothing else, so that a packet costs few cache misses however many SAs
 //! there are: sequence numbers, windows and counters live with their owner.
 
-mod cbc_hmac;
-mod gcm;
+mod backend;
+mod kernel;
+mod reference;
 mod slots;
 mod suite;
 
-use std::fmt;
+#[cfg(target_arch = "x86_64")]
+mod aesni;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod tripledes;
 
+// Elsewhere only the reference is available, and its slots stand in for theirs.
+#[cfg(not(target_arch = "x86_64"))]
+use reference::{self as aesni, self as avx512, self as tripledes};
+
+pub use backend::{Backend, UnknownBackend};
+use kernel::Kernel;
 use slots::Slots;
 pub use suite::{Integrity, Keymat, Suite, UnknownSuite};
 
 /// SPI and sequence number.
 const HEADER_LEN: usize = 8;
-
-/// How many packets ahead of the one at work keys are fetched; measured with 100 000 SAs, 4 to 8
-/// hide the miss.
-const PREFETCH_AHEAD: usize = 4;
 
 /// Which way a key is used: a slot serves one direction of one SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,44 +106,51 @@ impl EspJob<'_> {
     }
 }
 
-/// Which implementation does the work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Backend {
-    /// The RustCrypto crates: portable, and the reference for any other.
-    #[default]
-    RustCrypto,
+/// Who does the work of a suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    Reference,
+    Avx512,
+    AesNi,
+    TripleDes,
 }
 
-impl Backend {
-    /// The fastest that this processor can run.
-    #[must_use]
-    pub fn auto() -> Self {
-        Self::RustCrypto
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RustCrypto => f.write_str("rustcrypto"),
+impl Home {
+    #[inline(always)]
+    fn of(suite: Suite, backend: Backend) -> Self {
+        match backend {
+            Backend::Avx512 if avx512::has(suite) => Self::Avx512,
+            Backend::AesNi if aesni::has(suite) => Self::AesNi,
+            Backend::Avx512 | Backend::AesNi if tripledes::has(suite) => Self::TripleDes,
+            Backend::RustCrypto | Backend::Avx512 | Backend::AesNi => Self::Reference,
         }
     }
 }
 
-/// The keys of one shard.
+/// The keys of one shard. A slot holds one key, in the form its suite's home wants.
 #[derive(Debug)]
 pub struct Keys {
     backend: Backend,
-    slots: Slots,
+    reference: Slots<reference::Key>,
+    avx512: Slots<avx512::Key>,
+    aesni: Slots<aesni::Key>,
+    tripledes: Slots<tripledes::Key>,
 }
 
 impl Keys {
     /// No keys yet.
+    ///
+    /// # Panics
+    /// If this processor cannot run the back end: see [`Backend::available`].
     #[must_use]
     pub fn new(backend: Backend) -> Self {
+        assert!(backend.available(), "{backend}: {}", backend.why());
         Self {
             backend,
-            slots: Slots::default(),
+            reference: Slots::default(),
+            avx512: Slots::default(),
+            aesni: Slots::default(),
+            tripledes: Slots::default(),
         }
     }
 
@@ -151,28 +176,60 @@ impl Keys {
         iv_key: &[u8; 16],
     ) {
         assert_eq!(keymat.suite(), suite, "KEYMAT is cut for one suite");
-        self.slots
-            .install(slot, slots::Key::new(direction, keymat, iv_key));
+        self.remove(slot);
+        match Home::of(suite, self.backend) {
+            Home::Reference => self
+                .reference
+                .install(slot, Kernel::new(direction, keymat, iv_key)),
+            Home::Avx512 => self
+                .avx512
+                .install(slot, Kernel::new(direction, keymat, iv_key)),
+            Home::AesNi => self
+                .aesni
+                .install(slot, Kernel::new(direction, keymat, iv_key)),
+            Home::TripleDes => self
+                .tripledes
+                .install(slot, Kernel::new(direction, keymat, iv_key)),
+        }
     }
 
     /// Zeroises a slot. Its packets are `BadIcv` from here on.
     pub fn remove(&mut self, slot: KeySlot) {
-        self.slots.remove(slot);
+        self.reference.remove(slot);
+        self.avx512.remove(slot);
+        self.aesni.remove(slot);
+        self.tripledes.remove(slot);
     }
 
-    /// Brings a key near that will soon be needed.
+    /// Brings a key near that will soon be needed, if it is of a suite that the back end has.
     #[inline]
     pub fn prefetch(&self, slot: KeySlot) {
-        self.slots.prefetch(slot);
+        match self.backend {
+            Backend::RustCrypto => self.reference.prefetch(slot),
+            Backend::Avx512 => self.avx512.prefetch(slot),
+            Backend::AesNi => self.aesni.prefetch(slot),
+        }
     }
 
     /// Verifies and decrypts packets of one suite in place.
     ///
-    /// Only `Verdict::Ok` makes a packet fit for use. After `BadIcv` the octets between IV and ICV
-    /// mean nothing: a back end may decrypt while it verifies, except that CBC packets are left
-    /// as they came. The padding is the caller's to look at.
+    /// Only `Verdict::Ok` makes a packet fit for use. After `BadIcv` no plaintext is in it: CBC
+    /// packets are left as they came, and of GCM packets what lies between IV and ICV may have been
+    /// overwritten with zeros. The padding is the caller's to look at.
     pub fn open(&self, suite: Suite, jobs: &mut [EspJob<'_>]) {
-        self.each(suite, Direction::Open, jobs, slots::Key::open);
+        self.open_with(suite, jobs, &mut |_| ());
+    }
+
+    /// Opens, and calls `ahead` once for each index of `jobs`, in ascending order, somewhere
+    /// inside the cipher's loop: the place to ask for the cache lines of the next batch, which
+    /// arrive while this one is computed.
+    pub fn open_with(&self, suite: Suite, jobs: &mut [EspJob<'_>], ahead: &mut impl FnMut(usize)) {
+        match Home::of(suite, self.backend) {
+            Home::Reference => Kernel::open(&self.reference, suite, jobs, ahead),
+            Home::Avx512 => Kernel::open(&self.avx512, suite, jobs, ahead),
+            Home::AesNi => Kernel::open(&self.aesni, suite, jobs, ahead),
+            Home::TripleDes => Kernel::open(&self.tripledes, suite, jobs, ahead),
+        }
     }
 
     /// Writes IV and ICV and encrypts, in place, packets of one suite.
@@ -180,30 +237,16 @@ impl Keys {
     /// SPI, sequence number, payload and padding are in their places; the IV is made from the
     /// sequence number, which therefore may never repeat under one key (RFC 4106 §2).
     pub fn seal(&self, suite: Suite, jobs: &mut [EspJob<'_>]) {
-        self.each(suite, Direction::Seal, jobs, slots::Key::seal);
+        self.seal_with(suite, jobs, &mut |_| ());
     }
 
-    #[inline]
-    fn each(
-        &self,
-        suite: Suite,
-        direction: Direction,
-        jobs: &mut [EspJob<'_>],
-        work: impl Fn(&slots::Key, &mut EspJob<'_>) -> Verdict,
-    ) {
-        for job in jobs.iter().take(PREFETCH_AHEAD) {
-            self.prefetch(job.slot);
-        }
-        for i in 0..jobs.len() {
-            if let Some(next) = jobs.get(i + PREFETCH_AHEAD) {
-                self.prefetch(next.slot);
-            }
-            let job = &mut jobs[i];
-            job.verdict = match self.slots.key(job.slot) {
-                _ if !suite.is_packet_len(job.packet.len()) => Verdict::BadLength,
-                Some(key) if key.serves(suite, direction) => work(key, job),
-                Some(_) | None => Verdict::BadIcv,
-            };
+    /// Seals, and calls `ahead` as [`Keys::open_with`] does.
+    pub fn seal_with(&self, suite: Suite, jobs: &mut [EspJob<'_>], ahead: &mut impl FnMut(usize)) {
+        match Home::of(suite, self.backend) {
+            Home::Reference => Kernel::seal(&self.reference, suite, jobs, ahead),
+            Home::Avx512 => Kernel::seal(&self.avx512, suite, jobs, ahead),
+            Home::AesNi => Kernel::seal(&self.aesni, suite, jobs, ahead),
+            Home::TripleDes => Kernel::seal(&self.tripledes, suite, jobs, ahead),
         }
     }
 }

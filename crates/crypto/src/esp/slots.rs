@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use super::cbc_hmac::{CbcOpen, CbcSeal};
-use super::gcm::Gcm;
-use super::{Direction, EspJob, KeySlot, Keymat, Suite, Verdict};
+use zeroize::ZeroizeOnDrop;
+
+use super::KeySlot;
 use crate::cpu;
 
 /// Slots in a page.
@@ -14,23 +14,23 @@ const PAGE_SLOTS: usize = 64;
 /// 2^18 peers to a shard (the slot bits of an SPI), with a key each way, twice over for rekeys.
 const SLOTS_MAX: usize = 1 << 20;
 
-/// Ten cache lines hold the largest key, AES-256-CBC with HMAC-SHA2-512 for sealing.
-const SLOT_LEN_MAX: usize = 640;
-
-const _: () = assert!(size_of::<Slot>() <= SLOT_LEN_MAX && size_of::<Slot>().is_multiple_of(64));
-
-#[derive(Default)]
+/// A key on cache lines of its own. One that leaves is erased by its own drop.
 #[repr(align(64))]
-struct Slot(Option<Key>);
+struct Slot<K: ZeroizeOnDrop>(Option<K>);
 
-/// All slots of a shard. A page without keys takes no memory.
-#[derive(Default)]
-pub(super) struct Slots {
-    pages: Vec<Box<[Slot]>>,
+/// All slots of a shard that hold keys of one kind. A page without keys takes no memory.
+pub(super) struct Slots<K: ZeroizeOnDrop> {
+    pages: Vec<Box<[Slot<K>]>>,
 }
 
-impl Slots {
-    pub(super) fn install(&mut self, slot: KeySlot, key: Key) {
+impl<K: ZeroizeOnDrop> Default for Slots<K> {
+    fn default() -> Self {
+        Self { pages: Vec::new() }
+    }
+}
+
+impl<K: ZeroizeOnDrop> Slots<K> {
+    pub(super) fn install(&mut self, slot: KeySlot, key: K) {
         let slot = slot.0 as usize;
         assert!(
             slot < SLOTS_MAX,
@@ -42,7 +42,7 @@ impl Slots {
         }
         let page = &mut self.pages[page];
         if page.is_empty() {
-            *page = (0..PAGE_SLOTS).map(|_| Slot::default()).collect();
+            *page = (0..PAGE_SLOTS).map(|_| Slot(None)).collect();
         }
         page[slot % PAGE_SLOTS].0 = Some(key);
     }
@@ -58,26 +58,26 @@ impl Slots {
         }
     }
 
-    #[inline]
-    pub(super) fn key(&self, slot: KeySlot) -> Option<&Key> {
+    #[inline(always)]
+    pub(super) fn key(&self, slot: KeySlot) -> Option<&K> {
         self.slot(slot)?.0.as_ref()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn prefetch(&self, slot: KeySlot) {
         if let Some(slot) = self.slot(slot) {
             cpu::prefetch(slot);
         }
     }
 
-    #[inline]
-    fn slot(&self, slot: KeySlot) -> Option<&Slot> {
+    #[inline(always)]
+    fn slot(&self, slot: KeySlot) -> Option<&Slot<K>> {
         let slot = slot.0 as usize;
         self.pages.get(slot / PAGE_SLOTS)?.get(slot % PAGE_SLOTS)
     }
 }
 
-impl fmt::Debug for Slots {
+impl<K: ZeroizeOnDrop> fmt::Debug for Slots<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self
             .pages
@@ -89,68 +89,13 @@ impl fmt::Debug for Slots {
     }
 }
 
-/// A key as it is used: expanded, for one suite and one direction.
-pub(super) struct Key {
-    suite: Suite,
-    direction: Direction,
-    schedule: Schedule,
-}
-
-enum Schedule {
-    Gcm(Gcm),
-    CbcOpen(CbcOpen),
-    CbcSeal(CbcSeal),
-}
-
-impl Key {
-    pub(super) fn new(direction: Direction, keymat: &Keymat, iv_key: &[u8; 16]) -> Self {
-        let schedule = match (keymat.suite().cbc_and_hmac(), direction) {
-            (None, _) => Schedule::Gcm(Gcm::new(keymat)),
-            (Some((algorithm, integrity)), Direction::Open) => {
-                Schedule::CbcOpen(CbcOpen::new(algorithm, integrity, keymat))
-            }
-            (Some((algorithm, integrity)), Direction::Seal) => {
-                Schedule::CbcSeal(CbcSeal::new(algorithm, integrity, keymat, iv_key))
-            }
-        };
-        Self {
-            suite: keymat.suite(),
-            direction,
-            schedule,
-        }
-    }
-
-    #[inline]
-    pub(super) fn serves(&self, suite: Suite, direction: Direction) -> bool {
-        self.suite == suite && self.direction == direction
-    }
-
-    #[inline]
-    pub(super) fn open(&self, job: &mut EspJob<'_>) -> Verdict {
-        match &self.schedule {
-            Schedule::Gcm(key) => key.open(job),
-            Schedule::CbcOpen(key) => key.open(self.suite, job),
-            Schedule::CbcSeal(_) => Verdict::BadIcv,
-        }
-    }
-
-    #[inline]
-    pub(super) fn seal(&self, job: &mut EspJob<'_>) -> Verdict {
-        match &self.schedule {
-            Schedule::Gcm(key) => key.seal(job),
-            Schedule::CbcSeal(key) => key.seal(self.suite, job),
-            Schedule::CbcOpen(_) => Verdict::BadIcv,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Secret;
 
-    fn install(slots: &mut Slots, slot: u32) {
-        let keymat = Keymat::new(Suite::AesGcm16 { key_bits: 128 }, &[1; 20]).unwrap();
-        slots.install(KeySlot(slot), Key::new(Direction::Open, &keymat, &[0; 16]));
+    fn install(slots: &mut Slots<Secret>, slot: u32) {
+        slots.install(KeySlot(slot), Secret::new("key"));
     }
 
     #[test]
@@ -166,7 +111,7 @@ mod tests {
             slots.remove(KeySlot(slot));
         }
         assert_eq!(place, std::ptr::from_ref(slots.slot(KeySlot(70)).unwrap()));
-        assert!(place.is_aligned() && align_of::<Slot>() == 64);
+        assert!(place.is_aligned() && align_of::<Slot<Secret>>() == 64);
         assert_eq!(format!("{slots:?}"), "Slots(1 keys)");
     }
 

@@ -11,9 +11,9 @@ use hmac::digest::common::Output;
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 
-use super::{EspJob, HEADER_LEN, Integrity, Keymat, Suite, Verdict};
 use crate::cipher::{self, Algorithm};
 use crate::ct_eq;
+use crate::esp::{EspJob, HEADER_LEN, Integrity, Keymat, Suite, Verdict};
 
 /// The longest ICV: HMAC-SHA2-512-256.
 const ICV_LEN_MAX: usize = 32;

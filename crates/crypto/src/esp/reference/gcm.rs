@@ -6,7 +6,7 @@ use aes_gcm::aead::consts::{U12, U16};
 use aes_gcm::{AeadInOut, AesGcm, KeyInit};
 use zeroize::Zeroizing;
 
-use super::{EspJob, HEADER_LEN, Keymat, Verdict};
+use crate::esp::{EspJob, HEADER_LEN, Keymat, Verdict};
 
 const IV_LEN: usize = 8;
 const ICV_LEN: usize = 16;
