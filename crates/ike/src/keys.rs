@@ -204,7 +204,8 @@ impl IsakmpKeys {
 
 /// RFC 2409 appendix B: a key longer than SKEYID_e is K1 | K2 | …, K1 = prf(SKEYID_e, 0),
 /// Kn = prf(SKEYID_e, Kn-1).
-fn expand(prf: Hash, skeyid_e: &Digest, key_len: usize) -> Secret {
+#[must_use]
+pub fn expand(prf: Hash, skeyid_e: &[u8], key_len: usize) -> Secret {
     if skeyid_e.len() >= key_len {
         return Secret::new(skeyid_e[..key_len].to_vec());
     }

@@ -25,4 +25,5 @@ mod sa;
 mod tests;
 
 pub use children::LiveChildren;
+pub use fragments::Fragments;
 pub use sa::Sa;

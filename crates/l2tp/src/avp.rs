@@ -21,8 +21,10 @@ use crypto::Secret;
 use crate::header::{CONTROL_FLAGS, CONTROL_OCTETS};
 use crate::{Refusal, SessionId, TunnelId};
 
-const MANDATORY: u16 = 0x8000;
-const HIDDEN: u16 = 0x4000;
+/// The M bit of [`Avp::flags`].
+pub const MANDATORY: u16 = 0x8000;
+/// The H bit.
+pub const HIDDEN: u16 = 0x4000;
 const RESERVED: u16 = 0x3c00;
 const LENGTH: u16 = 0x03ff;
 /// Flags and length, vendor, attribute type.
@@ -162,11 +164,7 @@ impl<'m> Attributes<'m> {
             version_three: None,
             fault: None,
         };
-        let mut reader = Reader {
-            rest: body,
-            secret,
-            vector: None,
-        };
+        let mut reader = Reader::new(body, secret);
         // RFC 2661 §4.4.1: the Message Type is the first AVP, and it is never hidden.
         let first = reader
             .next()
@@ -295,13 +293,25 @@ impl<'m> Attributes<'m> {
     }
 }
 
+/// What makes this side refuse the body of a control message, whatever its type.
+pub fn objection(body: &[u8], secret: Option<&Secret>) -> Option<Refusal> {
+    match Attributes::read(body, secret) {
+        Ok(attributes) => attributes.fault,
+        Err(refusal) => Some(refusal),
+    }
+}
+
 /// One AVP as it stands on the wire.
 #[derive(Clone, Copy, Debug)]
-struct Avp<'m> {
-    flags: u16,
-    vendor: u16,
-    attribute: u16,
-    value: &'m [u8],
+pub struct Avp<'m> {
+    /// M, H and reserved bits, and the length.
+    pub flags: u16,
+    /// Whose attribute; 0 is the IETF.
+    pub vendor: u16,
+    /// Attribute type.
+    pub attribute: u16,
+    /// Attribute value, hidden if the H bit is set.
+    pub value: &'m [u8],
 }
 
 impl Avp<'_> {
@@ -314,14 +324,28 @@ impl Avp<'_> {
 }
 
 /// Walks over the AVPs of a message and remembers the last Random Vector.
-struct Reader<'m, 's> {
+pub struct Reader<'m, 's> {
     rest: &'m [u8],
     secret: Option<&'s Secret>,
     vector: Option<&'m [u8]>,
 }
 
-impl<'m> Reader<'m, '_> {
-    fn next(&mut self) -> Option<Result<Avp<'m>, Refusal>> {
+impl<'m, 's> Reader<'m, 's> {
+    /// Begins with the Message Type.
+    pub fn new(body: &'m [u8], secret: Option<&'s Secret>) -> Self {
+        Self {
+            rest: body,
+            secret,
+            vector: None,
+        }
+    }
+
+    /// The next AVP; one that has no end is the last.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "between two AVPs the caller reveals"
+    )]
+    pub fn next(&mut self) -> Option<Result<Avp<'m>, Refusal>> {
         if self.rest.is_empty() {
             return None;
         }
@@ -362,7 +386,8 @@ impl<'m> Reader<'m, '_> {
         Ok(avp)
     }
 
-    fn reveal(&self, avp: &Avp<'_>) -> Result<Vec<u8>, Refusal> {
+    /// The original value of the hidden AVP that was read last (RFC 2661 §4.3).
+    pub fn reveal(&self, avp: &Avp<'_>) -> Result<Vec<u8>, Refusal> {
         let cannot = Refusal::CannotReveal(avp.attribute);
         let (Some(secret), Some(vector)) = (self.secret, self.vector) else {
             return Err(cannot);

@@ -35,7 +35,7 @@
 //!
 //! Data messages are not handled here, only recognised ([`peek`]): the data plane carries them.
 
-mod avp;
+pub mod avp;
 mod channel;
 mod header;
 mod message;
@@ -50,7 +50,7 @@ pub use header::{Header, Kind, SessionId, TunnelId, peek};
 pub use message::{Opening, peek_opening, unknown_tunnel};
 pub use output::{CallParameters, Output, Proxy, ProxyAuthentication, ProxyLcp};
 pub use refusal::Refusal;
-pub use result::{CallEnd, CallRefusal, ResultCode, TunnelEnd};
+pub use result::{CallEnd, CallRefusal, ResultCode, Scope, TunnelEnd};
 pub use settings::{Busy, RETRANSMIT_CAP_MIN, Settings};
 pub use tunnel::{Tie, Tunnel};
 

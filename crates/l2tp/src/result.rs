@@ -42,7 +42,7 @@ const VERSION_SUPPORTED: u16 = 1;
 
 /// Whose result codes: the numbers mean different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub enum Scope {
     /// StopCCN.
     Tunnel,
     /// CDN.
@@ -105,7 +105,7 @@ impl ResultCode {
     }
 
     /// Reads a value of two octets or more.
-    pub(crate) fn decode(value: &[u8], scope: Scope) -> Self {
+    pub fn decode(value: &[u8], scope: Scope) -> Self {
         let [r0, r1, rest @ ..] = value else {
             return Self::default();
         };
@@ -334,7 +334,7 @@ const ERRORS: [&str; 9] = [
 
 impl ResultCode {
     /// Numbers and their names, for people.
-    fn describe(&self, scope: Scope) -> String {
+    pub fn describe(&self, scope: Scope) -> String {
         let names: &[&str] = match scope {
             Scope::Tunnel => &CONTROL_RESULTS,
             Scope::Call => &CALL_RESULTS,

@@ -8,29 +8,31 @@
 use crate::{MAX_FRAME, Refusal};
 
 /// The protocol numbers that are more than a number to us.
-pub(crate) mod protocol {
-    pub(crate) const IP: u16 = 0x0021;
-    pub(crate) const IPCP: u16 = 0x8021;
-    pub(crate) const LCP: u16 = 0xc021;
-    pub(crate) const PAP: u16 = 0xc023;
-    pub(crate) const CHAP: u16 = 0xc223;
+pub mod protocol {
+    #![allow(missing_docs)]
+    pub const IP: u16 = 0x0021;
+    pub const IPCP: u16 = 0x8021;
+    pub const LCP: u16 = 0xc021;
+    pub const PAP: u16 = 0xc023;
+    pub const CHAP: u16 = 0xc223;
 }
 
 /// The codes of RFC 1661 §5 and RFC 1570 §1; IPCP has the first seven.
-pub(crate) mod code {
-    pub(crate) const CONFIGURE_REQUEST: u8 = 1;
-    pub(crate) const CONFIGURE_ACK: u8 = 2;
-    pub(crate) const CONFIGURE_NAK: u8 = 3;
-    pub(crate) const CONFIGURE_REJECT: u8 = 4;
-    pub(crate) const TERMINATE_REQUEST: u8 = 5;
-    pub(crate) const TERMINATE_ACK: u8 = 6;
-    pub(crate) const CODE_REJECT: u8 = 7;
-    pub(crate) const PROTOCOL_REJECT: u8 = 8;
-    pub(crate) const ECHO_REQUEST: u8 = 9;
-    pub(crate) const ECHO_REPLY: u8 = 10;
-    pub(crate) const DISCARD_REQUEST: u8 = 11;
-    pub(crate) const IDENTIFICATION: u8 = 12;
-    pub(crate) const TIME_REMAINING: u8 = 13;
+pub mod code {
+    #![allow(missing_docs)]
+    pub const CONFIGURE_REQUEST: u8 = 1;
+    pub const CONFIGURE_ACK: u8 = 2;
+    pub const CONFIGURE_NAK: u8 = 3;
+    pub const CONFIGURE_REJECT: u8 = 4;
+    pub const TERMINATE_REQUEST: u8 = 5;
+    pub const TERMINATE_ACK: u8 = 6;
+    pub const CODE_REJECT: u8 = 7;
+    pub const PROTOCOL_REJECT: u8 = 8;
+    pub const ECHO_REQUEST: u8 = 9;
+    pub const ECHO_REPLY: u8 = 10;
+    pub const DISCARD_REQUEST: u8 = 11;
+    pub const IDENTIFICATION: u8 = 12;
+    pub const TIME_REMAINING: u8 = 13;
 }
 
 /// All-Stations address and Unnumbered-Information control, RFC 1662 §3.1.
@@ -40,7 +42,7 @@ const ADDRESS_AND_CONTROL: [u8; 2] = [0xff, 0x03];
 pub(crate) const PACKET_HEADER: usize = 4;
 
 /// Protocol number and information field of a frame.
-pub(crate) fn parse(frame: &[u8]) -> Result<(u16, &[u8]), Refusal> {
+pub fn parse(frame: &[u8]) -> Result<(u16, &[u8]), Refusal> {
     // RFC 1661 §6.6 wants this agreed on first. Over L2TP clients do as they like, and as no
     // protocol number begins with FF, there is nothing to confuse.
     let body = frame.strip_prefix(&ADDRESS_AND_CONTROL).unwrap_or(frame);
@@ -61,15 +63,18 @@ pub(crate) fn parse(frame: &[u8]) -> Result<(u16, &[u8]), Refusal> {
 
 /// One packet of a control protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Packet<'a> {
-    pub(crate) code: u8,
-    pub(crate) id: u8,
-    pub(crate) body: &'a [u8],
+pub struct Packet<'a> {
+    /// One of [`code`], or of the protocol's own.
+    pub code: u8,
+    /// Which request this is, or answers.
+    pub id: u8,
+    /// What follows Length, padding cut off.
+    pub body: &'a [u8],
 }
 
 impl<'a> Packet<'a> {
     /// RFC 1661 §5: what follows Length is padding; a Length that cannot be drops the packet.
-    pub(crate) fn parse(information: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(information: &'a [u8]) -> Result<Self, Refusal> {
         let Some(&[code, id, high, low]) = information.first_chunk() else {
             return Err(Refusal::BadLength);
         };
@@ -97,7 +102,7 @@ impl<'a> Packet<'a> {
 }
 
 /// Text of a peer, made fit for a log line: RFC 1570 §1.1 recommends ASCII 32 to 126.
-pub(crate) fn printable(bytes: &[u8]) -> String {
+pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes)
         .chars()
         .map(|letter| match letter.is_control() {

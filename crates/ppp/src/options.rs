@@ -6,20 +6,22 @@ use crate::Refusal;
 
 /// A list of options whose lengths add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Options<'a>(&'a [u8]);
+pub struct Options<'a>(&'a [u8]);
 
 /// One option as it stands in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ConfigOption<'a> {
-    pub(crate) kind: u8,
-    pub(crate) value: &'a [u8],
+pub struct ConfigOption<'a> {
+    /// Type.
+    pub kind: u8,
+    /// What follows Length.
+    pub value: &'a [u8],
     /// All of it, for an Ack or a Reject to repeat.
-    pub(crate) wire: &'a [u8],
+    pub wire: &'a [u8],
 }
 
 impl<'a> Options<'a> {
     /// RFC 1661 §6: a Length below 2 or beyond the packet makes the whole list unreadable.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Refusal> {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = split_first(rest).ok_or(Refusal::BadOptionLength)?.1;
@@ -28,7 +30,7 @@ impl<'a> Options<'a> {
     }
 
     /// The options in order.
-    pub(crate) fn iter(self) -> impl Iterator<Item = ConfigOption<'a>> {
+    pub fn iter(self) -> impl Iterator<Item = ConfigOption<'a>> {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let (option, after) = split_first(rest)?;

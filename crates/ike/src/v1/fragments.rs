@@ -13,7 +13,7 @@ const FLAG_LAST: u8 = 1;
 
 /// The pieces of one message.
 #[derive(Debug, Default)]
-pub(super) struct Fragments {
+pub struct Fragments {
     id: u16,
     pieces: Vec<Option<Vec<u8>>>,
     last: Option<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Fragments {
 
 impl Fragments {
     /// Takes one fragment; gives the message when it is the last one missing.
-    pub(super) fn add(&mut self, first: u8, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    pub fn add(&mut self, first: u8, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         let chain = Chain::parse(first, bytes, Padding::None)?;
         let body = chain.single(kind::FRAGMENT)?;
         let (&[id_high, id_low, number, flags], piece) =
