@@ -78,7 +78,8 @@ pub trait Port {
     /// Pushes what is queued out and collects what has left.
     fn flush(&mut self, pool: &mut dyn Pool<Self::Chunk>);
 
-    /// Frames accepted by [`Port::send`] whose chunks have not come back yet.
+    /// Frames accepted by [`Port::send`] whose chunks have not come back yet. While there are any,
+    /// the worker flushes again soon, however little else it has to do.
     fn in_flight(&self) -> usize;
 }
 

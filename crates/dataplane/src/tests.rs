@@ -10,6 +10,7 @@ mod handover;
 mod ip;
 mod l2tp;
 mod link;
+mod parking;
 mod ppp;
 
 use gateway::{Gateway, NETWORK, TUNNEL};

@@ -311,9 +311,13 @@ impl<P: Port> Worker<P> {
     }
 
     fn next(&self, now: Instant) -> Option<Instant> {
+        // Frames that a kernel has not taken leave by another flush only, and without a free chunk
+        // nothing can arrive: no descriptor ever tells of either.
         let is_behind = self.untold != 0
             || !self.arrived.is_empty()
-            || self.parcels.iter().any(|parcel| !parcel.is_empty());
+            || self.parcels.iter().any(|parcel| !parcel.is_empty())
+            || self.ports.iter().any(|port| port.in_flight() > 0)
+            || self.free.len() == 0;
         let again = is_behind.then(|| now + AGAIN);
         again.into_iter().chain(self.held.next()).min()
     }
