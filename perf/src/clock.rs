@@ -1,0 +1,73 @@
+//! Time on a machine that others use too: ticks of the TSC, core cycles, nanoseconds.
+//!
+//! The TSC ticks evenly whatever the core does, so a time in ticks says how long something took,
+//! and not how much work it was: the core's own clock is faster, and changes. A chain of dependent
+//! multiplications takes a known number of core cycles; how many ticks it takes, measured right
+//! before and after, turns ticks into cycles.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use crypto::cpu;
+
+/// A multiplication takes three cycles on every x86-64 core since 2008, an exclusive or takes one,
+/// and each step of the chain waits for the one before.
+const STEP_CYCLES: u64 = 4;
+const STEPS: u64 = 20_000;
+/// The shortest of these was not interrupted.
+const ATTEMPTS: usize = 5;
+
+/// Reads the clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this program is there to read it"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Core cycles in a tick of the TSC, just now.
+pub(crate) fn cycles_per_tick() -> f64 {
+    let ticks = (0..ATTEMPTS).map(|_| chain()).min().unwrap_or(1);
+    (STEPS * STEP_CYCLES) as f64 / ticks as f64
+}
+
+/// How long the chain takes.
+fn chain() -> u64 {
+    let (factor, mut x) = (black_box(0x9e37_79b9_7f4a_7c15_u64), black_box(1_u64));
+    let start = cpu::cycles();
+    for _ in 0..STEPS {
+        x = x.wrapping_mul(factor) ^ factor;
+    }
+    black_box(x);
+    cpu::cycles() - start
+}
+
+/// Ticks of the TSC in a nanosecond: it does not change while the machine runs.
+pub(crate) fn ticks_per_ns() -> f64 {
+    let (start, ticks) = (now(), cpu::cycles());
+    let mut passed = Duration::ZERO;
+    while passed < Duration::from_millis(50) {
+        passed = start.elapsed();
+    }
+    (cpu::cycles() - ticks) as f64 / passed.as_nanos() as f64
+}
+
+/// Keeps this thread on one core. The first core serves most interrupts, so `index` counts from
+/// the last.
+pub(crate) fn pin(index: usize) -> Option<usize> {
+    let mut cores = core_affinity::get_core_ids()?;
+    cores.reverse();
+    let core = *cores.get(index)?;
+    core_affinity::set_for_current(core).then_some(core.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_neither_slower_than_a_quarter_of_its_tsc_nor_faster_than_eight_times() {
+        assert!((0.25..8.0).contains(&cycles_per_tick()));
+    }
+}

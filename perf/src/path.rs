@@ -1,0 +1,218 @@
+//! The whole path: what one packet costs from the receive ring to the transmit ring.
+//!
+//! ```text
+//!   staged ──copied──► chunks ──► receive ring ──► Worker::turn ──► sent ──► far end: proof
+//!                                              └──── timed ───┘
+//! ```
+//!
+//! Time is taken over blocks of 512 packets. A block that took more than twice the median block of
+//! its round was interrupted by something else on this machine; it does not count, and how many
+//! such there were is said.
+
+use anyhow::{Context, Result, ensure};
+use crypto::cpu;
+use crypto::esp::Backend;
+
+use crate::clock;
+use crate::gateway::{Gateway, NETWORK, Size, TUNNEL};
+use crate::port::Descriptor;
+use crate::subscriber::Protection;
+use crate::traffic::{FarEnds, Line, Staged};
+
+/// Packets of a round at least: fewer, and the branch predictor learns them by heart.
+pub(crate) const PACKETS: usize = 65_536;
+/// Where a received frame starts in its chunk.
+const HEADROOM: usize = 256;
+/// Packets timed together.
+const BLOCK: usize = 512;
+/// Turns without anything coming out after which a packet counts as lost.
+const TURNS_MAX: usize = 1000;
+/// A block longer than so many medians was interrupted.
+const INTERRUPTED: f64 = 2.0;
+
+/// Where frames are when the worker comes for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub(crate) enum Frames {
+    /// In memory: 65 536 chunks of 2 KiB are written before the first is received.
+    Cold,
+    /// In the cache, as a network card with DDIO leaves them: written at most 512 packets earlier.
+    Warm,
+}
+
+impl Frames {
+    /// Chunks that are written before they are received.
+    fn chunks(self) -> usize {
+        match self {
+            Self::Cold => PACKETS,
+            Self::Warm => BLOCK,
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    pub(crate) protection: Protection,
+    pub(crate) backend: Backend,
+    pub(crate) line: Line,
+    /// Lengths of inner packets, in the mixture's proportions.
+    pub(crate) sizes: &'static [usize],
+    pub(crate) sessions: usize,
+    pub(crate) frames: Frames,
+    pub(crate) packets: usize,
+}
+
+/// What one round cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round {
+    /// TSC ticks per packet.
+    pub(crate) ticks: f64,
+    /// Core cycles in a tick.
+    pub(crate) cycles_per_tick: f64,
+    /// Mean length of the inner packets.
+    pub(crate) inner_bytes: f64,
+    /// Blocks that were interrupted, of how many.
+    pub(crate) interrupted: (usize, usize),
+}
+
+impl Round {
+    pub(crate) fn cycles(&self) -> f64 {
+        self.ticks * self.cycles_per_tick
+    }
+}
+
+/// A gateway and its far ends, ready to be measured as often as one likes.
+pub(crate) struct Bench {
+    path: Path,
+    gateway: Gateway,
+    far: FarEnds,
+}
+
+impl Bench {
+    /// Brings the gateway up and warms it with one round.
+    pub(crate) fn new(path: Path, seed: u64) -> Result<Self> {
+        let gateway = Gateway::new(Size {
+            protection: path.protection,
+            backend: path.backend,
+            sessions: path.sessions,
+            workers: 1,
+            frames: path.frames.chunks(),
+        })?;
+        let far = FarEnds::new(path.protection, path.sessions, seed);
+        let mut bench = Self { path, gateway, far };
+        bench.round()?;
+        Ok(bench)
+    }
+
+    pub(crate) fn pages(&self) -> af_xdp::Pages {
+        self.gateway.pages
+    }
+
+    /// One round: fresh packets, timed, and proven to have come out.
+    pub(crate) fn round(&mut self) -> Result<Round> {
+        let Path {
+            line,
+            sizes,
+            packets,
+            ..
+        } = self.path;
+        let mut staged = self.far.stage(line, sizes, packets)?;
+        let inner_bytes = staged.inner_bytes() as f64 / staged.len() as f64;
+        let before = clock::cycles_per_tick();
+        let mut blocks = Vec::with_capacity(staged.len() / BLOCK + 1);
+        let mut start = 0;
+        while start < staged.len() {
+            let end = (start + self.path.frames.chunks()).min(staged.len());
+            self.load(&staged, start..end);
+            self.run(end - start, &mut blocks);
+            self.prove(&mut staged)?;
+            start = end;
+        }
+        let missing = staged.missing();
+        ensure!(missing == 0, "{missing} lost:{}", self.gateway.discards());
+        let (ticks, interrupted) = undisturbed(&blocks);
+        Ok(Round {
+            ticks,
+            cycles_per_tick: f64::midpoint(before, clock::cycles_per_tick()),
+            inner_bytes,
+            interrupted,
+        })
+    }
+
+    /// Copies frames into chunks, where the network card leaves them.
+    fn load(&mut self, staged: &Staged, range: std::ops::Range<usize>) {
+        let port = match self.path.line {
+            Line::Up => TUNNEL,
+            Line::Down => NETWORK,
+        };
+        let free = &mut self.gateway.chunks;
+        let arriving = &mut self.gateway.workers[0].ports_mut()[port].arriving;
+        for index in range {
+            let mut chunk = free.pop().expect("all have come back");
+            let frame = staged.frame(index);
+            chunk.as_mut()[HEADROOM..][..frame.len()].copy_from_slice(frame);
+            arriving.push_back(Descriptor {
+                chunk,
+                offset: HEADROOM,
+                len: frame.len(),
+            });
+        }
+    }
+
+    /// Lets the worker turn until all have left; notes ticks and packets of each block.
+    fn run(&mut self, count: usize, blocks: &mut Vec<(u64, usize)>) {
+        let worker = &mut self.gateway.workers[0];
+        let (from, to) = match self.path.line {
+            Line::Up => (TUNNEL, NETWORK),
+            Line::Down => (NETWORK, TUNNEL),
+        };
+        let (mut gone, mut idle) = (0, 0);
+        while gone < count && idle < TURNS_MAX {
+            let waiting = worker.ports_mut()[from].arriving.len();
+            let goal = waiting.saturating_sub(BLOCK);
+            let start = cpu::cycles();
+            while worker.ports_mut()[from].arriving.len() > goal {
+                worker.turn(clock::now());
+            }
+            // Those still inside belong to the last block.
+            while goal == 0 && idle < TURNS_MAX && worker.ports_mut()[to].leaving.len() < count {
+                worker.turn(clock::now());
+                idle += 1;
+            }
+            blocks.push((cpu::cycles() - start, waiting - goal));
+            gone = worker.ports_mut()[to].leaving.len();
+        }
+    }
+
+    /// Every frame that was sent is what it has to be; its chunk is free again.
+    fn prove(&mut self, staged: &mut Staged) -> Result<()> {
+        let line = self.path.line;
+        let mut freed = Vec::new();
+        for port in self.gateway.workers[0].ports_mut() {
+            for sent in port.leaving.drain(..) {
+                self.far
+                    .take(staged, line, sent.bytes())
+                    .with_context(|| format!("a frame of {} octets went {line:?}", sent.len))?;
+                freed.push(sent.chunk);
+            }
+        }
+        // The next round writes them in the order of their addresses again.
+        freed.reverse();
+        self.gateway.chunks.extend(freed);
+        self.gateway.listen();
+        Ok(())
+    }
+}
+
+/// Ticks per packet over the blocks that nothing interrupted, and how many of all others did.
+fn undisturbed(blocks: &[(u64, usize)]) -> (f64, (usize, usize)) {
+    let cost = |(ticks, packets): &(u64, usize)| *ticks as f64 / *packets as f64;
+    let mut costs: Vec<f64> = blocks.iter().map(cost).collect();
+    costs.sort_by(f64::total_cmp);
+    let limit = costs[costs.len() / 2] * INTERRUPTED;
+    let kept: Vec<_> = blocks.iter().filter(|block| cost(block) <= limit).collect();
+    let ticks: u64 = kept.iter().map(|(ticks, _)| ticks).sum();
+    let packets: usize = kept.iter().map(|(_, packets)| packets).sum();
+    let interrupted = blocks.len() - kept.len();
+    (ticks as f64 / packets as f64, (interrupted, blocks.len()))
+}

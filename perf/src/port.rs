@@ -1,0 +1,127 @@
+//! A port whose network card is a pair of descriptor rings over one packet memory.
+//!
+//! It does what the AF_XDP port does for every frame, without the kernel: reads the outer headers,
+//! looks up the next hop's rewrite, writes the outer headers, keeps the fill and completion rings
+//! in balance with the worker's free chunks. Received frames wait where the generator left them;
+//! sent ones stay until they have been looked at.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use af_xdp::Chunk;
+use crypto::cpu;
+use dataplane::Shared;
+use dataplane::port::{Packet, Pool, Port, SendError};
+use dataplane::wire::{self, Interface};
+use packet::Frame;
+
+/// What a driver fetches of a frame before it is asked for it.
+type HeaderLine = [u8; 64];
+
+/// A frame in a ring.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    pub(crate) chunk: Chunk,
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+}
+
+impl Descriptor {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.chunk.as_ref()[self.offset..][..self.len]
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        let bytes = self.chunk.as_ref().get(self.offset..);
+        if let Some(line) = bytes.and_then(|bytes| bytes.first_chunk::<64>()) {
+            cpu::prefetch::<HeaderLine>(line);
+        }
+    }
+}
+
+/// The port.
+#[derive(Debug)]
+pub(crate) struct RingPort {
+    shared: Arc<Shared>,
+    interface: Interface,
+    /// The receive ring.
+    pub(crate) arriving: VecDeque<Descriptor>,
+    /// What was sent.
+    pub(crate) leaving: Vec<Descriptor>,
+    /// The fill ring: as many chunks as were received since the last flush.
+    filled: Vec<Chunk>,
+    /// Frames that are no frames of ours.
+    pub(crate) refused: Vec<Chunk>,
+}
+
+impl RingPort {
+    pub(crate) fn new(shared: Arc<Shared>, interface: Interface, frames: usize) -> Self {
+        Self {
+            shared,
+            interface,
+            arriving: VecDeque::with_capacity(frames),
+            leaving: Vec::with_capacity(frames),
+            filled: Vec::with_capacity(frames),
+            refused: Vec::new(),
+        }
+    }
+}
+
+impl Port for RingPort {
+    type Chunk = Chunk;
+
+    fn receive(
+        &mut self,
+        pool: &mut dyn Pool<Chunk>,
+        burst: &mut Vec<Packet<Chunk>>,
+        max: usize,
+    ) -> usize {
+        let count = max.min(self.arriving.len());
+        for _ in 0..count {
+            let Some(Descriptor { chunk, offset, len }) = self.arriving.pop_front() else {
+                break;
+            };
+            let frame = Frame::new(chunk, offset, len).expect("the generator keeps to the chunk");
+            match wire::read(frame, &self.interface, &self.shared) {
+                Ok(packet) => burst.push(packet),
+                Err((frame, _)) => self.refused.push(frame.into_chunk()),
+            }
+            self.filled.extend(pool.take());
+        }
+        // The next burst's headers are on their way while this one is at work.
+        self.arriving
+            .iter()
+            .take(max)
+            .for_each(Descriptor::prefetch);
+        count
+    }
+
+    fn send(&mut self, mut packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
+        let hop = packet
+            .meta
+            .next_hop
+            .and_then(|id| self.shared.adjacency(id));
+        let Some(rewrite) = hop.and_then(|hop| hop.rewrite) else {
+            return Err((packet, SendError::Unresolved));
+        };
+        if let Err(why) = wire::write(&mut packet, &self.interface, rewrite) {
+            return Err((packet, why));
+        }
+        let (offset, len) = (packet.frame.headroom(), packet.frame.len());
+        self.leaving.push(Descriptor {
+            chunk: packet.frame.into_chunk(),
+            offset,
+            len,
+        });
+        Ok(())
+    }
+
+    fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {
+        self.filled.drain(..).for_each(|chunk| pool.put(chunk));
+    }
+
+    fn in_flight(&self) -> usize {
+        self.filled.len()
+    }
+}
