@@ -44,7 +44,7 @@ use reference::{self as aesni, self as avx512, self as tripledes};
 
 pub use backend::{Backend, UnknownBackend};
 use kernel::Kernel;
-use slots::Slots;
+use slots::{Pages, Slots};
 pub use suite::{Integrity, Keymat, Suite, UnknownSuite};
 
 /// SPI and sequence number.
@@ -59,7 +59,8 @@ pub enum Direction {
     Seal,
 }
 
-/// Where a key lies in [`Keys`]. The caller chooses the numbers, densely from 0.
+/// Where a key lies in [`Keys`]: the low six bits name a compartment, which can be taken out whole;
+/// the caller chooses the numbers above them, densely from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeySlot(pub u32);
 
@@ -127,7 +128,7 @@ impl Home {
     }
 }
 
-/// The keys of one shard. A slot holds one key, in the form its suite's home wants.
+/// The keys of one worker. A slot holds one key, in the form its suite's home wants.
 #[derive(Debug)]
 pub struct Keys {
     backend: Backend,
@@ -135,6 +136,21 @@ pub struct Keys {
     avx512: Slots<avx512::Key>,
     aesni: Slots<aesni::Key>,
     tripledes: Slots<tripledes::Key>,
+}
+
+/// The keys of one compartment, on their way to another worker.
+pub struct Compartment {
+    backend: Backend,
+    reference: Pages<reference::Key>,
+    avx512: Pages<avx512::Key>,
+    aesni: Pages<aesni::Key>,
+    tripledes: Pages<tripledes::Key>,
+}
+
+impl fmt::Debug for Compartment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Compartment({})", self.backend)
+    }
 }
 
 impl Keys {
@@ -199,6 +215,29 @@ impl Keys {
         self.avx512.remove(slot);
         self.aesni.remove(slot);
         self.tripledes.remove(slot);
+    }
+
+    /// Takes a compartment out, with all its keys, to be put into the `Keys` of another worker.
+    pub fn take(&mut self, compartment: u8) -> Compartment {
+        Compartment {
+            backend: self.backend,
+            reference: self.reference.take(compartment),
+            avx512: self.avx512.take(compartment),
+            aesni: self.aesni.take(compartment),
+            tripledes: self.tripledes.take(compartment),
+        }
+    }
+
+    /// Puts a compartment in. Keys that were in its place are zeroised.
+    ///
+    /// # Panics
+    /// If it comes from keys of another back end.
+    pub fn put(&mut self, compartment: u8, keys: Compartment) {
+        assert_eq!(keys.backend, self.backend, "all workers use one back end");
+        self.reference.put(compartment, keys.reference);
+        self.avx512.put(compartment, keys.avx512);
+        self.aesni.put(compartment, keys.aesni);
+        self.tripledes.put(compartment, keys.tripledes);
     }
 
     /// Brings a key near that will soon be needed, if it is of a suite that the back end has.

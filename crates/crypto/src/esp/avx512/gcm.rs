@@ -1,0 +1,279 @@
+//! AES-GCM with a 16-octet ICV (RFC 4106), straight on the packet.
+//!
+//! Vectors of 64 octets begin at the ESP header. The header is as long as a block, so that the
+//! packet lines up with the key stream and with what GHASH takes in:
+//!
+//! ```text
+//!   packet      SPI SEQ IV │ C₁      │ C₂      │ C₃   ║ C₄      │ C₅…     │ ICV
+//!   key stream  E(J₀)      │ E(J₀+1) │ E(J₀+2) │ …    ║
+//!   GHASH       AAD        │ C₁      │ C₂      │ C₃   ║ C₄      │ C₅… 0 0 │ length
+//! ```
+//!
+//! So nothing has to be computed apart: the ICV is the GHASH and the first block of key stream.
+
+use core::arch::x86_64::*;
+
+use super::aes::Wide;
+use super::ghash::{self, Steps, Sums};
+use super::vector::{
+    Block, VECTOR_LEN, Vector, load, load_block, load_part, mask, store, store_block, store_part,
+};
+use super::{Key, Slots};
+use crate::esp::kernel::PREFETCH_AHEAD;
+use crate::esp::{Direction, EspJob, Suite, Verdict};
+
+const ICV_LEN: usize = 16;
+
+/// Blocks in a vector.
+const BLOCKS: usize = VECTOR_LEN / size_of::<Block>();
+
+/// Vectors at work together.
+const GROUP: usize = 4;
+
+/// Opens (or seals) packets, whose round keys are `R`.
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+pub(super) fn batch<const R: usize, const SEAL: bool>(
+    keys: &Slots<Key>,
+    suite: Suite,
+    jobs: &mut [EspJob<'_>],
+    ahead: &mut impl FnMut(usize),
+) {
+    let direction = if SEAL {
+        Direction::Seal
+    } else {
+        Direction::Open
+    };
+    for job in jobs.iter().take(PREFETCH_AHEAD) {
+        keys.prefetch(job.slot);
+    }
+    for i in 0..jobs.len() {
+        ahead(i);
+        if let Some(next) = jobs.get(i + PREFETCH_AHEAD) {
+            keys.prefetch(next.slot);
+        }
+        let job = &mut jobs[i];
+        job.verdict = match keys.key(job.slot) {
+            _ if !suite.is_packet_len(job.packet.len()) => Verdict::BadLength,
+            Some(key) if key.serves(suite, direction) => one::<R, SEAL>(key, job),
+            Some(_) | None => Verdict::BadIcv,
+        };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+fn one<const R: usize, const SEAL: bool>(key: &Key, job: &mut EspJob<'_>) -> Verdict {
+    let header = Header::of::<SEAL>(key, job);
+    let Some((packet, icv)) = job.packet.split_last_chunk_mut::<ICV_LEN>() else {
+        return Verdict::BadLength;
+    };
+    let expected = transform::<R, SEAL>(key, &header, packet);
+    if SEAL {
+        store_block(icv, expected);
+        return Verdict::Ok;
+    }
+    // All octets at once, so that nobody learns how many are right.
+    if _mm_cmpneq_epi8_mask(expected, load_block(icv)) == 0 {
+        return Verdict::Ok;
+    }
+    // It was decrypted while it was verified; nobody shall see what came out.
+    packet[size_of::<Block>()..].fill(0);
+    Verdict::BadIcv
+}
+
+/// The first block in its three roles.
+struct Header {
+    /// SPI, sequence number and IV, as they stand in the packet.
+    octets: __m128i,
+    /// RFC 4106 §5: SPI and sequence number, the latter in full if it is extended.
+    associated: __m128i,
+    associated_len: usize,
+    /// RFC 4106 §4: salt and IV; then GCM's block counter, which begins with 1.
+    nonce: __m128i,
+}
+
+impl Header {
+    #[inline]
+    #[target_feature(enable = "avx512vl")]
+    fn of<const SEAL: bool>(key: &Key, job: &EspJob<'_>) -> Self {
+        let word = |at: usize| i32::from_le_bytes([0, 1, 2, 3].map(|i| job.packet[at + i]));
+        let (spi, sequence) = (word(0), word(4));
+        // RFC 4106 §3.1: an IV must not repeat under a key, which a counter makes sure of.
+        let (iv_0, iv_1) = if SEAL {
+            (
+                job.esn_high.unwrap_or(0).swap_bytes().cast_signed(),
+                sequence,
+            )
+        } else {
+            (word(8), word(12))
+        };
+        let (associated, associated_len) = match job.esn_high {
+            Some(high) => {
+                let high = high.swap_bytes().cast_signed();
+                (_mm_set_epi32(0, sequence, high, spi), 12)
+            }
+            None => (_mm_set_epi32(0, 0, sequence, spi), 8),
+        };
+        Self {
+            octets: _mm_set_epi32(iv_1, iv_0, sequence, spi),
+            associated,
+            associated_len,
+            nonce: _mm_set_epi32(1, iv_1, iv_0, i32::from_le_bytes(key.salt)),
+        }
+    }
+
+    /// GHASH's last block, reversed: how many bits were associated, and how many encrypted.
+    #[inline]
+    #[target_feature(enable = "avx512vl")]
+    fn lengths(&self, packet_len: usize) -> __m128i {
+        let encrypted = packet_len - size_of_val(&self.octets);
+        _mm_set_epi64x(8 * self.associated_len as i64, 8 * encrypted as i64)
+    }
+}
+
+/// Encrypts or decrypts everything behind the header; returns the ICV as it should be.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+fn transform<const R: usize, const SEAL: bool>(
+    key: &Key,
+    header: &Header,
+    packet: &mut [u8],
+) -> __m128i {
+    let lengths = header.lengths(packet.len());
+    let mut walk = Walk::<R, SEAL>::new(key, header);
+    let (vectors, rest) = packet.as_chunks_mut::<VECTOR_LEN>();
+    let Some((first, vectors)) = vectors.split_first_mut() else {
+        let input = walk.first(header, rest);
+        return walk.last(input, rest.len(), lengths, key);
+    };
+    let input = walk.first(header, first);
+    walk.sums = Sums(input);
+    walk.middle(vectors, &Steps::new(&key.material, vectors.len()));
+    let input = walk.part(rest);
+    walk.last(input, rest.len(), lengths, key)
+}
+
+/// A packet on its way through.
+struct Walk<const R: usize, const SEAL: bool> {
+    aes: Wide<R>,
+    /// The next four, the lowest word of each with its octets reversed.
+    counters: Vector,
+    sums: Sums,
+    /// What the ICV is encrypted with.
+    icv_mask: __m128i,
+}
+
+impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq")]
+    fn new(key: &Key, header: &Header) -> Self {
+        let first = _mm512_broadcast_i32x4(header.nonce);
+        Self {
+            aes: Wide::new(&key.rounds),
+            counters: _mm512_add_epi32(
+                first,
+                _mm512_set_epi32(3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0),
+            ),
+            sums: Sums(_mm512_setzero_si512()),
+            icv_mask: _mm_setzero_si128(),
+        }
+    }
+
+    /// The vector with the header in it, full or not: returns what GHASH takes in.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,bmi2")]
+    fn first(&mut self, header: &Header, octets: &mut [u8]) -> Vector {
+        let [stream] = self.key_stream();
+        self.icv_mask = _mm512_castsi512_si128(stream);
+        let input = _mm512_inserti32x4::<0>(load_part(octets), header.octets);
+        let stream = _mm512_maskz_mov_epi64(0b1111_1100, stream);
+        let output = _mm512_xor_si512(input, stream);
+        store_part(octets, output);
+        let taken = Self::taken(input, output, octets.len());
+        ghash::reverse(_mm512_inserti32x4::<0>(taken, header.associated))
+    }
+
+    /// Full vectors.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+    fn middle(&mut self, vectors: &mut [[u8; VECTOR_LEN]], steps: &Steps) {
+        let (groups, rest) = vectors.as_chunks_mut::<GROUP>();
+        for group in groups {
+            self.group(group.each_mut(), steps);
+        }
+        match rest {
+            [a, b, c] => self.group([a, b, c], steps),
+            [a, b] => self.group([a, b], steps),
+            [a] => self.group([a], steps),
+            _ => (),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+    fn group<const N: usize>(&mut self, octets: [&mut [u8; VECTOR_LEN]; N], steps: &Steps) {
+        let mut vectors = self.key_stream::<N>();
+        for (vector, octets) in vectors.iter_mut().zip(octets) {
+            let input = load(octets);
+            let output = _mm512_xor_si512(input, *vector);
+            store(octets, output);
+            *vector = ghash::reverse(if SEAL { output } else { input });
+        }
+        self.sums = self.sums.add(vectors, steps);
+    }
+
+    /// The octets behind the last full vector; returns what GHASH takes in.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,bmi2")]
+    fn part(&mut self, octets: &mut [u8]) -> Vector {
+        let [stream] = self.key_stream();
+        let input = load_part(octets);
+        let output = _mm512_xor_si512(input, stream);
+        store_part(octets, output);
+        ghash::reverse(Self::taken(input, output, octets.len()))
+    }
+
+    /// The ciphertext, whichever that is, and zeros behind it.
+    #[inline]
+    #[target_feature(enable = "avx512bw,bmi2")]
+    fn taken(input: Vector, output: Vector, len: usize) -> Vector {
+        if SEAL {
+            _mm512_maskz_mov_epi8(mask(len), output)
+        } else {
+            input
+        }
+    }
+
+    /// Puts the lengths behind the last octets: the ICV as it should be.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vpclmulqdq,bmi2")]
+    fn last(self, input: Vector, len: usize, lengths: __m128i, key: &Key) -> __m128i {
+        let blocks = len.div_ceil(size_of::<Block>());
+        let (sums, input, blocks) = if blocks < BLOCKS {
+            (self.sums, input, blocks)
+        } else {
+            // They need a vector of their own.
+            let steps = Steps::new(&key.material, 1);
+            (self.sums.add([input], &steps), _mm512_setzero_si512(), 0)
+        };
+        let lane = 0b1111 << (4 * blocks);
+        let input = _mm512_mask_broadcast_i32x4(input, lane, lengths);
+        let hash = sums.finish(input, blocks + 1, &key.material);
+        _mm_xor_si128(ghash::reverse_block(hash), self.icv_mask)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,vaes")]
+    fn key_stream<const N: usize>(&mut self) -> [Vector; N] {
+        let four = _mm512_broadcast_i32x4(_mm_set_epi32(BLOCKS as i32, 0, 0, 0));
+        let order = _mm512_broadcast_i32x4(_mm_set_epi8(
+            12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
+        ));
+        let mut counters = [self.counters; N];
+        for counters in &mut counters {
+            *counters = _mm512_shuffle_epi8(self.counters, order);
+            self.counters = _mm512_add_epi32(self.counters, four);
+        }
+        self.aes.encrypt(counters)
+    }
+}
