@@ -57,6 +57,9 @@ impl Control {
             lifetime: Duration::from_secs(child.lifetime.seconds.into()),
         };
         if let Some((_, ike)) = self.ike_peer_mut(path) {
+            if !child.initiator {
+                ike.agreed_lifetime = Some(pair.lifetime);
+            }
             ike.children.insert(spi, pair);
             ike.newest = Some(spi);
         }

@@ -79,6 +79,8 @@ pub(crate) struct IkePeer {
     pub(crate) children: BTreeMap<u32, Pair>,
     /// The pair that came last.
     pub(crate) newest: Option<u32>,
+    /// The lifetime agreed on when the peer asked for a pair last.
+    pub(crate) agreed_lifetime: Option<Duration>,
     /// Whether the fast path knows the path.
     pub(crate) is_open: bool,
     /// What is missing, while the time runs that ends it.
@@ -231,6 +233,7 @@ impl Control {
                 renewal: None,
                 children: BTreeMap::new(),
                 newest: None,
+                agreed_lifetime: None,
                 is_open: false,
                 lacks: None,
                 is_ending: false,
@@ -262,6 +265,9 @@ impl Control {
                 ike.renewal = None;
             }
             ike.exchanges.push(id);
+            if let Some(agreed) = ike.agreed_lifetime {
+                self.with_sa(now, id, |sa, _, _| sa.agree_lifetime(agreed));
+            }
         }
         if is_living {
             self.counters.add(Counter::IkeRenewed);

@@ -186,6 +186,27 @@ fn the_gateway_authenticates_a_client_anew_that_never_does() {
     assert!(world.lines.with("session ended").is_empty());
 }
 
+/// The ISAKMP SA under which the client said how long its pairs live ends before the first pair.
+#[test]
+fn how_long_a_peers_pairs_live_is_not_forgotten_with_the_isakmp_sa() {
+    let mut world = secured(1);
+    let passive = Policy {
+        rekey: false,
+        phase1_lifetime: Duration::from_secs(400),
+        phase2_lifetime: Duration::from_secs(600),
+        ..policy()
+    };
+    world.clients[0].policy = Some(Arc::new(passive));
+    world.dial(0);
+    let address = world.inner(0);
+    for _ in 0..180 {
+        world.run(Duration::from_secs(60));
+        assert_eq!(world.inner(0), address);
+    }
+    assert!(world.lines.with("authenticated anew").len() >= 2);
+    assert!(world.lines.with("session ended").is_empty());
+}
+
 #[test]
 fn a_peer_that_authenticates_anew_keeps_its_session() {
     let mut world = secured(1);

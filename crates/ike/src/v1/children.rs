@@ -25,8 +25,7 @@ pub(super) struct LiveChild {
     soft: Option<Instant>,
     /// When to delete it.
     end: (Instant, ChildEnd),
-    /// As agreed on.
-    pub(super) lifetime: Duration,
+    lifetime: Duration,
 }
 
 /// IPsec SA pairs on their way from one ISAKMP SA to its successor.
@@ -50,6 +49,8 @@ impl LiveChildren {
 #[derive(Debug, Default)]
 pub(super) struct Children {
     live: Vec<LiveChild>,
+    /// The lifetime agreed on when the peer asked for a pair last.
+    agreed: Option<Duration>,
 }
 
 /// What has come due.
@@ -96,12 +97,26 @@ impl Children {
             .map(|child| child.inbound)
     }
 
+    /// How long a pair that we ask for is to live: no longer than one that the peer has asked for. A
+    /// peer whose own lifetime is shorter than our offer takes the offer without a word (RFC 2407
+    /// §4.5.4), ends the pair when it thinks best, and may never renew one.
+    pub(super) fn lifetime(&self, longest: Duration) -> Duration {
+        self.agreed.map_or(longest, |agreed| agreed.min(longest))
+    }
+
+    pub(super) fn agree_lifetime(&mut self, agreed: Duration) {
+        self.agreed = Some(agreed);
+    }
+
     /// Adds a pair and says so.
     pub(super) fn up(&mut self, child: Child, turn: &mut Turn<'_>) {
         let rekey = turn.core.policy.rekey;
         let lifetime = Duration::from_secs(child.lifetime.seconds.into());
         let is_confirmed = child.initiator;
         let inbound = child.inbound;
+        if !child.initiator {
+            self.agree_lifetime(lifetime);
+        }
         self.live.push(LiveChild {
             inbound,
             outbound: child.outbound,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crypto::dh::Outcome;
 
@@ -348,6 +348,12 @@ impl Sa {
                 .retain(|_, exchange| !exchange.confirms(inbound));
         }
         self.children.confirm(inbound, out);
+    }
+
+    /// The lifetime that the peer has agreed to before, under another ISAKMP SA: pairs that we ask
+    /// for live no longer.
+    pub fn agree_lifetime(&mut self, agreed: Duration) {
+        self.children.agree_lifetime(agreed);
     }
 
     /// Gives away the living IPsec SA pairs, without ending them: a newer ISAKMP SA with the same

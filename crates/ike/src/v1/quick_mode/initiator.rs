@@ -47,7 +47,7 @@ pub(in crate::v1) fn start(
     };
     let message_id = isakmp.fresh_message_id(turn);
     let (local, remote) = selectors(children, turn.core);
-    let lifetime = lifetime(children, turn.core);
+    let lifetime = children.lifetime(turn.core.policy.phase2_lifetime);
     let predecessors = children.inbound();
     let start = Start {
         message_id,
@@ -91,14 +91,6 @@ fn selectors(children: &Children, core: &Core) -> (Identification, Identificatio
         false => (core.policy.port, core.policy.client_port),
     };
     (id(local, own_port), id(remote, peer_port))
-}
-
-/// A successor lives no longer than its predecessor: a peer whose own lifetime is shorter takes ours
-/// without a word (RFC 2407 §4.5.4), ends the pair when it thinks best, and may never renew one.
-fn lifetime(children: &Children, core: &Core) -> Duration {
-    let longest = core.policy.phase2_lifetime;
-    let predecessor = children.newest();
-    predecessor.map_or(longest, |child| child.lifetime.min(longest))
 }
 
 /// Waits for our own key pair.

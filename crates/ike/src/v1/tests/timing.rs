@@ -98,6 +98,33 @@ fn a_successor_lives_no_longer_than_the_pair_before_it() {
     world.check_children();
 }
 
+/// The last pair may be gone when the next is asked for: what the peer agreed to is not.
+#[test]
+fn a_pair_after_the_last_one_lives_no_longer_either() {
+    let client = Policy {
+        rekey: false,
+        ..short_lived()
+    };
+    let gateway = Policy {
+        phase2_lifetime: 6 * LIFE,
+        ..short_lived()
+    };
+    let mut world = World::up(2, client, gateway);
+    let [last] = world.ends[0].sa.children()[..] else {
+        panic!("one pair");
+    };
+    world.act(0, |end, now, out| {
+        end.sa.delete_child(now, last, &mut end.env, out)
+    });
+    world.run(Duration::from_secs(1));
+    assert!(world.ends.iter().all(|end| end.children.is_empty()));
+    world.create_child(1);
+    for _ in 0..3600 {
+        world.run(Duration::from_secs(1));
+        assert!(world.ends.iter().all(|end| !end.children.is_empty()));
+    }
+}
+
 #[test]
 fn nobody_renews_when_nobody_may() {
     let policy = Policy {
