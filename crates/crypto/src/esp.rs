@@ -43,6 +43,8 @@ mod tripledes;
 use reference::{self as aesni, self as avx512, self as tripledes};
 
 pub use backend::{Backend, UnknownBackend};
+use std::fmt;
+
 use kernel::Kernel;
 use slots::{Pages, Slots};
 pub use suite::{Integrity, Keymat, Suite, UnknownSuite};

@@ -1,5 +1,6 @@
-//! Where keys lie: fixed-size pages of cache-line-aligned slots. A page never moves once it is
-//! there, so growing copies no key and leaves none behind.
+//! Where keys lie: fixed-size pages of cache-line-aligned slots, in compartments. A page never moves
+//! once it is there, so growing copies no key and leaves none behind; a compartment is given away as
+//! the list of its pages.
 
 use std::fmt;
 
@@ -11,51 +12,84 @@ use crate::cpu;
 /// Slots in a page.
 const PAGE_SLOTS: usize = 64;
 
-/// 2^18 peers to a shard (the slot bits of an SPI), with a key each way, twice over for rekeys.
-const SLOTS_MAX: usize = 1 << 20;
+/// Low bits of a slot that name its compartment.
+const COMPARTMENT_BITS: u32 = 6;
+
+/// Compartments, a shard's keys in each.
+pub(super) const COMPARTMENTS: usize = 1 << COMPARTMENT_BITS;
+
+/// 2^18 slots to a compartment (the slot bits of an SPI).
+const SLOTS_MAX: usize = 1 << (18 + COMPARTMENT_BITS);
 
 /// A key on cache lines of its own. One that leaves is erased by its own drop.
 #[repr(align(64))]
 struct Slot<K: ZeroizeOnDrop>(Option<K>);
 
-/// All slots of a shard that hold keys of one kind. A page without keys takes no memory.
+/// All slots that hold keys of one kind. A page without keys takes no memory.
 pub(super) struct Slots<K: ZeroizeOnDrop> {
-    pages: Vec<Box<[Slot<K>]>>,
+    compartments: [Pages<K>; COMPARTMENTS],
 }
+
+/// The pages of one compartment.
+pub(super) struct Pages<K: ZeroizeOnDrop>(Vec<Box<[Slot<K>]>>);
 
 impl<K: ZeroizeOnDrop> Default for Slots<K> {
     fn default() -> Self {
-        Self { pages: Vec::new() }
+        Self {
+            compartments: std::array::from_fn(|_| Pages::default()),
+        }
     }
+}
+
+impl<K: ZeroizeOnDrop> Default for Pages<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Compartment, page, and place in the page.
+#[inline(always)]
+fn place(slot: KeySlot) -> (usize, usize, usize) {
+    let index = (slot.0 >> COMPARTMENT_BITS) as usize;
+    let compartment = slot.0 as usize % COMPARTMENTS;
+    (compartment, index / PAGE_SLOTS, index % PAGE_SLOTS)
 }
 
 impl<K: ZeroizeOnDrop> Slots<K> {
     pub(super) fn install(&mut self, slot: KeySlot, key: K) {
-        let slot = slot.0 as usize;
         assert!(
-            slot < SLOTS_MAX,
-            "slot {slot} is beyond the {SLOTS_MAX} of a shard"
+            (slot.0 as usize) < SLOTS_MAX,
+            "slot {} is beyond the {SLOTS_MAX} there are",
+            slot.0
         );
-        let page = slot / PAGE_SLOTS;
-        if self.pages.len() <= page {
-            self.pages.resize_with(page + 1, Box::default);
+        let (compartment, page, at) = place(slot);
+        let Pages(pages) = &mut self.compartments[compartment];
+        if pages.len() <= page {
+            pages.resize_with(page + 1, Box::default);
         }
-        let page = &mut self.pages[page];
+        let page = &mut pages[page];
         if page.is_empty() {
             *page = (0..PAGE_SLOTS).map(|_| Slot(None)).collect();
         }
-        page[slot % PAGE_SLOTS].0 = Some(key);
+        page[at].0 = Some(key);
     }
 
     pub(super) fn remove(&mut self, slot: KeySlot) {
-        let slot = slot.0 as usize;
-        if let Some(slot) = self
-            .pages
-            .get_mut(slot / PAGE_SLOTS)
-            .and_then(|page| page.get_mut(slot % PAGE_SLOTS))
-        {
+        let (compartment, page, at) = place(slot);
+        let Pages(pages) = &mut self.compartments[compartment];
+        if let Some(slot) = pages.get_mut(page).and_then(|page| page.get_mut(at)) {
             slot.0 = None;
         }
+    }
+
+    /// Empties a compartment.
+    pub(super) fn take(&mut self, compartment: u8) -> Pages<K> {
+        std::mem::take(&mut self.compartments[usize::from(compartment)])
+    }
+
+    /// Fills a compartment; keys that were there are erased.
+    pub(super) fn put(&mut self, compartment: u8, pages: Pages<K>) {
+        self.compartments[usize::from(compartment)] = pages;
     }
 
     #[inline(always)]
@@ -72,16 +106,18 @@ impl<K: ZeroizeOnDrop> Slots<K> {
 
     #[inline(always)]
     fn slot(&self, slot: KeySlot) -> Option<&Slot<K>> {
-        let slot = slot.0 as usize;
-        self.pages.get(slot / PAGE_SLOTS)?.get(slot % PAGE_SLOTS)
+        let (compartment, page, at) = place(slot);
+        let Pages(pages) = &self.compartments[compartment];
+        pages.get(page)?.get(at)
     }
 }
 
 impl<K: ZeroizeOnDrop> fmt::Debug for Slots<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self
-            .pages
+            .compartments
             .iter()
+            .flat_map(|Pages(pages)| pages)
             .flatten()
             .filter(|slot| slot.0.is_some())
             .count();
@@ -118,10 +154,30 @@ mod tests {
     #[test]
     fn a_page_without_keys_takes_no_memory() {
         let mut slots = Slots::default();
-        install(&mut slots, 10 * PAGE_SLOTS as u32);
-        let lens: Vec<_> = slots.pages.iter().map(|page| page.len()).collect();
+        install(&mut slots, (10 * PAGE_SLOTS * COMPARTMENTS) as u32);
+        let Pages(pages) = &slots.compartments[0];
+        let lens: Vec<_> = pages.iter().map(|page| page.len()).collect();
         assert_eq!(lens, [[0; 10].as_slice(), &[PAGE_SLOTS]].concat());
+        assert!(
+            slots.compartments[1..]
+                .iter()
+                .all(|pages| pages.0.is_empty())
+        );
         assert!(slots.key(KeySlot(5)).is_none());
+    }
+
+    #[test]
+    fn a_compartment_leaves_with_its_keys_and_theirs_only() {
+        let (mut from, mut to) = (Slots::default(), Slots::default());
+        for slot in [3, 64 + 3, 4] {
+            install(&mut from, slot);
+        }
+        to.put(3, from.take(3));
+        let has = |slots: &Slots<Secret>| [3, 64 + 3, 4].map(|n| slots.key(KeySlot(n)).is_some());
+        assert_eq!(
+            (has(&from), has(&to)),
+            ([false, false, true], [true, true, false])
+        );
     }
 
     #[test]
