@@ -27,6 +27,11 @@ macro_rules! discards {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
+            /// Whether something was wrong: a keepalive and a dummy packet end here as they should.
+            pub const fn is_fault(self) -> bool {
+                !matches!(self, Self::Keepalive | Self::Dummy)
+            }
+
             /// Index of its counter.
             #[inline]
             pub const fn index(self) -> usize {
