@@ -146,14 +146,14 @@ impl Config {
     /// What it is about, in one line.
     pub(crate) fn summary(&self) -> String {
         let control = &self.control;
-        format!(
-            "{} listeners, {} pools, {} users, {} workers, io {}",
-            control.listeners.len(),
-            control.pools.len(),
-            control.users.len(),
-            self.workers.count,
-            self.io.name()
-        )
+        [
+            counted(control.listeners.len(), "listener"),
+            counted(control.pools.len(), "pool"),
+            counted(control.users.len(), "user"),
+            counted(self.workers.count.into(), "worker"),
+            format!("io {}", self.io.name()),
+        ]
+        .join(", ")
     }
 
     fn from_root(root: &mut Section<'_>) -> Self {
@@ -214,6 +214,12 @@ impl Config {
             warnings: Vec::new(),
         }
     }
+}
+
+/// `1 pool`, `2 pools`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 /// `[gateway]`.
@@ -277,7 +283,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 impl Workers {
     fn read(section: &mut Section<'_>) -> Self {
         let count = section.number("count", 1..=64, 1);
-        let cores = section.list("cores", "the number of a core");
+        let cores = section.numbers("cores", "the number of a core");
         if !cores.is_empty() && cores.len() != usize::from(count) {
             section.fault("cores", format!("{count} workers need {count} cores"));
         }

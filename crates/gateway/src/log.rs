@@ -1,24 +1,83 @@
-//! Log lines on standard error, for a terminal or a journal: one event, one line, whatever a peer
-//! has put into a name.
+//! Log lines on standard error, for a terminal or a journal: one event, one line, and every value
+//! where it belongs, whatever a peer has put into a name.
 
 use std::borrow::Cow;
+use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal, Write, stderr};
 
-use tracing_subscriber::fmt;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
 
 use crate::config::Log;
 
 /// Starts logging; once.
 pub(crate) fn start(log: &Log) {
-    let format = fmt().with_max_level(log.level).with_target(false);
+    let format = tracing_subscriber::fmt()
+        .with_max_level(log.level)
+        .with_target(false);
     if log.json {
         let lines = || Lines { colours: false };
         format.with_writer(lines).json().flatten_event(true).init();
     } else {
         let colours = stderr().is_terminal();
         let lines = move || Lines { colours };
-        format.with_writer(lines).with_ansi(colours).init();
+        let format = format.fmt_fields(Fields).with_ansi(colours);
+        format.with_writer(lines).init();
     }
+}
+
+/// `message key=value key="a value with blanks"`.
+struct Fields;
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line {
+            writer,
+            result: Ok(()),
+            is_begun: false,
+        };
+        fields.record(&mut line);
+        line.result
+    }
+}
+
+/// The fields of one event, on their way out.
+struct Line<'writer> {
+    writer: Writer<'writer>,
+    result: fmt::Result,
+    is_begun: bool,
+}
+
+impl Line<'_> {
+    fn field(&mut self, field: &Field, value: &str) {
+        let blank = if self.is_begun { " " } else { "" };
+        self.is_begun = true;
+        self.result = self.result.and(match field.name() {
+            "message" => write!(self.writer, "{blank}{value}"),
+            name => write!(self.writer, "{blank}{name}={}", quoted(value)),
+        });
+    }
+}
+
+impl Visit for Line<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.field(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.field(field, &format!("{value:?}"));
+    }
+}
+
+/// The value in quotation marks if without them it could be taken for more than one.
+fn quoted(value: &str) -> Cow<'_, str> {
+    let is_one = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=';
+    if !value.is_empty() && value.chars().all(is_one) {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(format!("{value:?}"))
 }
 
 /// Standard error. Each write is one event with its line end.
@@ -63,7 +122,65 @@ pub(crate) fn escaped(text: &str, keep: Option<char>) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What is written of the fields of `event`.
+    fn line_of(event: impl FnOnce()) -> String {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let copy = Arc::clone(&written);
+        let writer = move || Kept(Arc::clone(&copy));
+        let format = tracing_subscriber::fmt()
+            .without_time()
+            .with_level(false)
+            .with_target(false)
+            .with_ansi(false)
+            .fmt_fields(Fields)
+            .with_writer(writer);
+        tracing::subscriber::with_default(format.finish(), event);
+        String::from_utf8(written.lock().unwrap().clone()).unwrap()
+    }
+
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(event)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_value_with_blanks_is_one_value() {
+        let line = line_of(|| {
+            let offers = "1.1 3DES/SHA1: not in the policy";
+            tracing::info!(suite = "aes128-sha1", mru = 1400, %offers, "refused");
+        });
+        let wanted = "refused suite=aes128-sha1 mru=1400 \
+                      offers=\"1.1 3DES/SHA1: not in the policy\"";
+        assert_eq!(line.trim(), wanted);
+    }
+
+    #[test]
+    fn a_name_cannot_add_a_field() {
+        let line = line_of(|| {
+            let user = "eve address=10.77.0.9";
+            tracing::info!(%user, "session up");
+            tracing::info!(user = %"\" address=10.77.0.9", "session up");
+            tracing::info!(user = "", "session up");
+        });
+        let lines: Vec<&str> = line.lines().map(str::trim).collect();
+        let wanted = [
+            "session up user=\"eve address=10.77.0.9\"",
+            "session up user=\"\\\" address=10.77.0.9\"",
+            "session up user=\"\"",
+        ];
+        assert_eq!(lines, wanted);
+    }
 
     #[test]
     fn a_name_with_control_characters_stays_on_its_line() {

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use config::{Config, DEFAULT_SOCKET};
+use config::{Config, DEFAULT_SOCKET, counted};
 use show::{Conditions, Show, What};
 
 #[global_allocator]
@@ -133,7 +133,7 @@ fn carry_out(command: Command) -> Result<u8> {
         Command::Check { config } => match load(&config) {
             Some(checked) => {
                 for warning in &checked.warnings {
-                    writeln!(stdout(), "{warning}")?;
+                    writeln!(stdout(), "warning: {warning}")?;
                 }
                 writeln!(
                     stdout(),
@@ -168,13 +168,8 @@ fn load(file: &Path) -> Option<Config> {
             for fault in &faults {
                 let _ = writeln!(out, "{fault}");
             }
-            let count = faults.len();
-            let noun = if count == 1 { "fault" } else { "faults" };
-            let _ = writeln!(
-                out,
-                "adit: {count} {noun} in {}; nothing was started",
-                file.display()
-            );
+            let (faults, file) = (counted(faults.len(), "fault"), file.display());
+            let _ = writeln!(out, "adit: {faults} in {file}; nothing was started");
             None
         }
     }

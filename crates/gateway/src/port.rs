@@ -21,6 +21,7 @@ use std::os::fd::BorrowedFd;
 use af_xdp::Chunk;
 use dataplane::port::{Packet, Pool, Port, SendError};
 
+pub(crate) use holder::holder;
 pub(crate) use letters::LetterBox;
 pub(crate) use sockets::{Share, Sockets};
 pub(crate) use tun::Tun;

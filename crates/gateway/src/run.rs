@@ -169,6 +169,9 @@ impl Inside {
                     }
                     Err(error) if config.io == Io::Auto => {
                         close_interfaces(&mut ports, &mut chunks);
+                        tracing::warn!(
+                            "packets go through sockets: XDP does not work here: {error:#}"
+                        );
                         format!("xdp does not work here: {error:#}")
                     }
                     Err(error) => return Err(error),

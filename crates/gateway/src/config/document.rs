@@ -215,6 +215,22 @@ impl<'d> Section<'d> {
         self.item(key, value).into_iter().collect()
     }
 
+    /// A list of integers.
+    pub(crate) fn numbers<T: FromStr>(&self, key: &str, what: &str) -> Vec<T> {
+        let Some(value) = self.value(key) else {
+            return Vec::new();
+        };
+        let DeValue::Array(array) = value.get_ref() else {
+            self.wrong_type::<()>(key, "a list of numbers", value.get_ref());
+            return Vec::new();
+        };
+        let number = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+            DeValue::Integer(integer) => self.parse(key, integer.as_str(), what),
+            other => self.wrong_type(key, "a list of numbers", other),
+        };
+        array.iter().filter_map(number).collect()
+    }
+
     /// An integer within `range`, `default` if it is not there.
     pub(crate) fn number<T>(&self, key: &str, range: RangeInclusive<T>, default: T) -> T
     where
@@ -442,10 +458,16 @@ impl<'d> Section<'d> {
     }
 
     fn wrong_type<T>(&self, key: &str, wanted: &str, found: &DeValue<'_>) -> Option<T> {
-        self.fault(
-            key,
-            format!("this has to be {wanted}, and is {}", found.type_str()),
-        );
+        let found = match found {
+            DeValue::String(_) => "a text",
+            DeValue::Integer(_) => "a number",
+            DeValue::Float(_) => "a number with a fraction",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.fault(key, format!("this has to be {wanted}, and is {found}"));
         None
     }
 

@@ -1,6 +1,6 @@
 //! `[[pool]]`, `[[profile]]` and `[[user]]`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub(super) fn user(section: &mut Section<'_>) -> User {
             if !section.has("password") && !section.has("nt_hash") {
                 section.fault(
                     "password",
-                    "a user needs a password, or an nt_hash (MS-CHAPv2 only)",
+                    "a user needs a password, or an nt_hash (for MS-CHAPv2 and PAP)",
                 );
             }
             UserSecret::Password(crypto::Secret::new(Vec::new()))
@@ -207,6 +207,7 @@ pub(super) fn check(root: &Section<'_>, settings: &Settings) {
             .for_each(|name| no_profile("user", index, name));
     }
     check_overlaps(root, &settings.pools);
+    check_fixed(root, settings);
 }
 
 /// The listener whose `pool` stands for this profile.
@@ -230,6 +231,26 @@ fn unique<'a>(
         }
     }
     seen
+}
+
+/// An address that is always somebody's is nobody else's, and not the gateway's own.
+fn check_fixed(root: &Section<'_>, settings: &Settings) {
+    let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
+    for pool in &settings.pools {
+        owners.insert(
+            pool.gateway,
+            format!("pool \"{}\" has it as gateway", pool.name),
+        );
+    }
+    for (index, user) in settings.users.iter().enumerate() {
+        let Some(address) = user.address else {
+            continue;
+        };
+        let text = format!("it is the address of user \"{}\"", user.name);
+        if let Some(other) = owners.insert(address, text) {
+            root.fault_in("user", index, "address", other);
+        }
+    }
 }
 
 fn check_overlaps(root: &Section<'_>, pools: &[Pool]) {

@@ -67,6 +67,29 @@ fn pools_that_overlap_are_refused() {
 }
 
 #[test]
+fn an_address_belongs_to_one_user() {
+    let user = |name: &str, address: &str| {
+        format!("[[user]]\nname = \"{name}\"\npassword = \"x\"\naddress = \"{address}\"\n")
+    };
+    let twice = SMALL.to_owned() + &user("bob", "10.77.0.9") + &user("carol", "10.77.0.9");
+    let faults = read(&twice).unwrap_err();
+    assert_eq!(faults[0].key, "user[2].address");
+    assert!(faults[0].what.contains("user \"bob\""), "{faults:?}");
+    let ours = SMALL.to_owned() + &user("bob", "10.77.0.1");
+    assert!(read(&ours).unwrap_err()[0].what.contains("gateway"));
+}
+
+#[test]
+fn cores_are_numbers() {
+    let workers = |text: &str| read(&format!("{SMALL}[workers]\ncount = 2\ncores = {text}\n"));
+    assert_eq!(workers("[2, 3]").unwrap().workers.cores, [2, 3]);
+    for wrong in ["[2]", "[2, -3]", "[2, \"3\"]", "2"] {
+        let faults = workers(wrong).unwrap_err();
+        assert_eq!(faults[0].key, "workers.cores", "{wrong}: {faults:?}");
+    }
+}
+
+#[test]
 fn a_user_may_be_connected_as_often_as_it_says() {
     let text = SMALL.to_owned() + "sessions = 3\nbeyond_sessions = \"deny\"\n";
     let config = read(&text).unwrap();

@@ -14,6 +14,13 @@ pub(super) fn refusal(address: SocketAddr, error: &io::Error) -> anyhow::Error {
              `sysctl net.ipv4.ip_unprivileged_port_start={port}`"
         );
     }
+    if error.kind() == io::ErrorKind::AddrNotAvailable {
+        let ip = address.ip();
+        return anyhow::anyhow!(
+            "{ip} is no address of this machine: `ip addr add {ip}/32 dev lo`, or another listener \
+             address"
+        );
+    }
     if error.kind() != io::ErrorKind::AddrInUse {
         return anyhow::anyhow!("cannot bind UDP {address}: {error}");
     }
@@ -31,7 +38,7 @@ pub(super) fn refusal(address: SocketAddr, error: &io::Error) -> anyhow::Error {
 }
 
 /// The name and id of the process with a socket on `address`.
-fn holder(address: SocketAddr) -> Option<(String, u32)> {
+pub(crate) fn holder(address: SocketAddr) -> Option<(String, u32)> {
     let tables = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"];
     let inode = tables
         .iter()
