@@ -44,6 +44,7 @@ def doctor(stage):
     gateway = Gateway(stage, "xdp", workers=1)
     stage.exec(stage.gateway, "ip", "link", "set", "net0", "mtu", 3000)
     told = stage.exec(stage.gateway, binary("adit"), "doctor", gateway.file, "--json", check=False)
-    remedies = {(row["subject"], row["remedy"]) for row in json.loads(told) if row["weight"] == "bad"}
+    findings = json.loads(told)["findings"]
+    remedies = {(row["subject"], row["remedy"]) for row in findings if row["weight"] == "bad"}
     expect(("sub0", "ethtool -L sub0 rx 1 tx 1") in remedies, f"{remedies}")
     expect(any("ip link set net0 mtu" in (remedy or "") for _, remedy in remedies), f"{remedies}")
