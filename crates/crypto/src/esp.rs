@@ -36,6 +36,8 @@ mod aesni;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod sha_ni;
+#[cfg(target_arch = "x86_64")]
 mod tripledes;
 
 // Elsewhere only the reference is available, and its slots stand in for theirs.

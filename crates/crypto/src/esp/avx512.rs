@@ -1,9 +1,9 @@
 //! VAES, VPCLMULQDQ and AVX-512: AES-GCM on the packet, AES-CBC with HMAC sixteen packets at once.
 //!
 //! ```text
-//!   gcm ──► ghash        cbc ──► hmac ──► sha1, sha256
-//!     ╰──► aes ◄───────────╯       │
-//!            ╰─────► vector ◄──────╯        memory to registers, in bounds by type
+//!   gcm ──► ghash        cbc ──► hmac ──► sha       sixteen at once
+//!     ╰──► aes ◄───────────╯       ├────► sha_ni    up to four
+//!            ╰─────► vector ◄──────╯                memory to registers, in bounds by type
 //! ```
 //!
 //! The kernels are safe functions that need certain instructions; the two calls from here are what
@@ -12,8 +12,11 @@
 #![allow(unsafe_code)]
 
 mod aes;
+mod cbc;
 mod gcm;
 mod ghash;
+mod hmac;
+mod sha;
 mod vector;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -22,13 +25,24 @@ use self::aes::ROUND_KEYS_MAX;
 use self::ghash::POWERS;
 use self::vector::Block;
 use super::kernel::Kernel;
+use super::sha_ni::State;
 use super::slots::Slots;
-use super::{Direction, EspJob, Keymat, Suite};
+use super::{Direction, EspJob, Integrity, Keymat, Suite};
+use crate::cipher::Algorithm;
 
 /// Which suites are done here.
 #[inline(always)]
 pub(super) fn has(suite: Suite) -> bool {
-    matches!(suite, Suite::AesGcm16 { .. })
+    match suite {
+        Suite::AesGcm16 { .. } => true,
+        Suite::AesCbc { integrity, .. } => {
+            matches!(
+                integrity,
+                Integrity::HmacSha1_96 | Integrity::HmacSha256_128
+            )
+        }
+        Suite::TripleDesCbc { .. } => false,
+    }
 }
 
 /// Six cache lines; with a key of 128 bits the last one is not touched.
@@ -56,23 +70,58 @@ impl Key {
         self.suite == suite && self.direction == direction
     }
 
-    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    fn expand(direction: Direction, keymat: &Keymat, _iv_key: &[u8; 16]) -> Self {
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2,sha")]
+    fn expand(direction: Direction, keymat: &Keymat, iv_key: &[u8; 16]) -> Self {
+        let encryption_key = keymat.encryption_key();
         let mut key = Self {
             material: [Block::default(); POWERS],
             suite: keymat.suite(),
             direction,
             salt: [0; 4],
-            rounds: aes::expand(keymat.encryption_key()),
+            rounds: aes::expand(encryption_key),
         };
-        key.salt.copy_from_slice(keymat.salt());
-        key.material = ghash::powers(aes::encrypt_zero(
-            &key.rounds,
-            keymat.encryption_key().len(),
-        ));
+        let Some((_, integrity)) = keymat.suite().cbc_and_hmac() else {
+            key.salt.copy_from_slice(keymat.salt());
+            key.material = ghash::powers(aes::encrypt_zero(&key.rounds, encryption_key.len()));
+            return key;
+        };
+        key.set_hash(INNER, hmac::padded(integrity, keymat.integrity_key(), 0x36));
+        key.set_hash(OUTER, hmac::padded(integrity, keymat.integrity_key(), 0x5c));
+        key.material[IV_KEY] = *iv_key;
+        if direction == Direction::Open {
+            key.rounds = aes::inverse(&key.rounds, encryption_key.len());
+        }
         key
     }
+
+    fn set_hash(&mut self, at: usize, state: State) {
+        let octets = self.material[at..].as_flattened_mut();
+        for (octets, word) in octets.chunks_exact_mut(4).zip(state) {
+            octets.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    /// The hash's state after the key, inner or outer.
+    #[inline]
+    fn hash(&self, at: usize) -> State {
+        let mut state = State::default();
+        let (words, _) = self.material[at..].as_flattened().as_chunks();
+        for (word, octets) in state.iter_mut().zip(words) {
+            *word = u32::from_le_bytes(*octets);
+        }
+        state
+    }
+
+    #[inline]
+    fn iv_key(&self) -> Block {
+        self.material[IV_KEY]
+    }
 }
+
+/// Where in a key's material the hash states lie, two blocks each, and the key of IVs.
+const INNER: usize = 0;
+const OUTER: usize = 2;
+const IV_KEY: usize = 4;
 
 impl Kernel for Key {
     fn new(direction: Direction, keymat: &Keymat, iv_key: &[u8; 16]) -> Self {
@@ -102,18 +151,34 @@ impl Kernel for Key {
     }
 }
 
-/// One kernel for each length of round keys.
-#[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+/// One kernel for each number of round keys and words of hash.
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2,sha")]
 fn run<const SEAL: bool>(
     keys: &Slots<Key>,
     suite: Suite,
     jobs: &mut [EspJob<'_>],
     ahead: &mut impl FnMut(usize),
 ) {
-    match suite {
-        Suite::AesGcm16 { key_bits: 128 } => gcm::batch::<11, SEAL>(keys, suite, jobs, ahead),
-        Suite::AesGcm16 { key_bits: 192 } => gcm::batch::<13, SEAL>(keys, suite, jobs, ahead),
-        Suite::AesGcm16 { .. } => gcm::batch::<15, SEAL>(keys, suite, jobs, ahead),
-        Suite::AesCbc { .. } | Suite::TripleDesCbc { .. } => unreachable!("see `has`"),
+    let Some((algorithm, integrity)) = suite.cbc_and_hmac() else {
+        return match suite {
+            Suite::AesGcm16 { key_bits: 128 } => gcm::batch::<11, SEAL>(keys, suite, jobs, ahead),
+            Suite::AesGcm16 { key_bits: 192 } => gcm::batch::<13, SEAL>(keys, suite, jobs, ahead),
+            _ => gcm::batch::<15, SEAL>(keys, suite, jobs, ahead),
+        };
+    };
+    match (algorithm, integrity) {
+        (Algorithm::Aes128Cbc, Integrity::HmacSha1_96) => {
+            cbc::batch::<11, 5, SEAL>(keys, suite, jobs, ahead)
+        }
+        (Algorithm::Aes192Cbc, Integrity::HmacSha1_96) => {
+            cbc::batch::<13, 5, SEAL>(keys, suite, jobs, ahead)
+        }
+        (Algorithm::Aes256Cbc, Integrity::HmacSha1_96) => {
+            cbc::batch::<15, 5, SEAL>(keys, suite, jobs, ahead)
+        }
+        (Algorithm::Aes128Cbc, _) => cbc::batch::<11, 8, SEAL>(keys, suite, jobs, ahead),
+        (Algorithm::Aes192Cbc, _) => cbc::batch::<13, 8, SEAL>(keys, suite, jobs, ahead),
+        (Algorithm::Aes256Cbc, _) => cbc::batch::<15, 8, SEAL>(keys, suite, jobs, ahead),
+        (Algorithm::TripleDesCbc, _) => unreachable!("see `has`"),
     }
 }

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::vector::{Block, Vector, broadcast, load_block, store_block};
+use super::vector::{Block, Vector, broadcast, load_block, load_quad, store_block, store_quad};
 
 /// Round keys of AES-256, the most there are.
 pub(super) const ROUND_KEYS_MAX: usize = 15;
@@ -133,4 +133,50 @@ pub(super) fn encrypt_zero(keys: &[Block; ROUND_KEYS_MAX], key_len: usize) -> __
         state = _mm_aesenc_si128(state, load_block(key));
     }
     _mm_aesenclast_si128(state, load_block(&keys[last]))
+}
+
+/// Blocks, each under a key of its own that is used once: sixteen schedules of AES-128 come into
+/// being round by round beside the rounds themselves.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,vaes")]
+pub(super) fn encrypt_each(keys: &[Block; 16], blocks: &[Block; 16]) -> [Block; 16] {
+    const CONSTANTS: [i32; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 0x1b, 0x36];
+    // The last word rotated, in all four words: then shifting rows changes nothing, and the last
+    // round of AES is the S-box and the constant.
+    let rotation = _mm512_set1_epi32(0x0c_0f_0e_0d);
+    let mut keys = quads(keys);
+    let mut state = quads(blocks);
+    for (state, key) in state.iter_mut().zip(keys) {
+        *state = _mm512_xor_si512(*state, key);
+    }
+    for (round, constant) in CONSTANTS.into_iter().enumerate() {
+        let constant = _mm512_set1_epi32(constant);
+        for (state, key) in state.iter_mut().zip(&mut keys) {
+            let word = _mm512_shuffle_epi8(*key, rotation);
+            let word = _mm512_aesenclast_epi128(word, constant);
+            let sums = _mm512_xor_si512(*key, _mm512_bslli_epi128::<4>(*key));
+            let sums = _mm512_xor_si512(sums, _mm512_bslli_epi128::<8>(sums));
+            *key = _mm512_xor_si512(sums, word);
+            *state = if round + 1 < CONSTANTS.len() {
+                _mm512_aesenc_epi128(*state, *key)
+            } else {
+                _mm512_aesenclast_epi128(*state, *key)
+            };
+        }
+    }
+    let mut sealed = [Block::default(); 16];
+    for (blocks, state) in sealed.as_chunks_mut().0.iter_mut().zip(state) {
+        store_quad(blocks, state);
+    }
+    sealed
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+fn quads(blocks: &[Block; 16]) -> [Vector; 4] {
+    let mut quads = [_mm512_setzero_si512(); 4];
+    for (quad, blocks) in quads.iter_mut().zip(blocks.as_chunks().0) {
+        *quad = load_quad(blocks);
+    }
+    quads
 }

@@ -72,3 +72,39 @@ pub(super) fn store_block(bytes: &mut Block, block: __m128i) {
 pub(super) fn broadcast(block: &Block) -> Vector {
     _mm512_broadcast_i32x4(load_block(block))
 }
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn load_words(words: &[u32; 16]) -> Vector {
+    // SAFETY: reads the 16 words that were borrowed; this load needs no alignment.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn store_words(words: &mut [u32; 16], vector: Vector) {
+    // SAFETY: writes the 16 words that were borrowed; this store needs no alignment.
+    unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), vector) }
+}
+
+/// Asks for the cache line so far behind a place.
+#[inline]
+#[target_feature(enable = "avx512vl")]
+pub(super) fn prefetch_behind<T>(place: &T, distance: usize) {
+    let place = std::ptr::from_ref(place).wrapping_byte_add(distance);
+    _mm_prefetch::<_MM_HINT_T0>(place.cast());
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn load_quad(blocks: &[Block; 4]) -> Vector {
+    // SAFETY: reads the 4 blocks that were borrowed; this load needs no alignment.
+    unsafe { _mm512_loadu_si512(blocks.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn store_quad(blocks: &mut [Block; 4], vector: Vector) {
+    // SAFETY: writes the 4 blocks that were borrowed; this store needs no alignment.
+    unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), vector) }
+}

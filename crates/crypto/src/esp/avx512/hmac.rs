@@ -1,0 +1,329 @@
+//! HMAC (RFC 2104) of the packets of a batch, each in a lane; a lane that is done takes the next
+//! packet.
+//!
+//! ```text
+//!   message   ┌ whole blocks, where they lie ┬ rest, ESN, padding ┐   ┌ inner hash, padding ┐
+//!   blocks    │ 0    1    2   …              │ one or two, copied │ → │ one                 │ → ICV
+//!             └ Stage::Inner ────────────────┴────────────────────┘   └ Stage::Outer ───────┘
+//! ```
+//!
+//! All lanes advance by as many blocks as the first of them to need attention has left. Above
+//! eight lanes at work, sixteen to a vector are fastest; below, SHA-NI four at a time.
+
+use core::arch::x86_64::*;
+
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use super::sha::{self, LANES};
+use super::vector::{
+    load, load_part, load_words, mask, prefetch_behind, store, store_part, store_words,
+};
+use super::{INNER, Key, OUTER};
+use crate::esp::sha_ni::{self, Chunk, State};
+use crate::esp::{EspJob, Integrity, Verdict};
+
+/// From how many lanes on it is worth to hash sixteen, of which some are idle.
+const WIDE_FROM: usize = 9;
+
+/// Messages at once with SHA-NI.
+const NARROW: usize = 4;
+
+/// How far ahead of a lane's block packets are fetched.
+const FETCH_AHEAD: usize = 4 * size_of::<Chunk>();
+
+/// Blocks of a lane's own: the end of a message, padded.
+const OWN: usize = 2;
+
+/// The one behind a message, and its length.
+const END_LEN: usize = 9;
+
+/// A packet in a lane.
+pub(super) struct Packet<'j> {
+    key: &'j Key,
+    /// Whole blocks that have not been hashed yet.
+    blocks: &'j [Chunk],
+    rest: &'j [u8],
+    esn_high: Option<u32>,
+    /// Then so many of the lane's own, up to the last.
+    own: usize,
+    stage: Stage,
+    icv: &'j mut [u8],
+    verdict: &'j mut Verdict,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Inner,
+    Outer,
+}
+
+/// What is secret about a lane is erased when the batch is done: the inner hash of a message is
+/// as good as its key to a forger of longer ones.
+#[derive(Zeroize, ZeroizeOnDrop)]
+#[repr(align(64))]
+struct Lanes {
+    states: [[u32; LANES]; 8],
+    own: [[Chunk; OWN]; LANES],
+}
+
+/// Writes the ICV of each packet (`SEAL`), or compares it; leaves the verdict.
+///
+/// `WORDS` is 5 for SHA-1 and 8 for SHA-256.
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,bmi2,sha")]
+pub(super) fn batch<'j, const WORDS: usize, const SEAL: bool>(
+    mut packets: impl Iterator<Item = Packet<'j>>,
+) {
+    let mut at_work: [Option<Packet<'j>>; LANES] = [const { None }; LANES];
+    let mut lanes = Lanes {
+        states: [[0; LANES]; 8],
+        own: [[[0; 64]; OWN]; LANES],
+    };
+    for (lane, place) in at_work.iter_mut().enumerate() {
+        *place = packets.next();
+        if let Some(packet) = place {
+            lanes.begin::<WORDS>(lane, packet);
+        }
+    }
+    while let Some(steps) = at_work.iter().flatten().map(Packet::blocks_left).min() {
+        lanes.advance::<WORDS>(&mut at_work, steps);
+        for (lane, place) in at_work.iter_mut().enumerate() {
+            match place {
+                Some(packet) if packet.blocks_left() == 0 => (),
+                Some(_) | None => continue,
+            }
+            if let Some(packet) = place
+                && packet.stage == Stage::Inner
+            {
+                lanes.begin_outer::<WORDS>(lane, packet);
+                continue;
+            }
+            if let Some(packet) = place.take() {
+                packet.conclude::<SEAL>(&lanes.digest::<WORDS>(lane));
+            }
+            *place = packets.next();
+            if let Some(packet) = place {
+                lanes.begin::<WORDS>(lane, packet);
+            }
+        }
+    }
+}
+
+impl<'j> Packet<'j> {
+    /// The packet of a job that has the length and the key it needs.
+    #[inline]
+    pub(super) fn new(key: &'j Key, job: &'j mut EspJob<'_>, icv_len: usize) -> Self {
+        let authenticated = job.packet.len() - icv_len;
+        let (authenticated, icv) = job.packet.split_at_mut(authenticated);
+        let (blocks, rest) = (&*authenticated).as_chunks();
+        Self {
+            key,
+            blocks,
+            rest,
+            esn_high: job.esn_high,
+            own: 0,
+            stage: Stage::Inner,
+            icv,
+            verdict: &mut job.verdict,
+        }
+    }
+
+    #[inline]
+    fn blocks_left(&self) -> usize {
+        if self.blocks.is_empty() {
+            self.own
+        } else {
+            self.blocks.len()
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,bmi2")]
+    fn conclude<const SEAL: bool>(self, digest: &Chunk) {
+        let expected = load(digest);
+        if SEAL {
+            store_part(self.icv, expected);
+            *self.verdict = Verdict::Ok;
+            return;
+        }
+        // All octets at once, so that nobody learns how many are right.
+        let differs =
+            _mm512_mask_cmpneq_epi8_mask(mask(self.icv.len()), load_part(self.icv), expected);
+        *self.verdict = if differs == 0 {
+            Verdict::Ok
+        } else {
+            Verdict::BadIcv
+        };
+    }
+}
+
+impl Lanes {
+    /// RFC 2104 §2: the key has been hashed in; the message follows.
+    #[inline]
+    #[target_feature(enable = "avx512bw,bmi2")]
+    fn begin<const WORDS: usize>(&mut self, lane: usize, packet: &mut Packet<'_>) {
+        for (word, value) in packet.key.hash(INNER).into_iter().take(WORDS).enumerate() {
+            self.states[word][lane] = value;
+        }
+        // RFC 4303 §2.2.1: the upper half of the sequence number is appended after the trailer.
+        let esn_high = packet.esn_high.map(u32::to_be_bytes);
+        let esn_high = esn_high.as_ref().map_or(&[][..], |high| &high[..]);
+        let len = packet.rest.len() + esn_high.len();
+        packet.own = (len + END_LEN).div_ceil(size_of::<Chunk>());
+        let own = &mut self.own[lane][OWN - packet.own..];
+        for chunk in own.iter_mut() {
+            store(chunk, _mm512_setzero_si512());
+        }
+        store(&mut own[0], load_part(packet.rest));
+        let own = own.as_flattened_mut();
+        own[packet.rest.len()..len].copy_from_slice(esn_high);
+        end(own, len, packet.blocks.len() + 1);
+    }
+
+    /// The inner hash is the message now.
+    #[inline]
+    #[target_feature(enable = "avx512bw,bmi2")]
+    fn begin_outer<const WORDS: usize>(&mut self, lane: usize, packet: &mut Packet<'_>) {
+        let own = &mut self.own[lane][OWN - 1];
+        *own = [0; 64];
+        for word in 0..WORDS {
+            own[4 * word..][..4].copy_from_slice(&self.states[word][lane].to_be_bytes());
+        }
+        end(own, 4 * WORDS, 1);
+        for (word, value) in packet.key.hash(OUTER).into_iter().take(WORDS).enumerate() {
+            self.states[word][lane] = value;
+        }
+        packet.own = 1;
+        packet.stage = Stage::Outer;
+    }
+
+    #[inline]
+    fn digest<const WORDS: usize>(&self, lane: usize) -> Chunk {
+        let mut digest = [0; 64];
+        for word in 0..WORDS {
+            digest[4 * word..][..4].copy_from_slice(&self.states[word][lane].to_be_bytes());
+        }
+        digest
+    }
+
+    /// Hashes the next blocks of every lane.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,sha")]
+    fn advance<const WORDS: usize>(
+        &mut self,
+        at_work: &mut [Option<Packet<'_>>; LANES],
+        steps: usize,
+    ) {
+        let mut runs: [&[Chunk]; LANES] = [&[]; LANES];
+        let mut busy = [0; LANES];
+        let mut count = 0;
+        for (lane, packet) in at_work.iter_mut().enumerate() {
+            let Some(packet) = packet else { continue };
+            runs[lane] = match packet.blocks.split_at_checked(steps) {
+                Some((now, later)) if !packet.blocks.is_empty() => {
+                    packet.blocks = later;
+                    now
+                }
+                _ => {
+                    let first = OWN - packet.own;
+                    packet.own -= steps;
+                    &self.own[lane][first..first + steps]
+                }
+            };
+            busy[count] = lane;
+            count += 1;
+        }
+        let busy = &busy[..count];
+        if count >= WIDE_FROM {
+            // Idle lanes hash what another one does; nobody asks for the result.
+            let any = runs[busy[0]];
+            for run in runs.iter_mut().filter(|run| run.is_empty()) {
+                *run = any;
+            }
+            wide::<WORDS>(&mut self.states, &runs);
+        } else {
+            for lanes in busy.chunks(NARROW) {
+                match *lanes {
+                    [a, b, c, d] => narrow::<4, WORDS>(&mut self.states, [a, b, c, d], &runs),
+                    [a, b, c] => narrow::<3, WORDS>(&mut self.states, [a, b, c], &runs),
+                    [a, b] => narrow::<2, WORDS>(&mut self.states, [a, b], &runs),
+                    [a] => narrow::<1, WORDS>(&mut self.states, [a], &runs),
+                    _ => (),
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn wide<const WORDS: usize>(states: &mut [[u32; LANES]; 8], runs: &[&[Chunk]; LANES]) {
+    let mut state = [_mm512_setzero_si512(); 8];
+    for (vector, words) in state.iter_mut().zip(states.iter()) {
+        *vector = load_words(words);
+    }
+    for step in 0..runs[0].len() {
+        let mut chunks = [&runs[0][step]; LANES];
+        for (chunk, run) in chunks.iter_mut().zip(runs) {
+            *chunk = &run[step];
+            prefetch_behind(*chunk, FETCH_AHEAD);
+        }
+        match state.first_chunk_mut() {
+            Some(state) if WORDS == 5 => sha::sha1(state, &chunks),
+            _ => sha::sha256(&mut state, &chunks),
+        }
+    }
+    for (vector, words) in state.iter().zip(states.iter_mut()) {
+        store_words(words, *vector);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn narrow<const N: usize, const WORDS: usize>(
+    states: &mut [[u32; LANES]; 8],
+    lanes: [usize; N],
+    runs: &[&[Chunk]; LANES],
+) {
+    let runs = lanes.map(|lane| runs[lane]);
+    let mut state: [State; N] = lanes.map(|lane| states.map(|words| words[lane]));
+    if WORDS == 5 {
+        sha_ni::sha1(&mut state, &runs);
+    } else {
+        sha_ni::sha256(&mut state, &runs);
+    }
+    for (lane, state) in lanes.into_iter().zip(&state) {
+        for (words, value) in states.iter_mut().zip(state) {
+            words[lane] = *value;
+        }
+    }
+    state.zeroize();
+}
+
+/// FIPS 180-4 §5.1.1: a one, zeros, and how many bits there were; `blocks` went before.
+#[inline]
+fn end(own: &mut [u8], len: usize, blocks: usize) {
+    own[len] = 0x80;
+    let bits = 8 * (size_of::<Chunk>() * blocks + len) as u64;
+    if let Some(end) = own.last_chunk_mut() {
+        *end = bits.to_be_bytes();
+    }
+}
+
+/// RFC 2104 §2: the hash's state after the key, padded and masked.
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+pub(super) fn padded(integrity: Integrity, key: &[u8], mask: u8) -> State {
+    let mut chunk = Zeroizing::new([mask; size_of::<Chunk>()]);
+    for (octet, key) in chunk.iter_mut().zip(key) {
+        *octet ^= key;
+    }
+    let run: &[Chunk] = std::slice::from_ref(&chunk);
+    if integrity == Integrity::HmacSha1_96 {
+        let mut state = [sha_ni::SHA1];
+        sha_ni::sha1(&mut state, &[run]);
+        state[0]
+    } else {
+        let mut state = [sha_ni::SHA256];
+        sha_ni::sha256(&mut state, &[run]);
+        state[0]
+    }
+}
