@@ -6,6 +6,7 @@
 //! before and after, turns ticks into cycles.
 
 use std::hint::black_box;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crypto::cpu;
@@ -45,6 +46,11 @@ fn chain() -> u64 {
 
 /// Ticks of the TSC in a nanosecond: it does not change while the machine runs.
 pub(crate) fn ticks_per_ns() -> f64 {
+    static TICKS_PER_NS: OnceLock<f64> = OnceLock::new();
+    *TICKS_PER_NS.get_or_init(compare_with_wall)
+}
+
+fn compare_with_wall() -> f64 {
     let (start, ticks) = (now(), cpu::cycles());
     let mut passed = Duration::ZERO;
     while passed < Duration::from_millis(50) {

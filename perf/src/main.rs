@@ -1,27 +1,48 @@
 //! `adit-perf`: how a number is taken.
+//!
+//! ```text
+//!   figures ──► run ──► processes, one after the other ──► table, report
+//!                         └ measure ──► probes in turns, best round of each
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `figures.rs` | the table: what is wanted, and how it is taken |
+//! | `measure.rs`, `run.rs` | from measurements to figures |
+//! | `probe.rs` | what can be measured |
+//! | `path.rs`, `bare.rs` | the whole path, and its cipher alone |
+//! | `cipher.rs` | the ciphers, and other people's |
+//! | `gateway.rs`, `port.rs` | the gateway under test |
+//! | `traffic.rs`, `subscriber.rs` | the far ends, who prove every packet |
+//! | `clock.rs`, `rng.rs` | cycles, and chance |
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
+mod bare;
+mod cipher;
 mod clock;
+mod figures;
 mod gateway;
+mod measure;
 mod path;
 mod port;
+mod probe;
 mod rng;
+mod run;
 mod subscriber;
 mod traffic;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use crypto::esp::Backend;
 
+use figures::GROUPS;
+use measure::Found;
 use path::{Bench, Frames, PACKETS, Path};
-use subscriber::Protection;
+use probe::Probe;
 use traffic::Line;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Inner packets of the Internet mix, 7:4:1.
-const IMIX: [usize; 12] = [64, 64, 64, 64, 64, 64, 64, 570, 570, 570, 570, 1400];
 
 /// Measures Adit
 #[derive(Parser)]
@@ -32,6 +53,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// All figures, or some
+    Run(run::Arguments),
+    /// One group of figures in this process, for `run`
+    Measure {
+        /// Its name
+        group: String,
+        /// Rounds, of which the best counts
+        #[arg(long)]
+        rounds: usize,
+    },
     /// The whole path of the data plane, in memory
     Path(PathArguments),
 }
@@ -59,10 +90,20 @@ struct PathArguments {
     /// Packets of a round
     #[arg(long, default_value_t = PACKETS)]
     packets: usize,
+    /// Who does the cryptography
+    #[arg(long, default_value_t = Backend::auto())]
+    backend: Backend,
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Measure { group, rounds } => {
+            let mut groups = GROUPS.iter();
+            let group = groups.find(|g| g.name == group).context("no such group")?;
+            println!("{}", serde_json::to_string(&Found::take(group, rounds)?)?);
+            Ok(())
+        }
         Command::Path(arguments) => one_path(&arguments),
     }
 }
@@ -70,65 +111,43 @@ fn main() -> Result<()> {
 fn one_path(arguments: &PathArguments) -> Result<()> {
     let core = clock::pin(0).context("no core to stay on")?;
     let path = Path {
-        protection: protection(&arguments.suite)?,
-        backend: Backend::auto(),
+        protection: probe::protection(&arguments.suite)?,
+        backend: arguments.backend,
         line: arguments.direction,
-        sizes: sizes(&arguments.size)?,
+        sizes: probe::sizes(&arguments.size)?,
         sessions: arguments.sessions,
         frames: arguments.frames,
         packets: arguments.packets,
     };
     let mut bench = Bench::new(path, std::process::id().into())?;
-    let ticks_per_ns = clock::ticks_per_ns();
-    let rounds: Vec<_> = (0..arguments.rounds)
+    let mut samples: Vec<_> = (0..arguments.rounds)
         .map(|_| bench.round())
         .collect::<Result<_>>()?;
-    let mut sorted: Vec<_> = rounds.iter().collect();
-    sorted.sort_by(|a, b| a.cycles().total_cmp(&b.cycles()));
-    let best = sorted.first().context("no rounds")?;
-    let ns = best.ticks / ticks_per_ns;
+    samples.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+    let best = samples.first().context("no rounds")?;
     println!(
-        "{} {:?} {} B, {} sessions, {:?} frames: {:.0} cycles  {ns:.1} ns  {:.2} Mpps  {:.2} Gbit/s",
+        "{} {:?} {} B, {} sessions, {:?} frames: {:.0} cycles  {:.1} ns  {:.2} Mpps  {:.2} Gbit/s",
         arguments.suite,
         arguments.direction,
         arguments.size,
         arguments.sessions,
         arguments.frames,
-        best.cycles(),
-        1e3 / ns,
-        best.inner_bytes * 8.0 / ns,
+        best.cost,
+        best.ns,
+        1e3 / best.ns,
+        best.bytes * 8.0 / best.ns,
     );
     println!(
-        "  best of {} (median {:.0}); core {core} at {:.2} GHz, TSC {ticks_per_ns:.3} GHz; {} of {} \
-         blocks interrupted; back end {}, {:?} pages",
-        rounds.len(),
-        sorted[sorted.len() / 2].cycles(),
-        best.cycles_per_tick * ticks_per_ns,
-        best.interrupted.0,
-        best.interrupted.1,
-        Backend::auto(),
+        "  best of {} (median {:.0}); core {core} at {:.2} GHz, TSC at {:.3} GHz; {} of {} blocks \
+         of the last round interrupted; back end {}, {:?} pages",
+        samples.len(),
+        samples[samples.len() / 2].cost,
+        best.ghz,
+        clock::ticks_per_ns(),
+        bench.interrupted.0,
+        bench.interrupted.1,
+        arguments.backend,
         bench.pages(),
     );
     Ok(())
-}
-
-fn protection(name: &str) -> Result<Protection> {
-    match name {
-        "plain" => Ok(None),
-        suite => Ok(Some(suite.parse()?)),
-    }
-}
-
-fn sizes(name: &str) -> Result<&'static [usize]> {
-    if name == "imix" {
-        return Ok(&IMIX);
-    }
-    let size: usize = name
-        .parse()
-        .context("a size is a number of octets, or imix")?;
-    ensure!(
-        (64..=1400).contains(&size),
-        "a packet has 64 to 1400 octets"
-    );
-    Ok(Box::leak(Box::new([size])))
 }

@@ -16,6 +16,7 @@ use crypto::esp::Backend;
 use crate::clock;
 use crate::gateway::{Gateway, NETWORK, Size, TUNNEL};
 use crate::port::Descriptor;
+use crate::probe::{Probe, Sample};
 use crate::subscriber::Protection;
 use crate::traffic::{FarEnds, Line, Staged};
 
@@ -24,7 +25,7 @@ pub(crate) const PACKETS: usize = 65_536;
 /// Where a received frame starts in its chunk.
 const HEADROOM: usize = 256;
 /// Packets timed together.
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// Turns without anything coming out after which a packet counts as lost.
 const TURNS_MAX: usize = 1000;
 /// A block longer than so many medians was interrupted.
@@ -56,29 +57,10 @@ pub(crate) struct Path {
     pub(crate) backend: Backend,
     pub(crate) line: Line,
     /// Lengths of inner packets, in the mixture's proportions.
-    pub(crate) sizes: &'static [usize],
+    pub(crate) sizes: Vec<usize>,
     pub(crate) sessions: usize,
     pub(crate) frames: Frames,
     pub(crate) packets: usize,
-}
-
-/// What one round cost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Round {
-    /// TSC ticks per packet.
-    pub(crate) ticks: f64,
-    /// Core cycles in a tick.
-    pub(crate) cycles_per_tick: f64,
-    /// Mean length of the inner packets.
-    pub(crate) inner_bytes: f64,
-    /// Blocks that were interrupted, of how many.
-    pub(crate) interrupted: (usize, usize),
-}
-
-impl Round {
-    pub(crate) fn cycles(&self) -> f64 {
-        self.ticks * self.cycles_per_tick
-    }
 }
 
 /// A gateway and its far ends, ready to be measured as often as one likes.
@@ -86,6 +68,14 @@ pub(crate) struct Bench {
     path: Path,
     gateway: Gateway,
     far: FarEnds,
+    /// Blocks of the last round that were interrupted, of how many.
+    pub(crate) interrupted: (usize, usize),
+}
+
+impl Probe for Bench {
+    fn round(&mut self) -> Result<Sample> {
+        self.measure()
+    }
 }
 
 impl Bench {
@@ -99,25 +89,26 @@ impl Bench {
             frames: path.frames.chunks(),
         })?;
         let far = FarEnds::new(path.protection, path.sessions, seed);
-        let mut bench = Self { path, gateway, far };
-        bench.round()?;
+        let mut bench = Self {
+            path,
+            gateway,
+            far,
+            interrupted: (0, 0),
+        };
+        bench.measure()?;
         Ok(bench)
     }
 
+    /// What its packet memory is made of.
     pub(crate) fn pages(&self) -> af_xdp::Pages {
         self.gateway.pages
     }
 
-    /// One round: fresh packets, timed, and proven to have come out.
-    pub(crate) fn round(&mut self) -> Result<Round> {
-        let Path {
-            line,
-            sizes,
-            packets,
-            ..
-        } = self.path;
-        let mut staged = self.far.stage(line, sizes, packets)?;
-        let inner_bytes = staged.inner_bytes() as f64 / staged.len() as f64;
+    /// Makes packets, times them, and has each of them proven.
+    fn measure(&mut self) -> Result<Sample> {
+        let mut staged = self
+            .far
+            .stage(self.path.line, &self.path.sizes, self.path.packets)?;
         let before = clock::cycles_per_tick();
         let mut blocks = Vec::with_capacity(staged.len() / BLOCK + 1);
         let mut start = 0;
@@ -131,12 +122,10 @@ impl Bench {
         let missing = staged.missing();
         ensure!(missing == 0, "{missing} lost:{}", self.gateway.discards());
         let (ticks, interrupted) = undisturbed(&blocks);
-        Ok(Round {
-            ticks,
-            cycles_per_tick: f64::midpoint(before, clock::cycles_per_tick()),
-            inner_bytes,
-            interrupted,
-        })
+        self.interrupted = interrupted;
+        let cycles_per_tick = f64::midpoint(before, clock::cycles_per_tick());
+        let bytes = staged.inner_bytes() as f64 / staged.len() as f64;
+        Ok(Sample::of_ticks(ticks, cycles_per_tick, bytes))
     }
 
     /// Copies frames into chunks, where the network card leaves them.
@@ -205,7 +194,7 @@ impl Bench {
 }
 
 /// Ticks per packet over the blocks that nothing interrupted, and how many of all others did.
-fn undisturbed(blocks: &[(u64, usize)]) -> (f64, (usize, usize)) {
+pub(crate) fn undisturbed(blocks: &[(u64, usize)]) -> (f64, (usize, usize)) {
     let cost = |(ticks, packets): &(u64, usize)| *ticks as f64 / *packets as f64;
     let mut costs: Vec<f64> = blocks.iter().map(cost).collect();
     costs.sort_by(f64::total_cmp);

@@ -58,6 +58,11 @@ impl Staged {
         &self.bytes[start..self.ends[index]]
     }
 
+    /// Whose the packet is.
+    pub(crate) fn subscriber(&self, index: usize) -> u32 {
+        self.contents[index].subscriber
+    }
+
     /// Octets of the inner packets.
     pub(crate) fn inner_bytes(&self) -> u64 {
         self.contents.iter().map(|c| u64::from(c.len)).sum()

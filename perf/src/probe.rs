@@ -1,0 +1,179 @@
+//! What can be measured, and one measurement of it.
+
+use std::fmt;
+
+use anyhow::{Context, Result};
+use crypto::esp::Backend;
+
+use crate::bare;
+use crate::cipher;
+use crate::path::{self, Frames, PACKETS, Path};
+use crate::subscriber::Protection;
+use crate::traffic::Line;
+
+/// Inner packets of the Internet mix, 7:4:1.
+const IMIX: [usize; 12] = [64, 64, 64, 64, 64, 64, 64, 570, 570, 570, 570, 1400];
+
+/// Something that can be measured again and again.
+pub(crate) trait Probe {
+    /// Measures once.
+    fn round(&mut self) -> Result<Sample>;
+}
+
+/// One measurement, for each item: packet, set-up, session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    /// What it cost: core cycles, or whatever else the probe counts.
+    pub(crate) cost: f64,
+    /// The same in nanoseconds, if it is a time.
+    pub(crate) ns: f64,
+    /// Octets that the item moved, if it moved any.
+    pub(crate) bytes: f64,
+    /// How fast the core was.
+    pub(crate) ghz: f64,
+}
+
+impl Sample {
+    /// From ticks of the TSC.
+    pub(crate) fn of_ticks(ticks: f64, cycles_per_tick: f64, bytes: f64) -> Self {
+        let ticks_per_ns = crate::clock::ticks_per_ns();
+        Self {
+            cost: ticks * cycles_per_tick,
+            ns: ticks / ticks_per_ns,
+            bytes,
+            ghz: cycles_per_tick * ticks_per_ns,
+        }
+    }
+
+    /// Something that is not a time.
+    pub(crate) fn of_value(cost: f64) -> Self {
+        Self {
+            cost,
+            ns: 0.0,
+            bytes: 0.0,
+            ghz: 0.0,
+        }
+    }
+}
+
+/// A name of a suite, or `plain`.
+pub(crate) type SuiteName = &'static str;
+/// Octets of an inner packet, or `imix`.
+pub(crate) type SizeName = &'static str;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Spec {
+    /// A packet on the whole path.
+    Path {
+        suite: SuiteName,
+        line: Line,
+        size: SizeName,
+        sessions: usize,
+        frames: Frames,
+    },
+    /// Nothing but the cipher on the same packets.
+    Bare {
+        suite: SuiteName,
+        line: Line,
+        size: SizeName,
+        sessions: usize,
+    },
+    /// A cipher by itself.
+    Cipher(cipher::Case),
+}
+
+impl Spec {
+    /// Makes everything ready; `None` if it does not exist here.
+    pub(crate) fn prepare(self, seed: u64) -> Result<Option<Box<dyn Probe>>> {
+        Ok(Some(match self {
+            Self::Path {
+                suite,
+                line,
+                size,
+                sessions,
+                frames,
+            } => {
+                let path = Path {
+                    protection: protection(suite)?,
+                    backend: Backend::auto(),
+                    line,
+                    sizes: sizes(size)?,
+                    sessions,
+                    frames,
+                    packets: PACKETS,
+                };
+                Box::new(path::Bench::new(path, seed)?)
+            }
+            Self::Bare {
+                suite,
+                line,
+                size,
+                sessions,
+            } => {
+                let suite = protection(suite)?.context("plain L2TP has no cipher")?;
+                Box::new(bare::Bare::new(suite, line, sizes(size)?, sessions, seed))
+            }
+            Self::Cipher(case) => match cipher::Bench::new(case, seed)? {
+                Some(bench) => Box::new(bench),
+                None => return Ok(None),
+            },
+        }))
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path {
+                suite,
+                line,
+                size,
+                sessions,
+                frames,
+            } => write!(
+                f,
+                "{suite} {line:?} {size} B, {sessions} sessions, {frames:?}"
+            ),
+            Self::Bare {
+                suite,
+                line,
+                size,
+                sessions,
+            } => write!(f, "cipher of {suite} {line:?} {size} B, {sessions} SAs"),
+            Self::Cipher(case) => {
+                let verb = match case.line {
+                    Line::Up => "open",
+                    Line::Down => "seal",
+                };
+                let size = match case.size {
+                    cipher::IMIX => "imix".to_owned(),
+                    size => size.to_string(),
+                };
+                let (suite, who, burst) = (case.suite, case.who, case.burst);
+                write!(f, "{suite} {verb} {size} B, bursts of {burst}, {who}")
+            }
+        }
+    }
+}
+
+/// The suite of this name.
+pub(crate) fn protection(name: &str) -> Result<Protection> {
+    match name {
+        "plain" => Ok(None),
+        suite => Ok(Some(suite.parse()?)),
+    }
+}
+
+/// The lengths of packets that a name stands for.
+pub(crate) fn sizes(name: &str) -> Result<Vec<usize>> {
+    if name == "imix" {
+        return Ok(IMIX.into());
+    }
+    let size = name.parse().context("a number of octets, or imix")?;
+    anyhow::ensure!(
+        (64..=1400).contains(&size),
+        "a packet has 64 to 1400 octets"
+    );
+    Ok(vec![size])
+}
