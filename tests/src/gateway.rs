@@ -319,4 +319,4 @@ fn connect(shared: &Shared) {
 }
 
 /// How long a gateway that was told to shut down may take.
-pub const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+pub const SHUTDOWN_MAX: Duration = control::SHUTDOWN_LIMIT_MAX;

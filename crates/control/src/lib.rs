@@ -361,7 +361,7 @@ impl Control {
             Timer::Tunnel(key) => self.tunnel_timeout(now, key),
             Timer::Link(slot) => self.link_timeout(now, slot),
             Timer::Session(slot) => self.session_timeout(now, slot),
-            Timer::Shutdown => self.next_goodbye(now),
+            Timer::Shutdown => self.shutdown_timeout(now),
         }
     }
 
@@ -476,4 +476,4 @@ impl std::fmt::Debug for Control {
 }
 
 /// The longest that any shutdown may take.
-pub const SHUTDOWN_LIMIT_MAX: Duration = Duration::from_secs(5);
+pub const SHUTDOWN_LIMIT_MAX: Duration = Duration::from_secs(3);

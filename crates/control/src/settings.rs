@@ -33,7 +33,8 @@ pub struct Settings {
     pub peer_grace: Duration,
     /// How long the SAs of a peer outlive its last L2TP tunnel (RFC 3193 §3.1).
     pub peer_idle: Duration,
-    /// How long a shutdown keeps answering retransmissions.
+    /// How long a shutdown waits for peers that are silent; at most
+    /// [`crate::SHUTDOWN_LIMIT_MAX`].
     pub shutdown_limit: Duration,
     /// Hide user names and addresses in log lines.
     pub redact: bool,
@@ -55,7 +56,7 @@ impl Default for Settings {
             rekey: Rekey::default(),
             peer_grace: Duration::from_secs(30),
             peer_idle: Duration::from_secs(300),
-            shutdown_limit: Duration::from_secs(5),
+            shutdown_limit: crate::SHUTDOWN_LIMIT_MAX,
             redact: false,
             key_log: false,
         }

@@ -321,7 +321,22 @@ fn a_shutdown_says_goodbye_and_finishes_in_time() {
     assert!(world.fast.attached.is_empty());
     world.dial(0);
     assert_eq!(world.inner(0), None);
-    world.run(Duration::from_secs(5));
+    world.run(Duration::from_millis(90));
+    assert!(world.is_finished);
+}
+
+#[test]
+fn a_shutdown_repeats_itself_once_for_peers_that_are_silent_and_does_not_wait_for_them() {
+    let mut world = World::new(plain_settings(2), 2);
+    (0..2).for_each(|n| world.dial(n));
+    world.clients[0].crash();
+    let now = world.now;
+    world
+        .control
+        .handle_input(now, crate::Input::Shutdown { hurry: false });
+    world.run(Duration::from_millis(1500));
+    assert!(!world.is_finished);
+    world.run(Duration::from_millis(1500));
     assert!(world.is_finished);
 }
 

@@ -403,9 +403,25 @@ fn a_shutdown_deletes_the_sas_too() {
     world
         .control
         .handle_input(now, crate::Input::Shutdown { hurry: false });
-    world.run(Duration::from_secs(5));
+    world.run(Duration::from_millis(100));
     assert!(world.is_finished);
     assert!(world.clients.iter().all(|client| client.pairs.is_empty()));
+    assert!(world.fast.is_empty());
+}
+
+#[test]
+fn a_shutdown_tells_the_peers_that_answer_even_if_others_are_silent() {
+    let mut world = secured(2);
+    world.dial(0);
+    world.dial(1);
+    world.clients[0].crash();
+    let now = world.now;
+    world
+        .control
+        .handle_input(now, crate::Input::Shutdown { hurry: false });
+    world.run(crate::SHUTDOWN_LIMIT_MAX);
+    assert!(world.is_finished);
+    assert!(world.clients[1].pairs.is_empty());
     assert!(world.fast.is_empty());
 }
 
