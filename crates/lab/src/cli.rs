@@ -50,6 +50,8 @@ pub enum Command {
     Dial(Box<Dial>),
     /// Do the work of scripts/demo, which sets the stage for it
     Demo(Box<Demo>),
+    /// Show a capture layer by layer, opened with its keys
+    Decode(Decode),
 }
 
 /// `adit-lab dial`.
@@ -191,6 +193,25 @@ pub struct Demo {
     #[arg(long, value_name = "FILE")]
     pub control: Option<PathBuf>,
     /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `adit-lab decode`.
+#[derive(Debug, Args)]
+pub struct Decode {
+    /// The capture, pcap or pcapng
+    pub file: PathBuf,
+    /// Keys: of --key-log, of `ip xfrm state`, or a table of Wireshark; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub keys: Vec<PathBuf>,
+    /// Check HASH_I and HASH_R with this pre-shared key; may be given several times
+    #[arg(long, value_name = "SECRET")]
+    pub psk: Vec<String>,
+    /// Open hidden AVPs with this secret of the tunnels
+    #[arg(long, value_name = "SECRET")]
+    pub l2tp_secret: Option<String>,
+    /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
 }

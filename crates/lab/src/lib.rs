@@ -25,12 +25,14 @@
 //! | `fleet.rs` | many clients behind one wire, and the NATs in front of them |
 //! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
 //! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
+//! | `decode.rs`, `decode/` | captures, read with the parsers of the gateway |
 //! | `driver.rs`, `sockets.rs`, `clock.rs` | the outside world |
 //! | `setup.rs`, `discard.rs`, `key_log.rs`, `terminal.rs` | what is told |
 
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod decode;
 pub mod demo;
 pub mod dial;
 pub mod discard;

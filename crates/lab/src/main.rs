@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Dial(arguments) => lab::dial::dial(&arguments),
         Command::Demo(arguments) => lab::demo::demo(&arguments),
+        Command::Decode(arguments) => lab::decode::decode(&arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
