@@ -1,25 +1,26 @@
-//! The frames of one burst on their way through a line.
+//! The frames of one burst on their way through the lines.
 //!
 //! ```text
-//!   │ still in line, in order │ left, each with its exit │ free │
-//!   0                         in_line                    len    BATCH_FRAMES
+//!   seat      0  1  2  3  4  5  …      a frame sits where it was received, and is never moved
+//!   enters    ■  ■  ·  ■  ■  ■         which seats enter at a room: one bit each
+//!   in line   ■  ·  ·  ■  ·  ■         who has entered and was not refused: one bit each
 //! ```
 //!
-//! A room sees those in line one after the other; whom it refuses steps out behind them. Frames
-//! that were moved here wait in the [`Lobby`] of the room at which they enter and board when the
-//! line comes by. Nothing is allocated once the lobbies have grown to what a burst needs.
+//! A room sees those in line one after the other, in order of arrival; whom it refuses steps out
+//! with an exit. Nothing is copied from room to room, and nothing is allocated.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 
 use crypto::esp::{KeySlot, Suite, Verdict};
-use packet::Frame;
+use packet::{Chunk, Frame};
 
 use crate::change::Class;
 use crate::discard::Discard;
-use crate::id::{SessionSlot, ShardId, Slot};
+use crate::id::{SessionSlot, Slot};
 use crate::port::{Meta, Packet};
 
-/// Frames in a batch (PERF §7: 64 for ESP).
+/// Frames in a batch (PERF §7: 64 for ESP), a bit of a word each.
 pub(crate) const BATCH_FRAMES: usize = 64;
 
 /// More moves than this and a frame runs in circles.
@@ -115,7 +116,6 @@ pub(crate) enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) suite: Suite,
-    pub(crate) shard: ShardId,
     pub(crate) key: KeySlot,
     /// The whole sequence number.
     pub(crate) sequence: u64,
@@ -123,95 +123,141 @@ pub(crate) struct Work {
     pub(crate) verdict: Verdict,
 }
 
-/// A frame on its way, and what the rooms behind it have learnt.
-#[derive(Debug)]
-pub(crate) struct Traveller<C> {
-    pub(crate) frame: Frame<C>,
-    pub(crate) meta: Meta,
+/// What the rooms behind a frame have learnt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note {
     /// The room at which it enters, once it has been sorted.
     pub(crate) room: Room,
+    /// Who made the packet.
+    pub(crate) source: Source,
     /// What the room at hand looks up: an SA, then its path or a tunnel, then the session; and
     /// the other way on the way back.
     pub(crate) slot: Slot,
     /// The session, once it is known, to count discards by.
     pub(crate) session: Option<SessionSlot>,
-    pub(crate) source: Source,
+    /// How it leaves; without one it goes out by a port.
+    pub(crate) exit: Option<Exit>,
     /// Listener of a plain tunnel.
     pub(crate) listener: u16,
     /// UDP ports inside the SA, ours and the peer's.
     pub(crate) ports: [u16; 2],
     /// Ns of an L2TP data message.
     pub(crate) ns: Option<u16>,
-    pub(crate) work: Option<Work>,
     /// Where the pieces of a fragmented packet go on, and how large they may be.
     pub(crate) then: (Room, u16),
+    pub(crate) work: Option<Work>,
+}
+
+impl Note {
+    pub(crate) fn new(source: Source) -> Self {
+        Self {
+            room: Room::Transmit,
+            source,
+            slot: Slot::from_word(0),
+            session: None,
+            exit: None,
+            listener: 0,
+            ports: [0; 2],
+            ns: None,
+            then: (Room::Transmit, 0),
+            work: None,
+        }
+    }
+
+    /// The stop at which it enters.
+    pub(crate) fn stop(&self) -> Stop {
+        self.room.stop(self.slot)
+    }
+}
+
+/// A frame between two batches: in the lobby, in a parcel, or waiting for a next hop.
+#[derive(Debug)]
+pub(crate) struct Traveller<C> {
+    pub(crate) packet: Packet<C>,
+    pub(crate) note: Note,
 }
 
 impl<C> Traveller<C> {
     pub(crate) fn new(packet: Packet<C>, source: Source) -> Self {
-        Self {
-            frame: packet.frame,
-            meta: packet.meta,
-            room: Room::Transmit,
-            slot: Slot::from_word(0),
-            session: None,
-            source,
-            listener: 0,
-            ports: [0; 2],
-            ns: None,
-            work: None,
-            then: (Room::Transmit, 0),
-        }
+        let note = Note::new(source);
+        Self { packet, note }
     }
 
-    /// What a port gets.
-    pub(crate) fn into_packet(self) -> Packet<C> {
-        Packet {
-            frame: self.frame,
-            meta: self.meta,
-        }
+    /// As a room sees it.
+    #[inline]
+    pub(crate) fn as_guest(&mut self) -> Guest<'_, C> {
+        Guest::new(&mut self.packet, &mut self.note)
     }
 }
 
-/// Frames that wait to board at each room.
-pub(crate) struct Lobbies<C>([VecDeque<Traveller<C>>; Room::COUNT]);
+/// A frame in its seat, as a room sees it: the window, the meta line, and the note.
+pub(crate) struct Guest<'b, C> {
+    pub(crate) frame: &'b mut Frame<C>,
+    pub(crate) meta: &'b mut Meta,
+    note: &'b mut Note,
+}
 
-impl<C> Lobbies<C> {
-    pub(crate) fn new() -> Self {
-        Self(std::array::from_fn(|_| {
-            VecDeque::with_capacity(BATCH_FRAMES)
-        }))
+impl<'b, C> Guest<'b, C> {
+    #[inline]
+    fn new(packet: &'b mut Packet<C>, note: &'b mut Note) -> Self {
+        let Packet { frame, meta } = packet;
+        Self { frame, meta, note }
     }
+}
+
+impl<C> Deref for Guest<'_, C> {
+    type Target = Note;
 
     #[inline]
-    pub(crate) fn at(&mut self, room: Room) -> &mut VecDeque<Traveller<C>> {
-        &mut self.0[room as usize]
-    }
-
-    /// Frames waiting anywhere.
-    pub(crate) fn len(&self) -> usize {
-        self.0.iter().map(VecDeque::len).sum()
-    }
-
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Traveller<C>> {
-        self.0.iter_mut().flat_map(|lobby| lobby.drain(..))
+    fn deref(&self) -> &Note {
+        self.note
     }
 }
 
-/// The frames of one walk through a line.
+impl<C> DerefMut for Guest<'_, C> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Note {
+        self.note
+    }
+}
+
+/// Seats of a batch, a bit each.
+pub(crate) type Seats = u64;
+
+/// The seats of a set, first to last.
+#[inline]
+fn each(mut seats: Seats) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let seat = seats.trailing_zeros() as usize;
+        (seats != 0).then(|| {
+            seats &= seats - 1;
+            seat
+        })
+    })
+}
+
+/// The frames of one walk through the lines.
 pub(crate) struct Batch<C> {
-    frames: Vec<(Traveller<C>, Option<Exit>)>,
-    in_line: usize,
+    /// What a port fills.
+    pub(crate) packets: Vec<Packet<C>>,
+    notes: Vec<Note>,
+    enters: [Seats; Room::COUNT],
+    line: Seats,
     /// Who is in the room.
     at_hand: usize,
+    /// How many of its frames' lines have been asked for.
+    pub(crate) approached: usize,
 }
 
 impl<C> Default for Batch<C> {
     fn default() -> Self {
         Self {
-            frames: Vec::new(),
-            in_line: 0,
+            packets: Vec::new(),
+            notes: Vec::new(),
+            enters: [0; Room::COUNT],
+            line: 0,
             at_hand: 0,
+            approached: 0,
         }
     }
 }
@@ -219,70 +265,111 @@ impl<C> Default for Batch<C> {
 impl<C> Batch<C> {
     pub(crate) fn new() -> Self {
         Self {
-            frames: Vec::with_capacity(BATCH_FRAMES),
+            packets: Vec::with_capacity(BATCH_FRAMES),
+            notes: Vec::with_capacity(BATCH_FRAMES),
             ..Self::default()
         }
     }
 
-    /// Those who wait in a lobby step into line behind those who are in it, as far as there is
-    /// room.
+    pub(crate) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() == BATCH_FRAMES
+    }
+
+    /// Says of every packet that a port has put in where it enters, or how it leaves.
     #[inline]
-    pub(crate) fn board(&mut self, lobby: &mut VecDeque<Traveller<C>>) {
-        let free = BATCH_FRAMES - self.frames.len();
-        for traveller in lobby.drain(..free.min(lobby.len())) {
-            self.frames.push((traveller, None));
-            let last = self.frames.len() - 1;
-            if last != self.in_line {
-                self.frames.swap(self.in_line, last);
+    pub(crate) fn sort(&mut self, mut room: impl FnMut(&mut Guest<'_, C>) -> Result<Stop, Exit>) {
+        for (seat, packet) in self.packets.iter_mut().enumerate() {
+            let mut note = Note::new(Source::Network);
+            match room(&mut Guest::new(packet, &mut note)) {
+                Ok(stop) => {
+                    (note.room, note.slot) = (stop.room, stop.slot);
+                    self.enters[stop.room as usize] |= 1 << seat;
+                }
+                Err(exit) => note.exit = Some(exit),
             }
-            self.in_line += 1;
+            self.notes.push(note);
         }
     }
 
-    /// Runs one room over every frame in line. Those it refuses step out; the rest keep their order.
+    /// Seats one who knows where to enter.
+    pub(crate) fn seat(&mut self, traveller: Traveller<C>) {
+        self.enters[traveller.note.room as usize] |= 1 << self.packets.len();
+        self.packets.push(traveller.packet);
+        self.notes.push(traveller.note);
+    }
+
+    /// Those who enter at this room step into line.
     #[inline]
-    pub(crate) fn walk(&mut self, mut room: impl FnMut(&mut Traveller<C>) -> Result<(), Exit>) {
-        let mut kept = 0;
-        for i in 0..self.in_line {
-            self.at_hand = i;
-            let (traveller, exit) = &mut self.frames[i];
-            match room(traveller) {
-                Ok(()) => {
-                    if kept != i {
-                        self.frames.swap(kept, i);
-                    }
-                    kept += 1;
-                }
-                Err(why) => *exit = Some(why),
+    pub(crate) fn board(&mut self, room: Room) {
+        self.line |= std::mem::take(&mut self.enters[room as usize]);
+    }
+
+    /// At the end of a line nobody is in it any more.
+    #[inline]
+    pub(crate) fn arrive(&mut self) {
+        self.line = 0;
+    }
+
+    /// Runs one room over every frame in line. Those it refuses step out.
+    #[inline]
+    pub(crate) fn walk(&mut self, mut room: impl FnMut(&mut Guest<'_, C>) -> Result<(), Exit>) {
+        for seat in each(self.line) {
+            self.at_hand = seat;
+            let mut guest = Guest::new(&mut self.packets[seat], &mut self.notes[seat]);
+            if let Err(exit) = room(&mut guest) {
+                self.notes[seat].exit = Some(exit);
+                self.line &= !(1 << seat);
             }
         }
-        self.in_line = kept;
     }
 
     /// All frames, the one in the room first.
-    pub(crate) fn at_hand(&self) -> impl Iterator<Item = &Traveller<C>> {
-        let (before, from) = self.frames.split_at(self.at_hand.min(self.frames.len()));
-        from.iter().chain(before).map(|(traveller, _)| traveller)
+    pub(crate) fn at_hand(&self) -> impl Iterator<Item = &Frame<C>> {
+        let (before, from) = self.packets.split_at(self.at_hand.min(self.packets.len()));
+        from.iter().chain(before).map(|packet| &packet.frame)
     }
 
-    /// The frames in line.
-    pub(crate) fn line(&self) -> impl ExactSizeIterator<Item = &Traveller<C>> {
-        self.frames[..self.in_line].iter().map(|(frame, _)| frame)
+    /// A frame that waits for its batch to be walked, and where it will enter.
+    #[inline]
+    pub(crate) fn waiting(&self, seat: usize) -> Option<(&Packet<C>, &Note)> {
+        self.packets.get(seat).zip(self.notes.get(seat))
     }
 
-    /// The frames in line.
-    pub(crate) fn line_mut(&mut self) -> impl ExactSizeIterator<Item = &mut Traveller<C>> {
-        self.frames[..self.in_line]
-            .iter_mut()
-            .map(|(frame, _)| frame)
+    /// The seats in line that have work for a cipher.
+    #[inline]
+    pub(crate) fn at_work(&self) -> impl Iterator<Item = (usize, &Work, usize)>
+    where
+        C: Chunk,
+    {
+        each(self.line).filter_map(|seat| {
+            let work = self.notes[seat].work.as_ref()?;
+            Some((seat, work, self.packets[seat].frame.len()))
+        })
     }
 
-    /// Empties the batch: those who came to the end of the line have no exit.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Traveller<C>, Option<Exit>)> {
-        self.in_line = 0;
-        self.frames.drain(..)
+    /// The windows and the work of all seats.
+    #[inline]
+    pub(crate) fn works_mut(&mut self) -> impl Iterator<Item = (&mut Frame<C>, &mut Option<Work>)> {
+        let notes = self.notes.iter_mut().map(|note| &mut note.work);
+        let frames = self.packets.iter_mut().map(|packet| &mut packet.frame);
+        frames.zip(notes)
+    }
+
+    /// Empties the batch, in order of arrival.
+    #[inline]
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Packet<C>, Note)> {
+        (self.line, self.enters) = (0, [0; Room::COUNT]);
+        (self.at_hand, self.approached) = (0, 0);
+        self.packets.drain(..).zip(self.notes.drain(..))
     }
 }
+
+/// Frames that were moved here, or made here, until a batch seats them.
+pub(crate) type Lobby<C> = VecDeque<Traveller<C>>;
 
 #[cfg(test)]
 mod tests {
@@ -291,43 +378,68 @@ mod tests {
     use packet::Endpoint;
 
     #[test]
-    fn survivors_stay_in_order_in_front_and_leavers_keep_their_exits() {
-        let mut batch = Batch::new();
-        batch.board(&mut (0..6).map(traveller).collect());
+    fn survivors_stay_in_order_and_leavers_keep_their_exits() {
+        let mut batch = batch(0..6, Room::Strip);
+        batch.board(Room::Strip);
         batch.walk(|t| refuse_if(t, |n| n % 2 == 1, Discard::Replayed));
-        assert_eq!(line(&batch), [0, 2, 4]);
+        assert_eq!(line(&mut batch), [0, 2, 4]);
         batch.walk(|t| refuse_if(t, |n| n == 2, Discard::NoRoute));
-        assert_eq!(line(&batch), [0, 4]);
-        let mut exits: Vec<_> = batch
-            .drain()
-            .map(|(t, exit)| (t.frame.bytes()[0], exit))
-            .collect();
-        exits.sort_by_key(|(n, _)| *n);
+        assert_eq!(line(&mut batch), [0, 4]);
+        let exits: Vec<_> = batch.drain().map(|(_, note)| note.exit).collect();
         let replayed = Some(Exit::Discard(Discard::Replayed));
         let no_route = Some(Exit::Discard(Discard::NoRoute));
-        let expected = [None, replayed, no_route, replayed, None, replayed];
-        assert!(exits.iter().map(|(_, exit)| *exit).eq(expected));
+        assert_eq!(exits, [None, replayed, no_route, replayed, None, replayed]);
     }
 
     #[test]
-    fn who_boards_steps_in_behind_those_in_line_and_the_rest_waits() {
-        let mut batch = Batch::new();
-        batch.board(&mut (0..3).map(traveller).collect());
-        batch.walk(|t| refuse_if(t, |n| n == 1, Discard::Replayed));
-        let mut lobby: VecDeque<_> = (10..100).map(traveller).collect();
-        batch.board(&mut lobby);
-        let expected: Vec<u8> = [0, 2].into_iter().chain(10..71).collect();
-        assert_eq!(line(&batch), expected);
-        assert_eq!(lobby.len(), 29);
-        assert_eq!(batch.drain().count(), BATCH_FRAMES);
+    fn each_steps_into_line_at_its_own_room_and_all_keep_the_order_of_arrival() {
+        let mut batch = batch(0..3, Room::Strip);
+        batch.seat(traveller(10, Room::Open));
+        batch.seat(traveller(11, Room::Strip));
+        batch.board(Room::Open);
+        assert_eq!(line(&mut batch), [10]);
+        batch.board(Room::Strip);
+        assert_eq!(line(&mut batch), [0, 1, 2, 10, 11]);
+        batch.arrive();
+        batch.board(Room::Strip);
+        assert!(line(&mut batch).is_empty(), "nobody boards twice");
+        assert_eq!(batch.drain().count(), 5);
     }
 
-    fn line(batch: &Batch<Box<[u8]>>) -> Vec<u8> {
-        batch.line().map(|t| t.frame.bytes()[0]).collect()
+    #[test]
+    fn who_is_sorted_out_never_steps_into_line() {
+        let mut batch = batch(0..0, Room::Open);
+        for n in 0..64 {
+            batch.packets.push(traveller(n, Room::Open).packet);
+        }
+        batch.sort(|t| match t.frame.bytes()[0] {
+            63 => Err(Discard::Truncated.into()),
+            n => Ok([Room::Open, Room::Decap][usize::from(n % 2)].anywhere()),
+        });
+        assert!(batch.is_full());
+        batch.board(Room::Open);
+        assert_eq!(line(&mut batch).len(), 32);
+        batch.board(Room::Decap);
+        assert_eq!(line(&mut batch), (0..63).collect::<Vec<_>>());
+    }
+
+    fn batch(frames: std::ops::Range<u8>, room: Room) -> Batch<Box<[u8]>> {
+        let mut batch = Batch::new();
+        frames.for_each(|n| batch.seat(traveller(n, room)));
+        batch
+    }
+
+    fn line(batch: &mut Batch<Box<[u8]>>) -> Vec<u8> {
+        let mut line = Vec::new();
+        batch.walk(|t| {
+            line.push(t.frame.bytes()[0]);
+            Ok(())
+        });
+        line
     }
 
     fn refuse_if(
-        t: &Traveller<Box<[u8]>>,
+        t: &Guest<'_, Box<[u8]>>,
         condition: impl Fn(u8) -> bool,
         reason: Discard,
     ) -> Result<(), Exit> {
@@ -338,7 +450,7 @@ mod tests {
         }
     }
 
-    fn traveller(n: u8) -> Traveller<Box<[u8]>> {
+    fn traveller(n: u8, room: Room) -> Traveller<Box<[u8]>> {
         let meta = Meta {
             kind: Kind::Ip,
             local: Endpoint::default(),
@@ -352,6 +464,8 @@ mod tests {
             moves: 0,
         };
         let frame = Frame::new(vec![n].into(), 0, 1).unwrap();
-        Traveller::new(Packet { frame, meta }, Source::Network)
+        let mut traveller = Traveller::new(Packet { frame, meta }, Source::Network);
+        traveller.note.room = room;
+        traveller
     }
 }

@@ -48,6 +48,13 @@ impl TrafficCounter {
         self.bytes.add(len as u64);
     }
 
+    /// Counts some packets of `len` octets in all.
+    #[inline]
+    pub(crate) fn add_all(&self, packets: usize, len: usize) {
+        self.packets.add(packets as u64);
+        self.bytes.add(len as u64);
+    }
+
     /// What it says now.
     pub fn value(&self) -> Traffic {
         Traffic {

@@ -11,15 +11,17 @@
 
 mod cipher;
 
-use crypto::esp::{KeySlot, Verdict};
+use crypto::esp::Verdict;
 use packet::header::{Esp, Ipv4, Udp};
 use packet::{Chunk, Frame};
 
-use crate::batch::{Batch, Exit, Room, Traveller, Work};
+use crate::ahead::Ahead;
+use crate::batch::{Batch, Exit, Guest, Room, Work};
 use crate::change::{Activation, Encapsulation, Kind};
 use crate::discard::Discard;
-use crate::shard::Shard;
+use crate::port::Port;
 use crate::shard::news::{Item, Subject};
+use crate::shard::{KeyRings, Shard, key_slot};
 use crate::tables::Tables;
 
 /// RFC 4303 §2.6: the next header of a dummy packet.
@@ -40,14 +42,21 @@ const PADDING: [u8; 255] = {
 const TRAILER: usize = 2;
 
 /// Opens ESP in place.
-pub(crate) fn open<C: Chunk>(batch: &mut Batch<C>, tables: &mut Tables) {
+pub(crate) fn open<P: Port>(
+    batch: &mut Batch<P::Chunk>,
+    tables: &mut Tables,
+    ahead: &mut Ahead<'_, P>,
+) {
     batch.walk(|t| admit(t, tables));
-    cipher::run(batch, &tables.shards, cipher::open);
+    cipher::run(batch, |suite, jobs| {
+        let step = &mut |_| ahead.step(tables);
+        tables.keys.opening.open_with(suite, jobs, step);
+    });
     batch.walk(|t| accept(t, tables));
 }
 
 /// RFC 4303 §3.4.2–3: the SA, then the window, before any cryptography.
-fn admit<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+fn admit<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Open, t.slot)?;
     let sa = shard.inbound.at(t.slot).ok_or(Discard::UnknownSpi)?;
     let esp = t.frame.peek::<Esp>().ok_or(Discard::Truncated)?;
@@ -58,12 +67,9 @@ fn admit<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit
         sa.tally.replayed.add(1);
         return Err(Discard::Replayed.into());
     };
-    shard.paths.prefetch(sa.path.0);
-    let key = KeySlot(t.slot.index);
     t.work = Some(Work {
         suite: sa.suite,
-        shard: t.slot.shard,
-        key,
+        key: key_slot(t.slot),
         sequence,
         esn: sa.esn,
         verdict: Verdict::Pending,
@@ -72,24 +78,25 @@ fn admit<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit
 }
 
 /// What follows from the verdict, in order of arrival.
-fn accept<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+fn accept<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Open, t.slot)?;
     let work = t.work.take().ok_or(Discard::UnknownSpi)?;
-    let is_newest = authenticate(t, &work, shard)?;
+    let is_newest = authenticate(t, &work, shard, &mut tables.keys)?;
     follow(t, is_newest, shard, tables.now_ms)?;
     let suite = work.suite;
     t.frame
         .skip(size_of::<Esp>() + suite.iv_len())
         .ok_or(Discard::Truncated)?;
     t.frame.trim(suite.icv_len()).ok_or(Discard::Truncated)?;
-    trim_padding(&mut t.frame)
+    trim_padding(t.frame)
 }
 
 /// Lets a frame count as its SA's; says whether it is the newest.
 fn authenticate<C: Chunk>(
-    t: &mut Traveller<C>,
+    t: &mut Guest<'_, C>,
     work: &Work,
     shard: &mut Shard,
+    keys: &mut KeyRings,
 ) -> Result<bool, Discard> {
     let sa = shard.inbound.at_mut(t.slot).ok_or(Discard::UnknownSpi)?;
     match work.verdict {
@@ -125,14 +132,14 @@ fn authenticate<C: Chunk>(
     let is_news = sa.usage.soft_news();
     note_if(is_news, shard, t, Item::Soft);
     if is_first {
-        shard.activate(path, |waiting| {
+        shard.activate(path, keys, |waiting| {
             waiting.activation == Activation::AfterFirst(id)
         });
     }
     Ok(is_newest)
 }
 
-fn note_if<C>(is_news: bool, shard: &mut Shard, t: &Traveller<C>, item: Item) {
+fn note_if<C>(is_news: bool, shard: &mut Shard, t: &Guest<'_, C>, item: Item) {
     if let Some(path) = shard.paths.at_mut(t.slot).filter(|_| is_news) {
         path.news
             .note(item, Subject::Path(path.id), &mut shard.untold);
@@ -142,7 +149,7 @@ fn note_if<C>(is_news: bool, shard: &mut Shard, t: &Traveller<C>, item: Item) {
 /// The peer is where its newest authentic frame came from, if it is behind a NAT; otherwise a
 /// frame from elsewhere is not its own.
 fn follow<C: Chunk>(
-    t: &mut Traveller<C>,
+    t: &mut Guest<'_, C>,
     is_newest: bool,
     shard: &mut Shard,
     now_ms: u64,
@@ -163,9 +170,6 @@ fn follow<C: Chunk>(
     path.tally.last_authentic.set(now_ms);
     path.port = Some(t.meta.port);
     t.meta.vrf = path.vrf;
-    if let Some(session) = path.directory.likely() {
-        shard.sessions.prefetch(session.0);
-    }
     Ok(())
 }
 
@@ -192,14 +196,21 @@ fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
 }
 
 /// Seals frames for peers that have SAs, in place; those of plain tunnels pass.
-pub(crate) fn seal<C: Chunk>(batch: &mut Batch<C>, tables: &mut Tables) {
+pub(crate) fn seal<P: Port>(
+    batch: &mut Batch<P::Chunk>,
+    tables: &mut Tables,
+    ahead: &mut Ahead<'_, P>,
+) {
     batch.walk(|t| prepare(t, tables));
-    cipher::run(batch, &tables.shards, cipher::seal);
+    cipher::run(batch, |suite, jobs| {
+        let step = &mut |_| ahead.step(tables);
+        tables.keys.sealing.seal_with(suite, jobs, step);
+    });
     batch.walk(sealed);
 }
 
 /// Takes a sequence number and lays the packet out.
-fn prepare<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Seal, t.slot)?;
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     path.tally.sent.add(t.frame.len());
@@ -208,7 +219,7 @@ fn prepare<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Ex
     }
     // RFC 3193 §4.2.2: without an SA nothing is sent, least of all in the clear.
     let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
-    let key = KeySlot(t.slot.index);
+    let key = key_slot(t.slot);
     let (suite, esn, spi) = (sa.suite, sa.esn, sa.spi);
     let sequence = match sa.take(t.frame.len()) {
         Ok(sequence) => sequence,
@@ -223,7 +234,6 @@ fn prepare<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Ex
     note_if(is_news, shard, t, Item::Soft);
     t.work = Some(Work {
         suite,
-        shard: t.slot.shard,
         key,
         sequence,
         esn,
@@ -234,7 +244,7 @@ fn prepare<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Ex
 }
 
 /// UDP, trailer, room for IV and ICV, ESP header.
-fn wrap<C: Chunk>(t: &mut Traveller<C>, spi: u32, sequence: u64) -> Option<()> {
+fn wrap<C: Chunk>(t: &mut Guest<'_, C>, spi: u32, sequence: u64) -> Option<()> {
     let suite = t.work?.suite;
     let [local, remote] = t.ports;
     // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
@@ -257,7 +267,7 @@ fn wrap<C: Chunk>(t: &mut Traveller<C>, spi: u32, sequence: u64) -> Option<()> {
     })
 }
 
-fn sealed<C: Chunk>(t: &mut Traveller<C>) -> Result<(), Exit> {
+fn sealed<C: Chunk>(t: &mut Guest<'_, C>) -> Result<(), Exit> {
     match t.work.take().map(|work| work.verdict) {
         None | Some(Verdict::Ok) => Ok(()),
         Some(Verdict::Pending | Verdict::BadIcv) => Err(Discard::NoOutboundSa.into()),

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use packet::header::Ipv4;
 use packet::{Chunk, Frame, checksum};
 
-use crate::batch::{Exit, Room, Source, Traveller, Why};
+use crate::batch::{Exit, Guest, Room, Source, Why};
 use crate::change::AdjacencyId;
 use crate::discard::Discard;
 use crate::id::SessionSlot;
@@ -27,8 +27,8 @@ pub(crate) use mss::clamp as clamp_mss;
 const CE: u8 = 0b11;
 
 /// A subscriber's packet finds its way.
-pub(crate) fn forward<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
-    let header = check(&mut t.frame)?;
+pub(crate) fn forward<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
+    let header = check(t.frame)?;
     let shard = tables.shards.at(Room::Forward, t.slot)?;
     let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
     let network = session.network.as_ref().ok_or(Discard::NetworkNotOpen)?;
@@ -37,10 +37,10 @@ pub(crate) fn forward<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Re
     }
     t.source = Source::Subscriber;
     if t.meta.dscp_ecn & CE == CE {
-        mark_congestion(&mut t.frame)?;
+        mark_congestion(t.frame)?;
     }
     if network.clamp_mss {
-        mss::clamp(&mut t.frame, network.mtu);
+        mss::clamp(t.frame, network.mtu);
     }
     session.tally.up.add(t.frame.len());
     let isolate = network.isolate;
@@ -65,7 +65,7 @@ pub(crate) fn forward<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Re
 
 /// To a next hop.
 fn onward<C: Chunk>(
-    t: &mut Traveller<C>,
+    t: &mut Guest<'_, C>,
     adjacency: AdjacencyId,
     tables: &mut Tables,
 ) -> Result<(), Exit> {
@@ -79,7 +79,7 @@ fn onward<C: Chunk>(
 }
 
 /// To another subscriber.
-fn across<C: Chunk>(t: &mut Traveller<C>, other: SessionSlot, tables: &mut Tables) -> Exit {
+fn across<C: Chunk>(t: &mut Guest<'_, C>, other: SessionSlot, tables: &mut Tables) -> Exit {
     match take_hop(t, tables) {
         Ok(()) => Exit::Move(Room::Frame.stop(other.0)),
         Err(exit) => exit,
@@ -87,15 +87,14 @@ fn across<C: Chunk>(t: &mut Traveller<C>, other: SessionSlot, tables: &mut Table
 }
 
 /// A packet from the network, from the host or from ourselves finds its subscriber.
-pub(crate) fn route<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
-    let header = check(&mut t.frame)?;
+pub(crate) fn route<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
+    let header = check(t.frame)?;
     match tables
         .shared
         .lookup(t.meta.vrf, IpAddr::V4(header.destination()))
     {
         Target::Session(session) => {
             t.slot = session.0;
-            tables.shards.prefetch(Room::Frame.stop(t.slot));
             if t.source == Source::Network {
                 take_hop(t, tables)?;
             }
@@ -143,7 +142,7 @@ fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
 }
 
 /// RFC 1812 §5.3.1: one hop less, or its end.
-fn take_hop<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+fn take_hop<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let header = t.frame.peek_mut::<Ipv4>().ok_or(Discard::Truncated)?;
     if header.ttl <= 1 {
         return Err(icmp::answer(t, Trouble::TimeExceeded, tables));
@@ -155,7 +154,7 @@ fn take_hop<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), E
 /// A packet larger than the way on: cut to pieces that go on at `then`, or sent back if its sender
 /// forbids that.
 pub(crate) fn too_big<C: Chunk>(
-    t: &mut Traveller<C>,
+    t: &mut Guest<'_, C>,
     mtu: u16,
     then: Room,
     tables: &mut Tables,

@@ -11,7 +11,7 @@
 use packet::header::{L2tp, Udp};
 use packet::{Chunk, Frame};
 
-use crate::batch::{Exit, Room, Traveller, Why};
+use crate::batch::{Exit, Guest, Room, Why};
 use crate::change::{Class, Kind};
 use crate::discard::Discard;
 use crate::shard::Shard;
@@ -19,13 +19,13 @@ use crate::shard::path::Path;
 use crate::tables::Tables;
 
 /// Takes UDP (inside an SA) and L2TP off, and finds the session.
-pub(crate) fn decap<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Decap, t.slot)?;
     if t.meta.kind == Kind::L2tp {
         return decap_plain(t, shard, tables.now_ms);
     }
     peel_udp(t)?;
-    let header = Header::read(&t.frame)?;
+    let header = Header::read(t.frame)?;
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     if header.is_control {
         path.may_control(tables.now_ms)?;
@@ -34,8 +34,8 @@ pub(crate) fn decap<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     enter(t, &header, path)
 }
 
-fn decap_plain<C: Chunk>(t: &mut Traveller<C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
-    let header = Header::read(&t.frame)?;
+fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
+    let header = Header::read(t.frame)?;
     let Some(path) = shard.tunnel(t.slot) else {
         return Err(match header.is_control {
             true => Exit::Punt(Why::PlainL2tp(Class::Stranger)),
@@ -63,7 +63,7 @@ fn decap_plain<C: Chunk>(t: &mut Traveller<C>, shard: &mut Shard, now_ms: u64) -
 }
 
 /// Takes the header off; from here on the frame is its session's.
-fn enter<C: Chunk>(t: &mut Traveller<C>, header: &Header, path: &Path) -> Result<(), Exit> {
+fn enter<C: Chunk>(t: &mut Guest<'_, C>, header: &Header, path: &Path) -> Result<(), Exit> {
     let session = path.directory.find(header.tunnel, header.session);
     let session = session.ok_or(Discard::NoSession)?;
     t.frame.truncate(header.end).ok_or(Discard::L2tpMalformed)?;
@@ -75,7 +75,7 @@ fn enter<C: Chunk>(t: &mut Traveller<C>, header: &Header, path: &Path) -> Result
 }
 
 /// The UDP header inside an SA; its checksum is the SA's business (RFC 3948 §3.1.2).
-fn peel_udp<C: Chunk>(t: &mut Traveller<C>) -> Result<(), Discard> {
+fn peel_udp<C: Chunk>(t: &mut Guest<'_, C>) -> Result<(), Discard> {
     let udp = t.frame.peel::<Udp>().ok_or(Discard::Truncated)?;
     let len = usize::from(udp.length.get()).checked_sub(Udp::LEN);
     t.frame
@@ -145,7 +145,7 @@ impl Fields<'_> {
 }
 
 /// Puts L2TP in front; from here on the frame is its path's.
-pub(crate) fn encap<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+pub(crate) fn encap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Encap, t.slot)?;
     let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
     let mut flags = 2;

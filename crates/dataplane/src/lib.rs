@@ -25,6 +25,7 @@
 //! **The outside**: [`port`] is what a worker sends and receives by, [`memory`] such a port in
 //! memory, [`wire`] what surrounds the canonical frame on Ethernet.
 
+mod ahead;
 mod batch;
 mod bucket;
 pub mod change;
@@ -56,31 +57,34 @@ pub use discard::Discard;
 pub use shared::{Limits, PathView, SaView, SessionView, Shared, Snapshot, Target};
 pub use worker::{Settings, Turn, Worker};
 
-use batch::{Batch, Lobbies, Room};
-use packet::Chunk;
+use ahead::Ahead;
+use batch::{Batch, Room};
+use port::Port;
 use tables::Tables;
 
 /// Subscriber to network.
-fn upstream<C: Chunk>(batch: &mut Batch<C>, lobbies: &mut Lobbies<C>, tables: &mut Tables) {
-    batch.board(lobbies.at(Room::Open));
-    esp::open(batch, tables);
-    batch.board(lobbies.at(Room::Decap));
+fn upstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
+    batch.board(Room::Open);
+    esp::open(batch, tables, ahead);
+    batch.board(Room::Decap);
     batch.walk(|frame| l2tp::decap(frame, tables));
-    batch.board(lobbies.at(Room::Strip));
+    batch.board(Room::Strip);
     batch.walk(|frame| ppp::strip(frame, tables));
-    batch.board(lobbies.at(Room::Forward));
+    batch.board(Room::Forward);
     batch.walk(|frame| ip::forward(frame, tables));
+    batch.arrive();
 }
 
 /// Network to subscriber.
-fn downstream<C: Chunk>(batch: &mut Batch<C>, lobbies: &mut Lobbies<C>, tables: &mut Tables) {
-    batch.board(lobbies.at(Room::Route));
+fn downstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
+    batch.board(Room::Route);
     batch.walk(|frame| ip::route(frame, tables));
-    batch.board(lobbies.at(Room::Frame));
+    batch.board(Room::Frame);
     batch.walk(|frame| ppp::frame(frame, tables));
-    batch.board(lobbies.at(Room::Encap));
+    batch.board(Room::Encap);
     batch.walk(|frame| l2tp::encap(frame, tables));
-    batch.board(lobbies.at(Room::Seal));
-    esp::seal(batch, tables);
+    batch.board(Room::Seal);
+    esp::seal(batch, tables, ahead);
     batch.walk(|frame| link::address(frame, tables));
+    batch.arrive();
 }

@@ -5,7 +5,7 @@
 use packet::Chunk;
 use packet::header::{Esp, L2tp};
 
-use crate::batch::{Exit, Room, Stop, Traveller, Why};
+use crate::batch::{Exit, Guest, Room, Stop, Why};
 use crate::change::{Class, Encapsulation, Kind};
 use crate::discard::Discard;
 use crate::id::InboundSa;
@@ -16,7 +16,7 @@ use crate::tables::Tables;
 const ISAKMP_HEADER: usize = 28;
 
 /// Where a received frame enters.
-pub(crate) fn sort<C: Chunk>(t: &mut Traveller<C>, tables: &Tables) -> Result<Stop, Exit> {
+pub(crate) fn sort<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, Exit> {
     match t.meta.kind {
         Kind::Ip => Ok(Room::Route.anywhere()),
         Kind::Esp | Kind::EspInUdp => {
@@ -30,14 +30,14 @@ pub(crate) fn sort<C: Chunk>(t: &mut Traveller<C>, tables: &Tables) -> Result<St
     }
 }
 
-fn plain_l2tp<C: Chunk>(t: &mut Traveller<C>, tables: &Tables) -> Result<Stop, Exit> {
+fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, Exit> {
     let listener = tables.snapshot.listener(t.meta.local.address());
     let listener = listener.ok_or(Discard::NoListener)?;
     // RFC 3193 §3.3: what has to come through an SA and does not is dropped, without an answer.
     if listener.ipsec_required {
         return Err(Discard::PlainRefused.into());
     }
-    let header = t.frame.peek::<L2tp>().ok_or(Discard::Truncated)?;
+    let header = *t.frame.peek::<L2tp>().ok_or(Discard::Truncated)?;
     let flags = header.flags.get();
     let is_control = flags & L2tp::CONTROL != 0;
     // Departs from RFC 2661 §8.1: the checksum of data is looked at only if the listener says so,
@@ -61,7 +61,7 @@ fn plain_l2tp<C: Chunk>(t: &mut Traveller<C>, tables: &Tables) -> Result<Stop, E
 }
 
 /// IKE goes to the slow path from where it arrived; only its class is of interest here.
-fn ike<C: Chunk>(t: &Traveller<C>, tables: &Tables) -> Exit {
+fn ike<C: Chunk>(t: &Guest<'_, C>, tables: &Tables) -> Exit {
     if t.meta.bad_checksum {
         return Discard::BadChecksum.into();
     }
@@ -74,7 +74,7 @@ fn ike<C: Chunk>(t: &Traveller<C>, tables: &Tables) -> Exit {
     }
 }
 
-fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Traveller<C>, tables: &Tables) -> Class {
+fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Guest<'_, C>, tables: &Tables) -> Class {
     let [mut initiator, mut responder] = [[0; 8]; 2];
     initiator.copy_from_slice(&header[..8]);
     responder.copy_from_slice(&header[8..16]);
@@ -93,7 +93,7 @@ fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Traveller<C>, tables: &
 }
 
 /// Writes the address on a frame that leaves for a peer.
-pub(crate) fn address<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+pub(crate) fn address<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Seal, t.slot)?;
     let path = shard.paths.at(t.slot).ok_or(Discard::NoPath)?;
     t.meta.kind = match path.encapsulation {

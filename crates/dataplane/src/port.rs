@@ -71,6 +71,12 @@ pub trait Port {
         max: usize,
     ) -> usize;
 
+    /// Asks for the head of the `nth` frame that the next receipt will give to be brought near, if
+    /// it is there already.
+    fn expect(&self, nth: usize) {
+        let _ = nth;
+    }
+
     /// Queues a frame. A full queue, or a frame that does not fit, gives it back with the reason.
     fn send(&mut self, packet: Packet<Self::Chunk>)
     -> Result<(), (Packet<Self::Chunk>, SendError)>;

@@ -3,7 +3,7 @@
 use packet::Chunk;
 use packet::header::Ipv4;
 
-use crate::batch::{Exit, Room, Source, Traveller, Why};
+use crate::batch::{Exit, Guest, Room, Source, Why};
 use crate::change::Kind;
 use crate::discard::Discard;
 use crate::ip;
@@ -17,7 +17,7 @@ const IPV4: u16 = 0x0021;
 const ADDRESS_CONTROL: [u8; 2] = [0xff, 0x03];
 
 /// Takes PPP off IP packets; anything else is the slow path's.
-pub(crate) fn strip<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+pub(crate) fn strip<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Strip, t.slot)?;
     let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
     // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
@@ -75,7 +75,7 @@ fn early(session: &mut Session) -> Exit {
 }
 
 /// Puts PPP in front of an IP packet for a subscriber.
-pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Result<(), Exit> {
+pub(crate) fn frame<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Frame, t.slot)?;
     let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
     let network = session.network.as_ref().ok_or(Discard::NetworkNotOpen)?;
@@ -89,9 +89,8 @@ pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
         return Err(ip::too_big(t, mtu, Room::Frame, tables));
     }
     if network.clamp_mss {
-        ip::clamp_mss(&mut t.frame, network.mtu);
+        ip::clamp_mss(t.frame, network.mtu);
     }
-    let seal = Room::Seal.stop(session.path.0);
     // RFC 2983 §3, RFC 6040 §4.3: the outer header takes the inner DSCP; its ECN field stays
     // zero, because the peers' kernels do not carry a mark inward.
     let header = t.frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
@@ -101,6 +100,5 @@ pub(crate) fn frame<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Resu
     t.frame
         .prepend_bytes(network.ppp_header())
         .ok_or(Discard::NoHeadroom)?;
-    tables.shards.prefetch(seal);
     Ok(())
 }

@@ -16,9 +16,8 @@ pub(crate) mod path;
 pub(crate) mod session;
 pub(crate) mod slots;
 
-use crypto::esp::{Backend, Direction, KeySlot, Keys};
+use crypto::esp::{Backend, Compartment, Direction, KeySlot, Keys};
 
-use crate::batch::{Room, Stop};
 use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
 use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use crate::shared::Shared;
@@ -31,18 +30,54 @@ use slots::Slots;
 /// Listeners that can have plain tunnels.
 const LISTENERS_MAX: u16 = 256;
 
+/// The keys of all shards of a worker, so that one call of a cipher serves packets of any of them. A
+/// shard that moves takes its compartments along.
+#[derive(Debug)]
+pub(crate) struct KeyRings {
+    pub(crate) opening: Keys,
+    pub(crate) sealing: Keys,
+}
+
+impl KeyRings {
+    pub(crate) fn new(backend: Backend) -> Self {
+        Self {
+            opening: Keys::new(backend),
+            sealing: Keys::new(backend),
+        }
+    }
+
+    /// Takes the keys of a shard that leaves.
+    pub(crate) fn take(&mut self, shard: ShardId) -> [Compartment; 2] {
+        let id = shard.index() as u8;
+        [self.opening.take(id), self.sealing.take(id)]
+    }
+
+    /// Puts in the keys of a shard that came.
+    pub(crate) fn put(&mut self, shard: ShardId, [opening, sealing]: [Compartment; 2]) {
+        let id = shard.index() as u8;
+        self.opening.put(id, opening);
+        self.sealing.put(id, sealing);
+    }
+}
+
 /// One of the 64 shards.
 #[derive(Debug)]
 pub(crate) struct Shard {
     id: ShardId,
+    /// While it is on its way between workers.
+    pub(crate) keys: Option<[Compartment; 2]>,
     pub(crate) paths: Slots<Path>,
     pub(crate) inbound: Slots<Inbound>,
     pub(crate) sessions: Slots<Session>,
     /// By [`tunnel_slot`] index.
     tunnels: Vec<Option<PathId>>,
-    pub(crate) opening: Keys,
-    pub(crate) sealing: Keys,
     pub(crate) untold: Untold,
+}
+
+/// Where the key of an inbound SA, or of a path, lies among a worker's.
+#[inline]
+pub(crate) fn key_slot(slot: Slot) -> KeySlot {
+    KeySlot(slot.index << 6 | slot.shard.index() as u32)
 }
 
 /// Where a plain tunnel is looked up: (listener, our tunnel id) as a slot.
@@ -56,15 +91,14 @@ pub(crate) fn tunnel_slot(listener: u16, tunnel: u16) -> Option<Slot> {
 }
 
 impl Shard {
-    pub(crate) fn new(id: ShardId, backend: Backend) -> Self {
+    pub(crate) fn new(id: ShardId) -> Self {
         Self {
             id,
+            keys: None,
             paths: Slots::default(),
             inbound: Slots::default(),
             sessions: Slots::default(),
             tunnels: Vec::new(),
-            opening: Keys::new(backend),
-            sealing: Keys::new(backend),
             untold: Untold::default(),
         }
     }
@@ -74,27 +108,18 @@ impl Shard {
         self.id
     }
 
-    /// Brings near what a room will look up.
+    /// Which path a plain tunnel belongs to.
     #[inline]
-    pub(crate) fn prefetch(&self, stop: Stop) {
-        match stop.room {
-            Room::Open => {
-                self.inbound.prefetch(stop.slot);
-                self.opening.prefetch(KeySlot(stop.slot.index));
-            }
-            Room::Strip | Room::Forward | Room::Frame | Room::Encap => {
-                self.sessions.prefetch(stop.slot);
-            }
-            Room::Seal => {
-                self.paths.prefetch(stop.slot);
-                self.sealing.prefetch(KeySlot(stop.slot.index));
-            }
-            Room::Decap => {
-                if let Some(Some(path)) = self.tunnels.get(stop.slot.index as usize) {
-                    self.paths.prefetch(path.0);
-                }
-            }
-            Room::Route | Room::Fragment | Room::Transmit => {}
+    pub(crate) fn tunnel_path(&self, slot: Slot) -> Option<PathId> {
+        *self.tunnels.get(slot.index as usize)?
+    }
+
+    /// Brings near the session that a peer's next frame is most likely for.
+    #[inline]
+    pub(crate) fn approach_session(&self, path: Slot) {
+        let path = self.paths.at(path);
+        if let Some(session) = path.and_then(|path| path.directory.likely()) {
+            self.sessions.prefetch(session.0);
         }
     }
 
@@ -110,7 +135,7 @@ impl Shard {
     /// # Panics
     /// If the slow path broke its word: a slot used again before it was reported free, an id of
     /// another shard, more than fits.
-    pub(crate) fn apply(&mut self, change: Change, shared: &Shared) {
+    pub(crate) fn apply(&mut self, change: Change, shared: &Shared, keys: &mut KeyRings) {
         match change {
             Change::OpenPath(path) => self.open_path(&path, shared),
             Change::MovePath {
@@ -122,14 +147,14 @@ impl Shard {
                     (path.remote, path.encapsulation) = (remote, encapsulation);
                 }
             }
-            Change::ClosePath(path) => self.close_path(path),
-            Change::InstallInbound(install) => self.install_inbound(&install, shared),
-            Change::RetireInbound(sa) => self.retire_inbound(sa),
-            Change::InstallOutbound(install) => self.install_outbound(install),
+            Change::ClosePath(path) => self.close_path(path, keys),
+            Change::InstallInbound(install) => self.install_inbound(&install, shared, keys),
+            Change::RetireInbound(sa) => self.retire_inbound(sa, keys),
+            Change::InstallOutbound(install) => self.install_outbound(install, keys),
             Change::ActivateOutbound { path, spi } => {
-                self.activate(path, |waiting| waiting.spi == spi);
+                self.activate(path, keys, |waiting| waiting.spi == spi);
             }
-            Change::RetireOutbound { path, spi } => self.retire_outbound(path, spi),
+            Change::RetireOutbound { path, spi } => self.retire_outbound(path, spi, keys),
             Change::OpenTunnel {
                 listener,
                 tunnel,
@@ -157,7 +182,7 @@ impl Shard {
         self.paths.hold(slot, Path::new(path, tally));
     }
 
-    fn close_path(&mut self, id: PathId) {
+    fn close_path(&mut self, id: PathId, keys: &mut KeyRings) {
         let Some(path) = self.paths.at_mut(id.0) else {
             return;
         };
@@ -165,11 +190,13 @@ impl Shard {
         // Those of other shards are closed there.
         let is_here = |session: &SessionSlot| session.0.shard == id.0.shard;
         let sessions: Vec<_> = path.directory.sessions().filter(is_here).collect();
-        inbound.into_iter().for_each(|sa| self.retire_inbound(sa));
+        for sa in inbound {
+            self.retire_inbound(sa, keys);
+        }
         for session in sessions {
             self.close_session(session);
         }
-        self.sealing.remove(KeySlot(id.0.index));
+        keys.sealing.remove(key_slot(id.0));
         if let Some(path) = self.paths.retire(id.0) {
             path.waiting.clear();
             path.news
@@ -177,7 +204,7 @@ impl Shard {
         }
     }
 
-    fn install_inbound(&mut self, install: &InstallInbound, shared: &Shared) {
+    fn install_inbound(&mut self, install: &InstallInbound, shared: &Shared, keys: &mut KeyRings) {
         let slot = install.sa.0;
         assert_eq!(slot.shard, self.id, "an SA in its own shard");
         // RFC 4303 §2.1: zero means no SA, and 1 to 255 are reserved.
@@ -191,24 +218,24 @@ impl Shard {
             .open(slot)
             .expect("the slow path keeps to the limit of slots");
         self.inbound.hold(slot, Inbound::new(install, tally));
-        let (key, no_iv) = (KeySlot(slot.index), [0; 16]);
-        self.opening
+        let (key, no_iv) = (key_slot(slot), [0; 16]);
+        keys.opening
             .install(key, install.suite, Direction::Open, &install.keys, &no_iv);
     }
 
-    fn retire_inbound(&mut self, id: InboundSa) {
+    fn retire_inbound(&mut self, id: InboundSa, keys: &mut KeyRings) {
         let Some(sa) = self.inbound.retire(id.0) else {
             return;
         };
         sa.news
             .note(Item::Retired, Subject::Inbound(id), &mut self.untold);
-        self.opening.remove(KeySlot(id.0.index));
+        keys.opening.remove(key_slot(id.0));
         if let Some(path) = self.paths.at_mut(sa.path.0) {
             path.inbound.retain(|other| *other != id);
         }
     }
 
-    fn install_outbound(&mut self, install: InstallOutbound) {
+    fn install_outbound(&mut self, install: InstallOutbound, keys: &mut KeyRings) {
         let Some(path) = self.paths.at_mut(install.path.0) else {
             return;
         };
@@ -220,12 +247,17 @@ impl Shard {
         }
         path.waiting.push(install);
         if activation == Activation::Now || !has_one {
-            self.activate(id, |waiting| waiting.spi == spi);
+            self.activate(id, keys, |waiting| waiting.spi == spi);
         }
     }
 
     /// Puts the newest waiting SA that is meant in the place of the current one.
-    pub(crate) fn activate(&mut self, id: PathId, is_meant: impl Fn(&InstallOutbound) -> bool) {
+    pub(crate) fn activate(
+        &mut self,
+        id: PathId,
+        keys: &mut KeyRings,
+        is_meant: impl Fn(&InstallOutbound) -> bool,
+    ) {
         let Some(path) = self.paths.at_mut(id.0) else {
             return;
         };
@@ -233,24 +265,28 @@ impl Shard {
             return;
         };
         let install = path.waiting.remove(newest);
-        let key = KeySlot(id.0.index);
-        let (suite, keys) = (install.suite, &install.keys);
-        self.sealing
-            .install(key, suite, Direction::Seal, keys, &install.iv_key);
+        let (suite, keymat) = (install.suite, &install.keys);
+        keys.sealing.install(
+            key_slot(id.0),
+            suite,
+            Direction::Seal,
+            keymat,
+            &install.iv_key,
+        );
         path.outbound = Some(Outbound::new(&install));
         // What was installed before it has been overtaken.
         path.waiting.drain(..newest);
     }
 
-    fn retire_outbound(&mut self, id: PathId, spi: u32) {
+    fn retire_outbound(&mut self, id: PathId, spi: u32, keys: &mut KeyRings) {
         let Some(path) = self.paths.at_mut(id.0) else {
             return;
         };
         path.waiting.retain(|waiting| waiting.spi != spi);
         if path.outbound.as_ref().is_some_and(|sa| sa.spi == spi) {
             path.outbound = None;
-            self.sealing.remove(KeySlot(id.0.index));
-            self.activate(id, |_| true);
+            keys.sealing.remove(key_slot(id.0));
+            self.activate(id, keys, |_| true);
         }
     }
 

@@ -18,7 +18,7 @@ mod pages;
 mod trie;
 mod view;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -225,6 +225,12 @@ impl Shared {
             IpAddr::V4(v4) => self.trie.lookup(root(vrf, true), &v4.octets()),
             IpAddr::V6(v6) => self.trie.lookup(root(vrf, false), &v6.octets()),
         })
+    }
+
+    /// Asks for the word that a look-up will find to be brought near.
+    #[inline]
+    pub(crate) fn prefetch(&self, vrf: u16, address: Ipv4Addr) {
+        self.trie.prefetch(root(vrf, true), &address.octets());
     }
 
     /// The next hop towards an outer endpoint.

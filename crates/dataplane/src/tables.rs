@@ -1,7 +1,7 @@
 //! What the rooms of one worker look things up in.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use packet::Endpoint;
@@ -11,8 +11,8 @@ use crate::bucket::{Bucket, Rate};
 use crate::change::Change;
 use crate::counters::WorkerCounters;
 use crate::id::{SHARDS, ShardId, Slot, WorkerId};
-use crate::shard::Shard;
-use crate::shared::{Shared, Snapshot};
+use crate::shard::{KeyRings, Shard, key_slot};
+use crate::shared::{Shared, Snapshot, Target};
 use crate::worker::Settings;
 
 /// Buckets over which source addresses are spread.
@@ -32,6 +32,7 @@ pub(crate) struct Tables {
     pub(crate) snapshot: Arc<Snapshot>,
     version: u64,
     pub(crate) shards: Shards,
+    pub(crate) keys: KeyRings,
     /// The time of this turn, milliseconds since the epoch of `shared`.
     pub(crate) now_ms: u64,
     pub(crate) icmp: Limiter,
@@ -44,14 +45,14 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new(id: WorkerId, shared: Arc<Shared>, settings: &Settings) -> Self {
-        let shards = Shards::new(|shard| {
-            (shared.owner(shard) == id).then(|| Box::new(Shard::new(shard, settings.backend)))
-        });
+        let shards =
+            Shards::new(|shard| (shared.owner(shard) == id).then(|| Box::new(Shard::new(shard))));
         Self {
             id,
             snapshot: shared.snapshot(),
             version: 0,
             shards,
+            keys: KeyRings::new(settings.backend),
             now_ms: 0,
             icmp: Limiter::new(settings.icmp_per_second),
             strangers: Strangers::new(settings),
@@ -90,15 +91,105 @@ impl Tables {
         if first != second
             && let Some(shard) = self.shards.owned(second)
         {
-            shard.apply(change.clone(), &self.shared);
+            shard.apply(change.clone(), &self.shared, &mut self.keys);
             if let Some(shard) = self.shards.owned(first) {
-                shard.apply(change, &self.shared);
+                shard.apply(change, &self.shared, &mut self.keys);
             }
             return;
         }
         let shard = self.shards.owned(first);
         let shard = shard.expect("a change is sent to the shard's owner");
-        shard.apply(change, &self.shared);
+        shard.apply(change, &self.shared, &mut self.keys);
+    }
+}
+
+impl Tables {
+    /// Lets a shard go, with its keys.
+    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Box<Shard>> {
+        let mut shard = self.shards.take(id)?;
+        shard.keys = Some(self.keys.take(id));
+        Some(shard)
+    }
+
+    /// Takes a shard in, with its keys.
+    pub(crate) fn put_shard(&mut self, mut shard: Box<Shard>) {
+        if let Some(keys) = shard.keys.take() {
+            self.keys.put(shard.id(), keys);
+        }
+        self.shards.put(shard);
+    }
+
+    /// Asks for the lines that a frame will need which enters at `stop`: in the first of three
+    /// stages those that the frame itself names, then each time those that the lines before name.
+    #[inline]
+    pub(crate) fn approach(
+        &self,
+        stage: u8,
+        stop: Stop,
+        vrf: u16,
+        destination: impl FnOnce() -> Option<Ipv4Addr>,
+    ) {
+        if stop.room == Room::Route {
+            let Some(address) = destination() else {
+                return;
+            };
+            if stage == 0 {
+                return self.shared.prefetch(vrf, address);
+            }
+            if let Target::Session(session) = self.shared.lookup(vrf, address.into()) {
+                let stop = Room::Frame.stop(session.0);
+                self.approach_state(stage - 1, stop);
+            }
+            return;
+        }
+        self.approach_state(stage, stop);
+    }
+
+    #[inline]
+    fn approach_state(&self, stage: u8, stop: Stop) {
+        let Some(shard) = self.shards.peek(stop.slot.shard) else {
+            return;
+        };
+        match (stop.room, stage) {
+            (Room::Open, 0) => {
+                shard.inbound.prefetch(stop.slot);
+                self.keys.opening.prefetch(key_slot(stop.slot));
+            }
+            (Room::Open, 1) => {
+                if let Some(sa) = shard.inbound.at(stop.slot) {
+                    shard.paths.prefetch(sa.path.0);
+                }
+            }
+            (Room::Open, _) => {
+                if let Some(sa) = shard.inbound.at(stop.slot) {
+                    shard.approach_session(sa.path.0);
+                }
+            }
+            (Room::Decap, 0) => {
+                if let Some(path) = shard.tunnel_path(stop.slot) {
+                    shard.paths.prefetch(path.0);
+                }
+            }
+            (Room::Decap, 1) => {
+                if let Some(path) = shard.tunnel_path(stop.slot) {
+                    shard.approach_session(path.0);
+                }
+            }
+            (Room::Strip | Room::Forward | Room::Frame | Room::Encap, 0) => {
+                shard.sessions.prefetch(stop.slot);
+            }
+            (Room::Frame | Room::Encap, 1) => {
+                if let Some(session) = shard.sessions.at(stop.slot) {
+                    shard.paths.prefetch(session.path.0);
+                    self.keys.sealing.prefetch(key_slot(session.path.0));
+                }
+            }
+            (Room::Seal, 0) => {
+                shard.paths.prefetch(stop.slot);
+                self.keys.sealing.prefetch(key_slot(stop.slot));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -152,14 +243,6 @@ impl Shards {
     pub(crate) fn owned(&mut self, shard: ShardId) -> Option<&mut Shard> {
         self.touched |= 1 << shard.index();
         self.owned[shard.index()].as_deref_mut()
-    }
-
-    /// Brings near what a room will look up, if it is here.
-    #[inline]
-    pub(crate) fn prefetch(&self, stop: Stop) {
-        if let Some(shard) = self.peek(stop.slot.shard) {
-            shard.prefetch(stop);
-        }
     }
 
     /// A shard, if it is here, to read.

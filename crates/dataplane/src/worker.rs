@@ -1,11 +1,15 @@
 //! One worker: a turn of the line, from the rings and ports back to the ports and rings.
 //!
 //! ```text
-//!   shards, changes, injects ─┐                       ┌─► ports
-//!   parcels ──────────────────┼─► lobbies ─► lines ───┼─► parcels
-//!   ports ─► link::sort ──────┘      ▲          │     ├─► punts
-//!                                    └── moves ─┘     └─► the free chunks
+//!   shards, changes, injects ─┐                         ┌─► ports
+//!   parcels ──────────────────┴─► lobby ─┐              ├─► parcels
+//!                                 ▲      ├─► batch ─► lines ─► punts
+//!   ports ─► link::sort ──────────┼──────┘        │     └─► the free chunks
+//!                                 └──── moves ────┘
 //! ```
+//!
+//! A full burst tells of more to come: it is received and sorted, and walked in the next turn, so
+//! that what it looks up is fetched meanwhile (see [`crate::ahead`]). Any other is walked at once.
 
 mod hand_over;
 mod hold;
@@ -21,21 +25,19 @@ use crypto::cpu;
 use crypto::esp::Backend;
 use hdrhistogram::Histogram;
 
-use crate::batch::{Batch, Lobbies, Room, Source, Traveller};
+use crate::ahead::{self, Ahead};
+use crate::batch::{BATCH_FRAMES, Batch, Lobby, Traveller};
 use crate::change::{Change, Event, ToWorker};
 use crate::counters::WorkerCounters;
 use crate::depot::FreeChunks;
-use crate::discard::Discard;
 use crate::id::{SHARDS, ShardId, WorkerId};
 use crate::mesh::{Parcel, WorkerEnd};
-use crate::port::{Packet, Pool, Port};
+use crate::port::{Pool, Port};
 use crate::shared::Shared;
 use crate::tables::Tables;
-use crate::{downstream, ip, link, upstream};
+use crate::{downstream, link, upstream};
 use hold::Held;
 
-/// Frames taken from each port in a turn.
-const RECEIVE_FRAMES: usize = 64;
 /// Changes and injects taken in a turn.
 const CHANGES: usize = 64;
 /// How soon to try again what a full ring had no room for.
@@ -86,15 +88,34 @@ pub struct Turn {
     pub next: Option<Instant>,
 }
 
+/// What a port has given.
+struct Bursts<C> {
+    /// The full burst of the turn before.
+    waiting: Batch<C>,
+    /// The burst of this turn.
+    fresh: Batch<C>,
+}
+
+impl<C> Bursts<C> {
+    fn new() -> Self {
+        Self {
+            waiting: Batch::new(),
+            fresh: Batch::new(),
+        }
+    }
+}
+
 /// A worker.
 pub struct Worker<P: Port> {
     tables: Tables,
     ports: Vec<P>,
     free: FreeChunks<P::Chunk>,
     end: WorkerEnd<P::Chunk>,
-    burst: Vec<Packet<P::Chunk>>,
+    /// The batch that walks.
     batch: Batch<P::Chunk>,
-    lobbies: Lobbies<P::Chunk>,
+    /// What each port has given.
+    bursts: Vec<Bursts<P::Chunk>>,
+    lobby: Lobby<P::Chunk>,
     /// What is being handed over to each neighbour.
     parcels: Vec<Parcel<P::Chunk>>,
     /// Frames of shards that have been given to us and are not here yet.
@@ -122,11 +143,11 @@ impl<P: Port> Worker<P> {
     ) -> Self {
         Self {
             tables: Tables::new(end.id, shared, &settings),
-            ports,
             free: FreeChunks::new(chunks, end.depot.clone(), settings.chunks),
-            burst: Vec::with_capacity(RECEIVE_FRAMES),
             batch: Batch::new(),
-            lobbies: Lobbies::new(),
+            bursts: ports.iter().map(|_| Bursts::new()).collect(),
+            ports,
+            lobby: Lobby::with_capacity(2 * BATCH_FRAMES),
             parcels: end.neighbours.iter().map(|_| Parcel::new()).collect(),
             limbo: Vec::new(),
             held: Held::new(),
@@ -193,67 +214,84 @@ impl<P: Port> Worker<P> {
         count
     }
 
+    /// A burst from each port, sorted. Says how many frames there are to walk.
     fn receive(&mut self) -> usize {
-        let mut burst = std::mem::take(&mut self.burst);
-        for port in &mut self.ports {
-            port.receive(&mut self.free, &mut burst, RECEIVE_FRAMES);
-        }
-        let count = burst.len();
-        for packet in burst.drain(..) {
-            self.counters().received.add(packet.frame.len());
-            self.sort(Traveller::new(packet, Source::Network));
-        }
-        self.burst = burst;
-        count
+        (0..self.ports.len())
+            .map(|port| self.bursts[port].waiting.len() + self.receive_from(port))
+            .sum()
     }
 
-    fn sort(&mut self, mut traveller: Traveller<P::Chunk>) {
-        match link::sort(&mut traveller, &self.tables) {
-            Ok(stop) => self.place(traveller, stop),
-            Err(exit) => self.leave(traveller, exit),
-        }
+    fn receive_from(&mut self, port: usize) -> usize {
+        let batch = &mut self.bursts[port].fresh;
+        self.ports[port].receive(&mut self.free, &mut batch.packets, BATCH_FRAMES);
+        let octets = batch.packets.iter().map(|packet| packet.frame.len()).sum();
+        self.tables.counters().received.add_all(batch.len(), octets);
+        batch.sort(|t| link::sort(t, &self.tables));
+        batch.len()
     }
 
     /// Both lines, until nobody waits any more: a frame moves at most four times, so this ends.
     fn walk(&mut self) {
-        while self.lobbies.len() > 0 {
-            upstream(&mut self.batch, &mut self.lobbies, &mut self.tables);
-            self.settle();
-            downstream(&mut self.batch, &mut self.lobbies, &mut self.tables);
-            self.settle();
-            self.fragment();
-            while let Some(traveller) = self.lobbies.at(Room::Transmit).pop_front() {
-                self.transmit(traveller);
-            }
+        self.walk_lobby();
+        for port in 0..self.ports.len() {
+            self.walk_bursts(port);
         }
+        self.walk_lobby();
+    }
+
+    /// The burst that waited walks while the next one's lines are fetched.
+    fn walk_bursts(&mut self, port: usize) {
+        let Bursts { waiting, fresh } = &mut self.bursts[port];
+        let is_followed = fresh.is_full();
+        std::mem::swap(&mut self.batch, waiting);
+        let mut ahead = Ahead::new(is_followed.then_some((&mut *fresh, &self.ports[port])));
+        if self.batch.len() > 0 {
+            upstream(&mut self.batch, &mut self.tables, &mut ahead);
+            downstream(&mut self.batch, &mut self.tables, &mut ahead);
+        }
+        ahead.finish(&self.tables);
+        if is_followed {
+            std::mem::swap(waiting, fresh);
+            self.settle();
+        } else if fresh.len() > 0 {
+            ahead::approach_all(fresh, &self.tables);
+            self.settle();
+            std::mem::swap(&mut self.batch, &mut self.bursts[port].fresh);
+            self.walk_alone();
+        } else {
+            self.settle();
+        }
+    }
+
+    fn walk_lobby(&mut self) {
+        while !self.lobby.is_empty() {
+            let count = self.lobby.len().min(BATCH_FRAMES);
+            for traveller in self.lobby.drain(..count) {
+                self.batch.seat(traveller);
+            }
+            ahead::approach_all(&mut self.batch, &self.tables);
+            self.walk_alone();
+        }
+    }
+
+    /// Nobody comes after this batch.
+    fn walk_alone(&mut self) {
+        let mut ahead = Ahead::<P>::new(None);
+        upstream(&mut self.batch, &mut self.tables, &mut ahead);
+        downstream(&mut self.batch, &mut self.tables, &mut ahead);
+        self.settle();
     }
 
     /// Those who came to the end of the line are sent, the others take their exits.
     fn settle(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
-        for (traveller, exit) in batch.drain() {
-            match exit {
-                None => self.transmit(traveller),
-                Some(exit) => self.leave(traveller, exit),
+        for (packet, mut note) in batch.drain() {
+            match note.exit.take() {
+                None => self.transmit(packet, note.session),
+                Some(exit) => self.leave(Traveller { packet, note }, exit),
             }
         }
         self.batch = batch;
-    }
-
-    fn fragment(&mut self) {
-        while let Some(mut t) = self.lobbies.at(Room::Fragment).pop_front() {
-            let Some(pieces) = ip::fragment(&mut t, &mut self.free) else {
-                self.discard(t, Discard::NoChunk);
-                continue;
-            };
-            let (room, _) = t.then;
-            let (meta, source, slot) = (t.meta, t.source, t.slot);
-            self.place(t, room.stop(slot));
-            for frame in pieces {
-                let piece = Traveller::new(Packet { frame, meta }, source);
-                self.place(piece, room.stop(slot));
-            }
-        }
     }
 
     fn flush(&mut self) {
@@ -331,7 +369,8 @@ impl<P: Port> Worker<P> {
     pub fn may_park(&mut self) -> bool {
         self.end.bell.arm();
         let parcels = |n: &crate::mesh::Neighbour<P::Chunk>| n.parcels_in.is_empty();
-        let is_idle = self.end.changes.is_empty()
+        let is_idle = self.bursts.iter().all(|bursts| bursts.waiting.len() == 0)
+            && self.end.changes.is_empty()
             && self.end.shards.is_empty()
             && self.end.neighbours.iter().all(parcels);
         if !is_idle {
@@ -358,12 +397,14 @@ impl<P: Port> Worker<P> {
     /// Chunks this worker holds: free, waiting or held back, but not those in its ports.
     pub fn chunks(&self) -> usize {
         let parcels: usize = self.parcels.iter().map(Vec::len).sum();
-        self.free.len() + self.lobbies.len() + self.limbo.len() + self.held.len() + parcels
+        let waiting: usize = self.bursts.iter().map(|bursts| bursts.waiting.len()).sum();
+        let lobby = self.lobby.len() + self.limbo.len() + self.held.len();
+        self.free.len() + waiting + lobby + parcels
     }
 
     #[cfg(test)]
     pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Box<crate::shard::Shard>> {
-        self.tables.shards.take(id)
+        self.tables.take_shard(id)
     }
 
     #[cfg(test)]
@@ -389,9 +430,10 @@ impl<P: Port> Worker<P> {
     /// The frames that were in a line when a turn ended early, the one in the room first, and those
     /// that had just been received: what a panic leaves.
     pub fn frames_at_hand(&self) -> Vec<Vec<u8>> {
-        let walking = self.batch.at_hand().map(|t| t.frame.bytes());
-        let received = self.burst.iter().map(|packet| packet.frame.bytes());
-        walking.chain(received).map(<[u8]>::to_vec).collect()
+        let waiting = self.bursts.iter().flat_map(|b| [&b.waiting, &b.fresh]);
+        let batches = std::iter::once(&self.batch).chain(waiting);
+        let frames = batches.flat_map(Batch::at_hand);
+        frames.map(|frame| frame.bytes().to_vec()).collect()
     }
 
     /// Gives everything back that holds packet memory, for an orderly end: the ports, and the
@@ -402,11 +444,14 @@ impl<P: Port> Worker<P> {
                 self.limbo.extend(parcel);
             }
         }
-        let held = self.held.drain().chain(self.lobbies.drain());
+        let held = self.held.drain().chain(self.lobby.drain(..));
         let waiting = held.chain(self.limbo.drain(..));
         let parcels = self.parcels.iter_mut().flat_map(|parcel| parcel.drain(..));
-        for traveller in waiting.chain(parcels) {
-            self.free.put(traveller.frame.into_chunk());
+        let travellers = waiting.chain(parcels).map(|traveller| traveller.packet);
+        let bursts = self.bursts.iter_mut().map(|bursts| &mut bursts.waiting);
+        let bursts = bursts.flat_map(|batch| batch.drain().map(|(packet, _)| packet));
+        for packet in travellers.chain(bursts) {
+            self.free.put(packet.frame.into_chunk());
         }
         for port in &mut self.ports {
             port.flush(&mut self.free);

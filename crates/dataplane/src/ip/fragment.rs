@@ -12,16 +12,17 @@ const PIECES_MAX: usize = 17;
 /// Where a copied piece starts in its chunk: as much headroom as a received frame has.
 const HEADROOM: usize = 256;
 
-/// Cuts a packet into pieces of at most the MTU in [`Traveller::then`], in order. The first stays
+/// Cuts a packet into pieces of at most the MTU in [`Note::then`](crate::batch::Note::then), in order. The first stays
 /// in its chunk, the others take chunks from `pool`. `None`: not enough chunks, or not a packet
 /// that can be cut; the chunk of the packet is given back in `t` by the caller.
 pub(crate) fn fragment<C: Chunk>(
     t: &mut Traveller<C>,
     pool: &mut dyn Pool<C>,
 ) -> Option<Vec<Frame<C>>> {
-    let (_, mtu) = t.then;
-    let packet = t.frame.bytes().to_vec();
-    let header = *t.frame.peek::<Ipv4>()?;
+    let (_, mtu) = t.note.then;
+    let frame = &mut t.packet.frame;
+    let packet = frame.bytes().to_vec();
+    let header = *frame.peek::<Ipv4>()?;
     let header_len = header.header_len();
     let payload = packet.get(header_len..)?;
     // RFC 791 §3.2: all but the last carry a multiple of 8 octets.
@@ -50,8 +51,9 @@ pub(crate) fn fragment<C: Chunk>(
     }
     let first = payload.len().min(step);
     let head = header_of(&packet[..header_len], 0, pieces == 1, first);
-    t.frame.truncate(header_len + first)?;
-    t.frame.bytes_mut()[..header_len].copy_from_slice(&head);
+    let frame = &mut t.packet.frame;
+    frame.truncate(header_len + first)?;
+    frame.bytes_mut()[..header_len].copy_from_slice(&head);
     Some(frames)
 }
 

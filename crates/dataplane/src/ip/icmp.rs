@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use packet::header::{Icmp, Ipv4};
 use packet::{Chunk, Frame, checksum};
 
-use crate::batch::{Exit, Room, Source, Traveller};
+use crate::batch::{Exit, Guest, Room, Source};
 use crate::discard::Discard;
 use crate::tables::Tables;
 use zerocopy::IntoBytes;
@@ -56,15 +56,15 @@ impl Trouble {
 /// Turns a packet into the error about it, on its way back to its sender. The packet is counted as
 /// discarded either way.
 pub(super) fn answer<C: Chunk>(
-    t: &mut Traveller<C>,
+    t: &mut Guest<'_, C>,
     trouble: Trouble,
     tables: &mut Tables,
 ) -> Exit {
     let own = tables.snapshot.own_address(t.meta.vrf);
-    let (Some(IpAddr::V4(own)), true) = (own, may_be_answered(&t.frame)) else {
+    let (Some(IpAddr::V4(own)), true) = (own, may_be_answered(t.frame)) else {
         return trouble.discard().into();
     };
-    if !tables.icmp.take(tables.now_ms) || turn_round(&mut t.frame, own, trouble).is_none() {
+    if !tables.icmp.take(tables.now_ms) || turn_round(t.frame, own, trouble).is_none() {
         return trouble.discard().into();
     }
     tables.counters().discard(trouble.discard());
@@ -106,7 +106,7 @@ fn is_icmp_error<C: Chunk>(frame: &Frame<C>, header: &Ipv4) -> bool {
 }
 
 /// Answers a ping for one of our own addresses; `None` if the packet is none.
-pub(super) fn echo<C: Chunk>(t: &mut Traveller<C>, tables: &mut Tables) -> Option<Exit> {
+pub(super) fn echo<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Option<Exit> {
     let header = t.frame.peek::<Ipv4>()?;
     let header_len = header.header_len();
     let is_whole = header.protocol == Ipv4::ICMP && !header.is_fragment();
@@ -147,7 +147,7 @@ fn renew(field: &mut [u8], old: u16, new: u16) {
 }
 
 /// A packet of our own looks for its way like any other.
-fn send<C>(t: &mut Traveller<C>) -> Exit {
+fn send<C>(t: &mut Guest<'_, C>) -> Exit {
     t.source = Source::Own;
     t.session = None;
     Exit::Move(Room::Route.anywhere())

@@ -1,11 +1,12 @@
 //! Between workers: frames in parcels, shards whole.
 
 use super::Worker;
-use crate::batch::{Stop, Traveller};
+use crate::batch::{Room, Stop, Traveller};
 use crate::discard::Discard;
 use crate::id::{ShardId, WorkerId};
+use crate::ip;
 use crate::mesh::{PARCEL_FRAMES, Parcel};
-use crate::port::Port;
+use crate::port::{Packet, Port};
 
 /// Parcels taken from each neighbour in a turn.
 const PARCELS: usize = 4;
@@ -19,12 +20,12 @@ impl<P: Port> Worker<P> {
         let mut adopted = 0;
         while let Some(shard) = self.end.shards.receive() {
             self.arrived.push(shard.id());
-            self.tables.shards.put(shard);
+            self.tables.put_shard(shard);
             adopted += 1;
         }
         if adopted > 0 {
             for traveller in std::mem::take(&mut self.limbo) {
-                let stop = traveller.room.stop(traveller.slot);
+                let stop = traveller.note.stop();
                 self.place(traveller, stop);
             }
         }
@@ -40,8 +41,7 @@ impl<P: Port> Worker<P> {
         }
         let given = self
             .tables
-            .shards
-            .take(shard)
+            .take_shard(shard)
             .expect("only its owner is told to give a shard");
         let neighbour = &self.end.neighbours[usize::from(to.0)];
         let sent = neighbour.shards.send(given);
@@ -58,7 +58,7 @@ impl<P: Port> Worker<P> {
                 };
                 count += parcel.len();
                 for traveller in parcel.drain(..) {
-                    let stop = traveller.room.stop(traveller.slot);
+                    let stop = traveller.note.stop();
                     // One whose shard has left in the meantime has to move once more.
                     if self.tables.shards.peek(stop.slot.shard).is_some() {
                         self.place(traveller, stop);
@@ -74,14 +74,15 @@ impl<P: Port> Worker<P> {
         count
     }
 
-    /// Puts a frame into the lobby of its stop, here or at the worker that owns its shard.
+    /// Puts a frame into the lobby, here or at the worker that owns its shard.
     pub(super) fn place(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
-        (traveller.room, traveller.slot) = (stop.room, stop.slot);
+        (traveller.note.room, traveller.note.slot) = (stop.room, stop.slot);
+        if stop.room == Room::Fragment {
+            return self.fragment(traveller);
+        }
         let shard = stop.slot.shard;
-        let here = self.tables.shards.peek(shard);
-        if !stop.room.is_sharded() || here.is_some() {
-            here.inspect(|shard| shard.prefetch(stop));
-            self.lobbies.at(stop.room).push_back(traveller);
+        if !stop.room.is_sharded() || self.tables.shards.peek(shard).is_some() {
+            self.lobby.push_back(traveller);
             return;
         }
         let owner = self.tables.shared.owner(shard);
@@ -91,6 +92,21 @@ impl<P: Port> Worker<P> {
             self.limbo.push(traveller);
         } else {
             self.discard(traveller, Discard::ShardInTransit);
+        }
+    }
+
+    /// The pieces of a packet go on where it says.
+    fn fragment(&mut self, mut traveller: Traveller<P::Chunk>) {
+        let Some(pieces) = ip::fragment(&mut traveller, &mut self.free) else {
+            return self.discard(traveller, Discard::NoChunk);
+        };
+        let Traveller { packet, note } = traveller;
+        let stop = note.then.0.stop(note.slot);
+        let meta = packet.meta;
+        self.place(Traveller { packet, note }, stop);
+        for frame in pieces {
+            let packet = Packet { frame, meta };
+            self.place(Traveller::new(packet, note.source), stop);
         }
     }
 

@@ -6,6 +6,7 @@ use super::Worker;
 use crate::batch::{Room, Source, Traveller};
 use crate::change::{Entry, Inject, Kind};
 use crate::discard::Discard;
+use crate::link;
 use crate::port::{Meta, Packet, Pool, Port};
 
 /// Where an injected frame starts in its chunk.
@@ -21,7 +22,7 @@ impl<P: Port> Worker<P> {
         let mut t = Traveller::new(Packet { frame, meta }, Source::Own);
         match inject.entry {
             Entry::Transmit { remote, .. } => {
-                t.meta.next_hop = self.tables.shared.next_hop(remote);
+                t.packet.meta.next_hop = self.tables.shared.next_hop(remote);
                 self.place(t, Room::Transmit.anywhere());
             }
             Entry::Tunnel {
@@ -29,13 +30,16 @@ impl<P: Port> Worker<P> {
                 local_port,
                 peer_port,
             } => {
-                t.ports = [local_port, peer_port];
+                t.note.ports = [local_port, peer_port];
                 self.place(t, Room::Seal.stop(path.0));
             }
             Entry::Session(session) => self.place(t, Room::Encap.stop(session.0)),
             Entry::Link { .. } => {
-                t.source = Source::Network;
-                self.sort(t);
+                t.note.source = Source::Network;
+                match link::sort(&mut t.as_guest(), &self.tables) {
+                    Ok(stop) => self.place(t, stop),
+                    Err(exit) => self.leave(t, exit),
+                }
             }
             Entry::Route { .. } => self.place(t, Room::Route.anywhere()),
         }

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::Worker;
-use crate::batch::{Exit, MOVES_MAX, Stop, Traveller, Why};
-use crate::change::{Class, Origin, Punt};
+use crate::batch::{Exit, MOVES_MAX, Source, Stop, Traveller, Why};
+use crate::change::{AdjacencyId, Class, Origin, Punt};
 use crate::discard::Discard;
 use crate::id::{PathId, SessionSlot};
-use crate::port::{Pool, Port, SendError};
+use crate::port::{Packet, Pool, Port, SendError};
 
 impl<P: Port> Worker<P> {
     pub(super) fn leave(&mut self, traveller: Traveller<P::Chunk>, exit: Exit) {
@@ -19,22 +19,28 @@ impl<P: Port> Worker<P> {
     }
 
     pub(super) fn discard(&mut self, traveller: Traveller<P::Chunk>, reason: Discard) {
+        self.refuse(traveller.packet, traveller.note.session, reason);
+    }
+
+    /// Counts a packet as discarded, its session's or nobody's.
+    fn refuse(&mut self, packet: Packet<P::Chunk>, session: Option<SessionSlot>, reason: Discard) {
         self.counters().discard(reason);
-        if let Some(session) = traveller.session {
+        if let Some(session) = session {
             let shard = self.tables.shards.peek(session.0.shard);
             if let Some(session) = shard.and_then(|shard| shard.sessions.at(session.0)) {
-                session.tally.discarded.add(traveller.frame.len());
+                session.tally.discarded.add(packet.frame.len());
             }
         }
-        self.free.put(traveller.frame.into_chunk());
+        self.free.put(packet.frame.into_chunk());
     }
 
     pub(super) fn go(&mut self, mut traveller: Traveller<P::Chunk>, stop: Stop) {
-        if traveller.meta.moves >= MOVES_MAX {
+        let moves = &mut traveller.packet.meta.moves;
+        if *moves >= MOVES_MAX {
             self.discard(traveller, Discard::TooManyMoves);
             return;
         }
-        traveller.meta.moves += 1;
+        *moves += 1;
         self.place(traveller, stop);
     }
 
@@ -51,14 +57,14 @@ impl<P: Port> Worker<P> {
         let punt = Punt {
             class,
             origin: self.origin(&traveller, why),
-            bytes: traveller.frame.bytes().to_vec(),
+            bytes: traveller.packet.frame.bytes().to_vec(),
         };
         if self.end.punts[class as usize].send(punt).is_err() {
             self.discard(traveller, Discard::PuntFull);
             return;
         }
         self.counters().punted.add(1);
-        self.free.put(traveller.frame.into_chunk());
+        self.free.put(traveller.packet.frame.into_chunk());
     }
 
     /// Who may be heard by the slow path: those it knows come before those it does not, and what
@@ -69,7 +75,7 @@ impl<P: Port> Worker<P> {
         class: Class,
         why: Why,
     ) -> Result<(), Discard> {
-        let sender = traveller.meta.remote.address();
+        let sender = traveller.packet.meta.remote.address();
         let now_ms = self.tables.now_ms;
         let ring = &self.end.punts[class as usize];
         match class {
@@ -85,7 +91,7 @@ impl<P: Port> Worker<P> {
     }
 
     fn origin(&self, traveller: &Traveller<P::Chunk>, why: Why) -> Origin {
-        let (local, remote) = (traveller.meta.local, traveller.meta.remote);
+        let (local, remote) = (traveller.packet.meta.local, traveller.packet.meta.remote);
         let worker = self.end.id;
         match why {
             Why::Ike(_) => Origin::Ike {
@@ -95,60 +101,73 @@ impl<P: Port> Worker<P> {
             },
             Why::PlainL2tp(_) => Origin::PlainL2tp {
                 worker,
-                listener: traveller.listener,
+                listener: traveller.note.listener,
                 local,
                 remote,
             },
             Why::SecuredL2tp => {
-                let [local_port, peer_port] = traveller.ports;
+                let [local_port, peer_port] = traveller.note.ports;
                 Origin::SecuredL2tp {
-                    path: PathId(traveller.slot),
+                    path: PathId(traveller.note.slot),
                     local_port,
                     peer_port,
                 }
             }
-            Why::Ppp => Origin::Ppp(SessionSlot(traveller.slot)),
-            Why::Host => Origin::Host(SessionSlot(traveller.slot)),
+            Why::Ppp => Origin::Ppp(SessionSlot(traveller.note.slot)),
+            Why::Host => Origin::Host(SessionSlot(traveller.note.slot)),
         }
     }
 
     /// Out by the port that leads to the next hop.
-    pub(super) fn transmit(&mut self, traveller: Traveller<P::Chunk>) {
-        let port = match traveller.meta.next_hop {
-            None => traveller.meta.port,
+    #[inline]
+    pub(super) fn transmit(&mut self, packet: Packet<P::Chunk>, session: Option<SessionSlot>) {
+        let port = match packet.meta.next_hop {
+            None => packet.meta.port,
             Some(id) => match self.tables.shared.adjacency(id) {
-                None => return self.discard(traveller, Discard::NoRoute),
-                Some(hop) if !hop.is_resolved => return self.hold(traveller),
+                None => return self.refuse(packet, session, Discard::NoRoute),
+                Some(hop) if !hop.is_resolved => return self.hold(id, packet, session),
                 Some(hop) => hop.port,
             },
         };
         let Some(port) = self.ports.get_mut(usize::from(port)) else {
-            return self.discard(traveller, Discard::NoPort);
+            return self.refuse(packet, session, Discard::NoPort);
         };
-        let (len, session) = (traveller.frame.len(), traveller.session);
-        let mut sent = port.send(traveller.into_packet());
-        // A port that has no next hop for a peer leaves it to the one where the kernel knows.
-        if let Err((packet, SendError::Unresolved)) = sent {
-            let fallback = usize::from(self.tables.tunnel_port);
-            sent = match self.ports.get_mut(fallback) {
-                Some(port) if packet.meta.next_hop.is_none() => port.send(packet),
-                _ => Err((packet, SendError::Unresolved)),
-            };
-        }
-        match sent {
-            Ok(()) => self.counters().sent.add(len),
-            Err((packet, error)) => {
-                let mut traveller = Traveller::new(packet, crate::batch::Source::Own);
-                traveller.session = session;
-                self.discard(traveller, reason(error));
-            }
+        let len = packet.frame.len();
+        match port.send(packet) {
+            Ok(()) => self.tables.counters().sent.add(len),
+            Err((packet, error)) => self.send_elsewhere(packet, session, error),
         }
     }
 
-    fn hold(&mut self, traveller: Traveller<P::Chunk>) {
-        let kept = match (traveller.meta.next_hop, self.now) {
-            (Some(adjacency), Some(now)) => self.held.keep(adjacency, now, traveller),
-            _ => Err(traveller),
+    /// A port that has no next hop for a peer leaves it to the one where the kernel knows.
+    #[cold]
+    fn send_elsewhere(
+        &mut self,
+        packet: Packet<P::Chunk>,
+        session: Option<SessionSlot>,
+        error: SendError,
+    ) {
+        let fallback = usize::from(self.tables.tunnel_port);
+        let len = packet.frame.len();
+        let sent = match self.ports.get_mut(fallback) {
+            Some(port) if error == SendError::Unresolved && packet.meta.next_hop.is_none() => {
+                port.send(packet)
+            }
+            _ => Err((packet, error)),
+        };
+        match sent {
+            Ok(()) => self.counters().sent.add(len),
+            Err((packet, error)) => self.refuse(packet, session, reason(error)),
+        }
+    }
+
+    #[cold]
+    fn hold(&mut self, hop: AdjacencyId, packet: Packet<P::Chunk>, session: Option<SessionSlot>) {
+        let mut traveller = Traveller::new(packet, Source::Own);
+        traveller.note.session = session;
+        let kept = match self.now {
+            Some(now) => self.held.keep(hop, now, traveller),
+            None => Err(traveller),
         };
         if let Err(traveller) = kept {
             self.discard(traveller, Discard::Unresolved);
@@ -168,7 +187,7 @@ impl<P: Port> Worker<P> {
             if is_late {
                 self.discard(traveller, Discard::ResolveTimeout);
             } else {
-                self.transmit(traveller);
+                self.transmit(traveller.packet, traveller.note.session);
             }
         }
         count
