@@ -20,14 +20,66 @@ macro_rules! groups {
     };
 }
 
-/// Adds blocks to the states of `N` messages: as many of each as the first has.
-#[target_feature(enable = "sha,sse4.1,ssse3")]
-pub(super) fn sha1<const N: usize>(states: &mut [State; N], runs: &[&[Chunk]; N]) {
-    let mut abcd = states.map(|s| words([s[3], s[2], s[1], s[0]]));
-    let mut e = states.map(|s| words([0, 0, 0, s[4]]));
-    for block in 0..runs[0].len() {
-        let mut message = runs.map(|run| load(&run[block]));
-        let (abcd_before, e_before) = (abcd, e);
+/// The states of `N` messages, with SHA-1 (`WORDS` is 5) or SHA-256 (8).
+#[derive(Clone, Copy)]
+pub(super) struct Hashing<const N: usize, const WORDS: usize> {
+    /// SHA-1's a to d, the first on top; SHA-256's a, b, e, f.
+    upper: [__m128i; N],
+    /// SHA-1's e, on top; SHA-256's c, d, g, h.
+    lower: [__m128i; N],
+}
+
+impl<const N: usize, const WORDS: usize> Hashing<N, WORDS> {
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    pub(super) fn new(states: &[State; N]) -> Self {
+        let mut this = Self {
+            upper: [_mm_setzero_si128(); N],
+            lower: [_mm_setzero_si128(); N],
+        };
+        for (i, [a, b, c, d, e, f, g, h]) in states.iter().copied().enumerate() {
+            if WORDS == 5 {
+                (this.upper[i], this.lower[i]) = (words([d, c, b, a]), words([0, 0, 0, e]));
+            } else {
+                (this.upper[i], this.lower[i]) = (words([f, e, b, a]), words([h, g, d, c]));
+            }
+        }
+        this
+    }
+
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    pub(super) fn states(&self) -> [State; N] {
+        let mut states = [State::default(); N];
+        for (i, state) in states.iter_mut().enumerate() {
+            let (upper, lower) = (unpack(self.upper[i]), unpack(self.lower[i]));
+            *state = match (upper, lower) {
+                ([d, c, b, a], [.., e]) if WORDS == 5 => [a, b, c, d, e, 0, 0, 0],
+                ([f, e, b, a], [h, g, d, c]) => [a, b, c, d, e, f, g, h],
+            };
+        }
+        states
+    }
+
+    /// Adds a block to each message.
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    pub(super) fn add(&mut self, chunks: [&Chunk; N]) {
+        if WORDS == 5 {
+            self.add_sha1(chunks);
+        } else {
+            self.add_sha256(chunks);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn add_sha1(&mut self, chunks: [&Chunk; N]) {
+        let mut message = [[_mm_setzero_si128(); 4]; N];
+        for (message, chunk) in message.iter_mut().zip(chunks) {
+            *message = load(chunk);
+        }
+        let (mut abcd, mut e) = (self.upper, self.lower);
         groups!(GROUP in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19] {
             for i in 0..N {
                 let w = &mut message[i];
@@ -46,25 +98,21 @@ pub(super) fn sha1<const N: usize>(states: &mut [State; N], runs: &[&[Chunk]; N]
             }
         });
         for i in 0..N {
-            e[i] = _mm_sha1nexte_epu32(e[i], e_before[i]);
-            abcd[i] = _mm_add_epi32(abcd[i], abcd_before[i]);
+            self.lower[i] = _mm_sha1nexte_epu32(e[i], self.lower[i]);
+            self.upper[i] = _mm_add_epi32(abcd[i], self.upper[i]);
         }
     }
-    for (i, state) in states.iter_mut().enumerate() {
-        let [d, c, b, a] = unpack(abcd[i]);
-        state[..5].copy_from_slice(&[a, b, c, d, unpack(e[i])[3]]);
-    }
-}
 
-/// As [`sha1`].
-#[target_feature(enable = "sha,sse4.1,ssse3")]
-pub(super) fn sha256<const N: usize>(states: &mut [State; N], runs: &[&[Chunk]; N]) {
-    let mut abef = states.map(|s| words([s[5], s[4], s[1], s[0]]));
-    let mut cdgh = states.map(|s| words([s[7], s[6], s[3], s[2]]));
-    for block in 0..runs[0].len() {
-        let mut message =
-            runs.map(|run| load(&run[block]).map(|w| _mm_shuffle_epi32::<0b00_01_10_11>(w)));
-        let (abef_before, cdgh_before) = (abef, cdgh);
+    #[inline]
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn add_sha256(&mut self, chunks: [&Chunk; N]) {
+        let mut message = [[_mm_setzero_si128(); 4]; N];
+        for (message, chunk) in message.iter_mut().zip(chunks) {
+            for (w, octets) in message.iter_mut().zip(load(chunk)) {
+                *w = _mm_shuffle_epi32::<0b00_01_10_11>(octets);
+            }
+        }
+        let (mut abef, mut cdgh) = (self.upper, self.lower);
         groups!(GROUP in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] {
             let k = words([K[4 * GROUP], K[4 * GROUP + 1], K[4 * GROUP + 2], K[4 * GROUP + 3]]);
             for i in 0..N {
@@ -82,13 +130,9 @@ pub(super) fn sha256<const N: usize>(states: &mut [State; N], runs: &[&[Chunk]; 
             }
         });
         for i in 0..N {
-            abef[i] = _mm_add_epi32(abef[i], abef_before[i]);
-            cdgh[i] = _mm_add_epi32(cdgh[i], cdgh_before[i]);
+            self.upper[i] = _mm_add_epi32(abef[i], self.upper[i]);
+            self.lower[i] = _mm_add_epi32(cdgh[i], self.lower[i]);
         }
-    }
-    for (i, state) in states.iter_mut().enumerate() {
-        let ([f, e, b, a], [h, g, d, c]) = (unpack(abef[i]), unpack(cdgh[i]));
-        *state = [a, b, c, d, e, f, g, h];
     }
 }
 
@@ -232,13 +276,13 @@ mod tests {
         let messages: [[Chunk; 5]; N] = std::array::from_fn(|_| {
             std::array::from_fn(|_| std::array::from_fn(|_| random.below(256) as u8))
         });
-        let runs = messages.each_ref().map(|message| &message[..]);
-        let (mut sha1_states, mut sha256_states) = ([SHA1; N], [SHA256; N]);
         // SAFETY: the caller has asked the processor.
-        unsafe {
-            sha1(&mut sha1_states, &runs);
-            sha256(&mut sha256_states, &runs);
-        }
+        let (sha1_states, sha256_states) = unsafe {
+            (
+                hash::<N, 5>(SHA1, &messages),
+                hash::<N, 8>(SHA256, &messages),
+            )
+        };
         for i in 0..N {
             let mut expected = *SHA1.first_chunk().unwrap();
             sha1::block_api::compress(&mut expected, &messages[i]);
@@ -247,6 +291,18 @@ mod tests {
             sha2::block_api::compress256(&mut expected, &messages[i]);
             assert_eq!(sha256_states[i], expected);
         }
+    }
+
+    #[target_feature(enable = "sha,sse4.1,ssse3")]
+    fn hash<const N: usize, const WORDS: usize>(
+        initial: State,
+        messages: &[[Chunk; 5]; N],
+    ) -> [State; N] {
+        let mut hashing = Hashing::<N, WORDS>::new(&[initial; N]);
+        for block in 0..5 {
+            hashing.add(messages.each_ref().map(|message| &message[block]));
+        }
+        hashing.states()
     }
 
     #[test]

@@ -12,14 +12,14 @@
 
 use core::arch::x86_64::*;
 
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::sha::{self, LANES};
 use super::vector::{
-    load, load_part, load_words, mask, prefetch_behind, store, store_part, store_words,
+    load, load_part, load_words, mask, prefetch_behind, seen, store, store_part, store_words,
 };
 use super::{INNER, Key, OUTER};
-use crate::esp::sha_ni::{self, Chunk, State};
+use crate::esp::sha_ni::{self, Chunk, Hashing, State};
 use crate::esp::{EspJob, Integrity, Verdict};
 
 /// From how many lanes on it is worth to hash sixteen, of which some are idle.
@@ -59,11 +59,18 @@ enum Stage {
 
 /// What is secret about a lane is erased when the batch is done: the inner hash of a message is
 /// as good as its key to a forger of longer ones.
-#[derive(Zeroize, ZeroizeOnDrop)]
 #[repr(align(64))]
 struct Lanes {
     states: [[u32; LANES]; 8],
     own: [[Chunk; OWN]; LANES],
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.states = [[0; LANES]; 8];
+        self.own = [[[0; size_of::<Chunk>()]; OWN]; LANES];
+        seen(self);
+    }
 }
 
 /// Writes the ICV of each packet (`SEAL`), or compares it; leaves the verdict.
@@ -98,7 +105,8 @@ pub(super) fn batch<'j, const WORDS: usize, const SEAL: bool>(
                 continue;
             }
             if let Some(packet) = place.take() {
-                packet.conclude::<SEAL>(&lanes.digest::<WORDS>(lane));
+                let digest = octets(&lanes.words::<WORDS>(lane));
+                *packet.verdict = conclude::<SEAL>(packet.icv, &digest);
             }
             *place = packets.next();
             if let Some(packet) = place {
@@ -135,24 +143,22 @@ impl<'j> Packet<'j> {
             self.blocks.len()
         }
     }
+}
 
-    #[inline]
-    #[target_feature(enable = "avx512bw,bmi2")]
-    fn conclude<const SEAL: bool>(self, digest: &Chunk) {
-        let expected = load(digest);
-        if SEAL {
-            store_part(self.icv, expected);
-            *self.verdict = Verdict::Ok;
-            return;
-        }
-        // All octets at once, so that nobody learns how many are right.
-        let differs =
-            _mm512_mask_cmpneq_epi8_mask(mask(self.icv.len()), load_part(self.icv), expected);
-        *self.verdict = if differs == 0 {
-            Verdict::Ok
-        } else {
-            Verdict::BadIcv
-        };
+/// Writes the ICV, or compares it: all octets at once, so that nobody learns how many are right.
+#[inline]
+#[target_feature(enable = "avx512bw,bmi2")]
+pub(super) fn conclude<const SEAL: bool>(icv: &mut [u8], digest: &Chunk) -> Verdict {
+    let expected = load(digest);
+    if SEAL {
+        store_part(icv, expected);
+        return Verdict::Ok;
+    }
+    let differs = _mm512_mask_cmpneq_epi8_mask(mask(icv.len()), load_part(icv), expected);
+    if differs == 0 {
+        Verdict::Ok
+    } else {
+        Verdict::BadIcv
     }
 }
 
@@ -164,31 +170,14 @@ impl Lanes {
         for (word, value) in packet.key.hash(INNER).into_iter().take(WORDS).enumerate() {
             self.states[word][lane] = value;
         }
-        // RFC 4303 §2.2.1: the upper half of the sequence number is appended after the trailer.
-        let esn_high = packet.esn_high.map(u32::to_be_bytes);
-        let esn_high = esn_high.as_ref().map_or(&[][..], |high| &high[..]);
-        let len = packet.rest.len() + esn_high.len();
-        packet.own = (len + END_LEN).div_ceil(size_of::<Chunk>());
-        let own = &mut self.own[lane][OWN - packet.own..];
-        for chunk in own.iter_mut() {
-            store(chunk, _mm512_setzero_si512());
-        }
-        store(&mut own[0], load_part(packet.rest));
-        let own = own.as_flattened_mut();
-        own[packet.rest.len()..len].copy_from_slice(esn_high);
-        end(own, len, packet.blocks.len() + 1);
+        let (own, blocks) = (&mut self.own[lane], packet.blocks.len());
+        packet.own = write_rest(own, blocks, packet.rest, packet.esn_high);
     }
 
     /// The inner hash is the message now.
     #[inline]
-    #[target_feature(enable = "avx512bw,bmi2")]
     fn begin_outer<const WORDS: usize>(&mut self, lane: usize, packet: &mut Packet<'_>) {
-        let own = &mut self.own[lane][OWN - 1];
-        *own = [0; 64];
-        for word in 0..WORDS {
-            own[4 * word..][..4].copy_from_slice(&self.states[word][lane].to_be_bytes());
-        }
-        end(own, 4 * WORDS, 1);
+        self.own[lane][OWN - 1] = as_message(&self.words::<WORDS>(lane));
         for (word, value) in packet.key.hash(OUTER).into_iter().take(WORDS).enumerate() {
             self.states[word][lane] = value;
         }
@@ -197,12 +186,8 @@ impl Lanes {
     }
 
     #[inline]
-    fn digest<const WORDS: usize>(&self, lane: usize) -> Chunk {
-        let mut digest = [0; 64];
-        for word in 0..WORDS {
-            digest[4 * word..][..4].copy_from_slice(&self.states[word][lane].to_be_bytes());
-        }
-        digest
+    fn words<const WORDS: usize>(&self, lane: usize) -> [u32; WORDS] {
+        std::array::from_fn(|word| self.states[word][lane])
     }
 
     /// Hashes the next blocks of every lane.
@@ -286,17 +271,79 @@ fn narrow<const N: usize, const WORDS: usize>(
 ) {
     let runs = lanes.map(|lane| runs[lane]);
     let mut state: [State; N] = lanes.map(|lane| states.map(|words| words[lane]));
-    if WORDS == 5 {
-        sha_ni::sha1(&mut state, &runs);
-    } else {
-        sha_ni::sha256(&mut state, &runs);
+    let mut hashing = Hashing::<N, WORDS>::new(&state);
+    for step in 0..runs[0].len() {
+        hashing.add(runs.map(|run| &run[step]));
     }
-    for (lane, state) in lanes.into_iter().zip(&state) {
+    for (lane, state) in lanes.into_iter().zip(hashing.states()) {
         for (words, value) in states.iter_mut().zip(state) {
-            words[lane] = *value;
+            words[lane] = value;
         }
     }
-    state.zeroize();
+    state = [State::default(); N];
+    seen(&state);
+}
+
+/// RFC 2104 of a message of which the whole blocks are hashed already.
+#[inline]
+#[target_feature(enable = "avx512bw,bmi2,sha")]
+pub(super) fn finish<const WORDS: usize>(
+    mut hashing: Hashing<1, WORDS>,
+    key: &Key,
+    blocks: usize,
+    rest: &[u8],
+    esn_high: Option<u32>,
+) -> Chunk {
+    let mut own = [[0; size_of::<Chunk>()]; OWN];
+    let count = write_rest(&mut own, blocks, rest, esn_high);
+    for chunk in &own[OWN - count..] {
+        hashing.add([chunk]);
+    }
+    let [inner] = hashing.states();
+    own[0] = as_message(&inner[..WORDS]);
+    let mut hashing = Hashing::<1, WORDS>::new(&[key.hash(OUTER)]);
+    hashing.add([&own[0]]);
+    own = [[0; size_of::<Chunk>()]; OWN];
+    seen(&own);
+    let [outer] = hashing.states();
+    octets(&outer[..WORDS])
+}
+
+/// Writes what is behind a message's whole blocks to the end of a lane's own; returns how many.
+#[inline]
+#[target_feature(enable = "avx512bw,bmi2")]
+fn write_rest(own: &mut [Chunk; OWN], blocks: usize, rest: &[u8], esn_high: Option<u32>) -> usize {
+    // RFC 4303 §2.2.1: the upper half of the sequence number is appended after the trailer.
+    let esn_high = esn_high.map(u32::to_be_bytes);
+    let esn_high = esn_high.as_ref().map_or(&[][..], |high| &high[..]);
+    let len = rest.len() + esn_high.len();
+    let count = (len + END_LEN).div_ceil(size_of::<Chunk>());
+    let own = &mut own[OWN - count..];
+    for chunk in own.iter_mut() {
+        store(chunk, _mm512_setzero_si512());
+    }
+    store(&mut own[0], load_part(rest));
+    let own = own.as_flattened_mut();
+    own[rest.len()..len].copy_from_slice(esn_high);
+    end(own, len, blocks + 1);
+    count
+}
+
+/// The inner hash as the message of the outer.
+#[inline]
+fn as_message(words: &[u32]) -> Chunk {
+    let mut own = octets(words);
+    end(&mut own, size_of_val(words), 1);
+    own
+}
+
+#[inline]
+fn octets(words: &[u32]) -> Chunk {
+    let mut chunk = [0; size_of::<Chunk>()];
+    for (octets, word) in chunk.chunks_exact_mut(4).zip(words) {
+        octets.copy_from_slice(&word.to_be_bytes());
+    }
+    chunk
 }
 
 /// FIPS 180-4 §5.1.1: a one, zeros, and how many bits there were; `blocks` went before.
@@ -316,14 +363,13 @@ pub(super) fn padded(integrity: Integrity, key: &[u8], mask: u8) -> State {
     for (octet, key) in chunk.iter_mut().zip(key) {
         *octet ^= key;
     }
-    let run: &[Chunk] = std::slice::from_ref(&chunk);
     if integrity == Integrity::HmacSha1_96 {
-        let mut state = [sha_ni::SHA1];
-        sha_ni::sha1(&mut state, &[run]);
-        state[0]
+        let mut hashing = Hashing::<1, 5>::new(&[sha_ni::SHA1]);
+        hashing.add([&chunk]);
+        hashing.states()[0]
     } else {
-        let mut state = [sha_ni::SHA256];
-        sha_ni::sha256(&mut state, &[run]);
-        state[0]
+        let mut hashing = Hashing::<1, 8>::new(&[sha_ni::SHA256]);
+        hashing.add([&chunk]);
+        hashing.states()[0]
     }
 }

@@ -108,3 +108,13 @@ pub(super) fn store_quad(blocks: &mut [Block; 4], vector: Vector) {
     // SAFETY: writes the 4 blocks that were borrowed; this store needs no alignment.
     unsafe { _mm512_storeu_si512(blocks.as_mut_ptr().cast(), vector) }
 }
+
+/// Makes the compiler believe that a value is read, so that what has just been written there is
+/// written even if it is about to go: for erasing in vectors, not octet by octet.
+#[inline(always)]
+pub(super) fn seen<T>(value: &T) {
+    // SAFETY: no instruction is emitted; the address belongs to a borrowed value.
+    unsafe {
+        std::arch::asm!("/* {0} */", in(reg) value, options(readonly, nostack, preserves_flags));
+    }
+}
