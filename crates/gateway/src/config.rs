@@ -6,6 +6,7 @@
 //! | `[[listener]]` | where peers are served and how | [`listener`] |
 //! | `[[pool]]`, `[[profile]]`, `[[user]]` | who comes in and what they get | [`subscriber`] |
 //! | `[limits]`, `[rekey]` | how much of everything | [`limit`] |
+//! | `secrets = "FILE"` | where secrets are that are only named here | [`document`] |
 
 mod document;
 mod limit;
@@ -35,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) tun: String,
     pub(crate) workers: Workers,
     pub(crate) memory: Memory,
+    pub(crate) rates: Rates,
     /// Interfaces for XDP.
     pub(crate) ports: Vec<PortSettings>,
     pub(crate) log: Log,
@@ -93,6 +95,17 @@ pub(crate) struct Memory {
     pub(crate) chunks: usize,
     /// Octets of a chunk.
     pub(crate) chunk_size: usize,
+}
+
+/// What each worker lets through in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rates {
+    /// ICMP errors and answers of ours.
+    pub(crate) icmp: u32,
+    /// Messages of all strangers.
+    pub(crate) strangers: u32,
+    /// Messages of one strange address.
+    pub(crate) stranger: u32,
 }
 
 /// An interface for XDP.
@@ -157,6 +170,7 @@ impl Config {
     }
 
     fn from_root(root: &mut Section<'_>) -> Self {
+        root.secrets("secrets");
         let mut control = Settings::default();
         let machine = root.section("gateway", |gateway| Machine::read(gateway, &mut control));
         control.pools = root.sections("pool", subscriber::pool);
@@ -172,8 +186,9 @@ impl Config {
             control.listeners.push(listener);
             control.profiles.extend(profile);
         }
-        root.section("limits", |limits| {
-            limit::limits(limits, &mut control.limits)
+        let rates = root.section("limits", |limits| {
+            limit::limits(limits, &mut control.limits);
+            limit::rates(limits)
         });
         root.section("rekey", |rekey| limit::rekey(rekey, &mut control.rekey));
         let log = root.section("log", |log| {
@@ -208,6 +223,7 @@ impl Config {
             tun,
             workers,
             memory,
+            rates,
             ports,
             log,
             compute_threads,
@@ -241,6 +257,8 @@ impl Machine {
         ];
         control.path_mtu = section.number("path_mtu", 576..=9000, 1500);
         control.peer_grace = section.duration("peer_grace", SECOND..=HOUR, control.peer_grace);
+        control.peer_idle = section.duration("peer_idle", SECOND..=DAY, control.peer_idle);
+        control.replay_window = section.number("replay_window", 64..=65_536, control.replay_window);
         let tun = section.text("tun").unwrap_or_else(|| "adit0".into());
         if tun.is_empty() || tun.len() > 15 || tun.contains(['/', ' ']) {
             section.fault(

@@ -24,7 +24,7 @@ mod table;
 mod wake;
 mod workers;
 
-use std::io::{Write, stderr, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -110,11 +110,18 @@ struct Asking {
 fn main() -> ExitCode {
     match carry_out(Arguments::parse().command) {
         Ok(status) => ExitCode::from(status),
+        // Whoever reads has seen enough: `adit show sessions | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(stderr(), "adit: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// The exit status: 0 good, 1 something is wrong, 2 the configuration is.
@@ -153,7 +160,9 @@ fn carry_out(command: Command) -> Result<u8> {
             asking,
         } => show::clear(&asking.socket, what, conditions, asking.json),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "adit", &mut stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "adit", &mut script);
+            stdout().write_all(&script)?;
             Ok(0)
         }
     }

@@ -16,7 +16,7 @@ use dataplane::{Settings as WorkerSettings, Shared, Worker};
 use crate::admin::{self, Status};
 use crate::clock;
 use crate::compute::Compute;
-use crate::config::{Config, Io};
+use crate::config::{Config, Io, Rates};
 use crate::host::Host;
 use crate::interfaces::Interfaces;
 use crate::key_log::KeyLogFile;
@@ -44,7 +44,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     for ((end, ports), chunks) in ends.into_iter().zip(inside.ports).zip(inside.chunks) {
         let alarm = Alarm::new()?;
         end.bell.set_wake(Arc::clone(&alarm) as _);
-        let settings = worker_settings(chunks.len());
+        let settings = worker_settings(&config.rates, chunks.len());
         let worker = Worker::new(Arc::clone(&shared), ports, chunks, end, settings);
         recruits.push(Recruit { worker, alarm });
     }
@@ -244,13 +244,13 @@ fn shared_limits(config: &Config) -> dataplane::Limits {
     }
 }
 
-fn worker_settings(chunks: usize) -> WorkerSettings {
+fn worker_settings(rates: &Rates, chunks: usize) -> WorkerSettings {
     WorkerSettings {
         backend: Backend::auto(),
         tunnel_port: SOCKETS,
-        icmp_per_second: 1000,
-        strangers_per_second: 10_000,
-        stranger_per_second: 100,
+        icmp_per_second: rates.icmp,
+        strangers_per_second: rates.strangers,
+        stranger_per_second: rates.stranger,
         chunks,
     }
 }

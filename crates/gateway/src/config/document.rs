@@ -4,11 +4,12 @@
 //! it is missing or wrong, and remember that the key was asked for; [`Section::finish`] notes every
 //! key that nobody asked for.
 
+mod secret;
+
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -44,20 +45,21 @@ impl fmt::Display for Fault {
 /// The text of a file, and what was found wrong in it so far.
 pub(crate) struct Document {
     file: PathBuf,
-    text: String,
+    /// There may be secrets in it.
+    text: Secret,
+    /// Those that the file of secrets names.
+    secrets: RefCell<BTreeMap<String, Secret>>,
     faults: RefCell<Vec<Fault>>,
     /// What should be mended and keeps nothing from starting.
     warnings: RefCell<Vec<Fault>>,
 }
 
-/// What others than owner and group may do with a file.
-const OTHERS: u32 = 0o007;
-
 impl Document {
     pub(crate) fn new(file: &Path, text: String) -> Self {
         Self {
             file: file.to_owned(),
-            text,
+            text: Secret::new(text.into_bytes()),
+            secrets: RefCell::default(),
             faults: RefCell::default(),
             warnings: RefCell::default(),
         }
@@ -65,7 +67,7 @@ impl Document {
 
     /// Parses the text and lets `read` take what it needs from the root table.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let (root, errors) = DeTable::parse_recoverable(&self.text);
+        let (root, errors) = DeTable::parse_recoverable(self.text());
         for error in errors {
             let at = error.span().map_or(0, |span| span.start);
             self.fault(at, "", error.message());
@@ -79,7 +81,7 @@ impl Document {
     /// What was found wrong, in the order of the file.
     pub(crate) fn into_faults(self) -> Vec<Fault> {
         let mut faults = self.faults.into_inner();
-        faults.sort_by(|a, b| (a.line, &a.key).cmp(&(b.line, &b.key)));
+        faults.sort_by(|a, b| (&a.file, a.line, &a.key).cmp(&(&b.file, b.line, &b.key)));
         faults
     }
 
@@ -93,27 +95,13 @@ impl Document {
         self.faults.borrow_mut().push(fault);
     }
 
-    /// Warns, once, of a file with a secret in it that is open to everybody on the machine.
-    fn warn_if_open(&self, file: &Path, at: usize, key: &str) {
-        let mode = std::fs::metadata(file).map_or(0, |file| file.permissions().mode());
-        if mode & OTHERS == 0 {
-            return;
-        }
-        let file = file.display();
-        let what = format!("everybody on this machine can read {file}: chmod o= {file}");
-        let is_known = self
-            .warnings
-            .borrow()
-            .iter()
-            .any(|known| known.what == what);
-        if !is_known {
-            let warning = self.remark(at, key, what);
-            self.warnings.borrow_mut().push(warning);
-        }
+    fn text(&self) -> &str {
+        std::str::from_utf8(self.text.expose()).expect("it was a text when it came")
     }
 
     fn remark(&self, at: usize, key: &str, what: String) -> Fault {
-        let line = self.text[..at.min(self.text.len())].matches('\n').count() + 1;
+        let before = self.text.expose().iter().take(at);
+        let line = before.filter(|octet| **octet == b'\n').count() + 1;
         let (file, key) = (self.file.clone(), key.to_owned());
         Fault {
             file,
@@ -313,44 +301,6 @@ impl<'d> Section<'d> {
                 .filter_map(|text| self.choose(key, text, choices))
                 .collect(),
         )
-    }
-
-    /// A secret: a text in clear, or `{ file = "…" }` whose content, less the last line end, it is.
-    /// A relative file is looked for beside the configuration.
-    pub(crate) fn secret(&self, key: &str) -> Option<Secret> {
-        let value = self.value(key)?;
-        let DeValue::Table(table) = value.get_ref() else {
-            let (file, at) = (&self.document.file, value.span().start);
-            self.document.warn_if_open(file, at, &self.full(key));
-            return self.text(key).map(|text| Secret::new(text.into_bytes()));
-        };
-        let section = Self::new(self.document, self.full(key), value.span().start, table);
-        let file = section.required_text("file");
-        let secret = file.and_then(|file| section.read_secret(&file));
-        section.finish();
-        secret
-    }
-
-    fn read_secret(&self, file: &str) -> Option<Secret> {
-        let folder = self.document.file.parent().unwrap_or_else(|| Path::new(""));
-        let file = folder.join(file);
-        match std::fs::read(&file) {
-            Ok(mut bytes) => {
-                self.document
-                    .warn_if_open(&file, self.at, &self.full("file"));
-                while matches!(bytes.last(), Some(b'\n' | b'\r')) {
-                    bytes.pop();
-                }
-                Some(Secret::new(bytes))
-            }
-            Err(error) => {
-                self.fault(
-                    "file",
-                    format!("{} cannot be read: {error}", file.display()),
-                );
-                None
-            }
-        }
     }
 
     /// The table `key`; an empty one, whose every default holds, if it is not there.

@@ -3,7 +3,7 @@
 use control::settings::{Limits, Rekey};
 
 use super::document::Section;
-use super::{HOUR, SECOND};
+use super::{HOUR, Rates, SECOND};
 
 pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
     const MANY: usize = 1 << 24;
@@ -31,8 +31,19 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
         computations: number("computations", limits.computations),
         backlog: number("backlog", limits.backlog),
         backlog_age: section.duration("backlog_age", SECOND..=HOUR, limits.backlog_age),
+        admin_requests: number("admin_requests", limits.admin_requests),
+        rows_per_turn: number("rows_per_turn", limits.rows_per_turn),
         ..limits.clone()
     };
+}
+
+pub(super) fn rates(section: &mut Section<'_>) -> Rates {
+    let number = |key: &str, default: u32| section.number(key, 1..=1_000_000, default);
+    Rates {
+        icmp: number("icmp_per_second", 1_000),
+        strangers: number("strangers_per_second", 10_000),
+        stranger: number("stranger_per_second", 100),
+    }
 }
 
 pub(super) fn rekey(section: &mut Section<'_>, rekey: &mut Rekey) {

@@ -86,19 +86,17 @@ fn read_ike(section: &mut Section<'_>, answers: bool) -> Option<Policy> {
         ("strict", Policy::strict()),
     ];
     let mut policy = section.choice("policy", &policies, Policy::modern());
-    policy.psks = section
-        .sections("psk", read_psk)
-        .into_iter()
-        .flatten()
-        .collect();
+    let psks = section.sections("psk", read_psk);
+    let is_keyless = psks.is_empty();
+    policy.psks = psks.into_iter().flatten().collect();
     section.section("ike", |ike| read_ike_details(ike, &mut policy));
-    if answers && policy.psks.is_empty() {
+    if answers && is_keyless {
         section.fault(
             "psk",
             "IPsec needs a key: psk = [{ secret = \"…\" }], or ipsec = \"off\"",
         );
     }
-    if !answers && !policy.psks.is_empty() {
+    if !answers && !is_keyless {
         section.fault("psk", "with ipsec = \"off\" nobody uses this key");
     }
     answers.then_some(policy)
@@ -145,6 +143,10 @@ fn read_ike_details(section: &mut Section<'_>, policy: &mut Policy) {
         10 * SECOND..=7 * DAY,
         policy.phase2_lifetime,
     );
+    if section.has("phase2_kilobytes") {
+        let kilobytes = section.number("phase2_kilobytes", 1_000..=u32::MAX, u32::MAX);
+        policy.phase2_kilobytes = Some(kilobytes);
+    }
     policy.rekey = section.flag("rekey", policy.rekey);
     policy.overlap = section.duration("overlap", SECOND..=HOUR, policy.overlap);
     policy.pfs_required = section.flag("pfs_required", false);

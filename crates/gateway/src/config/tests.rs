@@ -80,6 +80,26 @@ fn an_address_belongs_to_one_user() {
 }
 
 #[test]
+fn limits_and_windows_are_settings() {
+    let text = format!(
+        "[gateway]\nreplay_window = 4096\npeer_idle = \"1m\"\n{SMALL}\
+         [limits]\nstrangers_per_second = 5\nrows_per_turn = 8\n"
+    );
+    let text = text.replace(
+        "pool = \"main\"\n[[pool]]",
+        "pool = \"main\"\n[listener.ike]\nphase2_kilobytes = 250000\n[[pool]]",
+    );
+    let config = read(&text).unwrap();
+    assert_eq!(config.control.replay_window, 4096);
+    assert_eq!(config.control.peer_idle, Duration::from_secs(60));
+    assert_eq!((config.rates.strangers, config.rates.stranger), (5, 100));
+    assert_eq!(config.control.limits.rows_per_turn, 8);
+    let policy = config.control.listeners[0].ike.as_ref().unwrap();
+    assert_eq!(policy.phase2_kilobytes, Some(250_000));
+    assert_eq!(read(SMALL).unwrap().control.replay_window, 1024);
+}
+
+#[test]
 fn cores_are_numbers() {
     let workers = |text: &str| read(&format!("{SMALL}[workers]\ncount = 2\ncores = {text}\n"));
     assert_eq!(workers("[2, 3]").unwrap().workers.cores, [2, 3]);
@@ -123,6 +143,35 @@ fn secrets_that_everybody_on_the_machine_can_read_are_warned_of() {
     ] {
         assert!(both.iter().any(|text| text.contains(key)), "{both:?}");
     }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn secrets_may_be_in_one_file_of_their_own() {
+    let folder = std::env::temp_dir().join(format!("adit-named-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("secrets.toml");
+    let config = folder.join("gateway.toml");
+    let text = format!("secrets = \"secrets.toml\"\n{SMALL}")
+        .replace("\"lab-psk\"", "{ name = \"office\" }")
+        .replace("\"wonder-land\"", "{ name = \"alice@home\" }");
+    let load = |secrets: &str| {
+        std::fs::write(&file, secrets).unwrap();
+        Config::read(&config, text.clone())
+    };
+    let good = load("office = \"a = b\"\n\"alice@home\" = \"wonder-land\"\n").unwrap();
+    let policy = good.control.listeners[0].ike.as_ref().unwrap();
+    assert_eq!(policy.psks[0].key.expose(), b"a = b");
+    let open = &good.warnings[0];
+    assert!(
+        open.key == "secrets" && open.what.contains("secrets.toml"),
+        "{open}"
+    );
+    let faults = load("office = 7\n").unwrap_err();
+    let texts: Vec<String> = faults.iter().map(|f| format!("{} {f}", f.key)).collect();
+    assert_eq!(faults.len(), 3, "{texts:?}");
+    assert!(texts.iter().any(|t| t.contains("secrets.toml:1: office")));
+    assert!(texts.iter().any(|t| t.contains("no \"alice@home\"")));
     std::fs::remove_dir_all(folder).unwrap();
 }
 
