@@ -94,7 +94,8 @@ pub struct Listener {
 pub struct Profile {
     /// Names it in listeners and users.
     pub name: String,
-    /// [`Pool::name`]s to take an address from, in order.
+    /// [`Pool::name`]s to take an address from, in order; if there are none, those of the
+    /// listener's profile.
     pub pools: Vec<String>,
     /// Name servers; empty takes those of the pool.
     pub dns: Vec<IpAddr>,

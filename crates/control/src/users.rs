@@ -106,11 +106,17 @@ impl Users {
         let name = user
             .and_then(|user| user.profile.as_deref())
             .unwrap_or(default_profile);
-        let index = self.profiles.get(name).copied().unwrap_or(0);
+        let find = |name: &str| self.profiles.get(name).copied().unwrap_or(0);
+        let index = find(name);
         let profile = profiles.get(index);
+        // The user's, else the profile's, else the listener's.
+        let of_listener = || profiles.get(find(default_profile));
         let pools = match user.and_then(|user| user.pool.as_ref()) {
             Some(pool) => std::slice::from_ref(pool),
-            None => profile.map_or(&[][..], |profile| &profile.pools),
+            None => profile
+                .filter(|profile| !profile.pools.is_empty())
+                .or_else(of_listener)
+                .map_or(&[][..], |profile| &profile.pools),
         };
         let sessions = user.and_then(|user| user.sessions);
         Service {
@@ -188,6 +194,8 @@ mod tests {
             (1, vec![1, 0])
         );
         assert_eq!((service("eve").profile, service("eve").pools), (0, vec![1]));
+        // His profile names no pool.
+        assert_eq!((service("joe").profile, service("joe").pools), (2, vec![0]));
     }
 
     #[test]
@@ -214,7 +222,11 @@ mod tests {
     fn profiles() -> Vec<Profile> {
         let mut office = Profile::new("office", "second");
         office.pools.push("first".to_owned());
-        vec![Profile::new("home", "first"), office]
+        let roaming = Profile {
+            pools: Vec::new(),
+            ..Profile::new("roaming", "")
+        };
+        vec![Profile::new("home", "first"), office, roaming]
     }
 
     fn users() -> Users {
@@ -230,10 +242,12 @@ mod tests {
         };
         let mut bob = user("bob");
         bob.profile = Some("office".to_owned());
+        let mut joe = user("joe");
+        joe.profile = Some("roaming".to_owned());
         let mut eve = user("eve");
         eve.pool = Some("second".to_owned());
         Users::new(&Settings {
-            users: vec![user("ann"), bob, eve],
+            users: vec![user("ann"), bob, eve, joe],
             profiles: profiles(),
             pools: vec![pool("first"), pool("second")],
             ..Settings::default()
