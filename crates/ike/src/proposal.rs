@@ -72,6 +72,8 @@ pub enum WhyRefused {
     AttributeUnsupported,
     /// Life duration without life type, or of an unknown type.
     LifeType,
+    /// A lifetime below [`LIFE_SECONDS_MIN`] or [`LIFE_KILOBYTES_MIN`].
+    LifeShort,
     /// ESP without encryption.
     NoEncryption,
     /// ESP without integrity.
@@ -109,6 +111,7 @@ impl WhyRefused {
             Self::AttributeConflict => "one attribute has two values",
             Self::AttributeUnsupported => "attribute not supported",
             Self::LifeType => "life duration without a known life type",
+            Self::LifeShort => "lifetime too short",
             Self::NoEncryption => "no encryption",
             Self::NoIntegrity => "no integrity",
             Self::ShortIcv => "ICV too short",
@@ -128,6 +131,12 @@ impl fmt::Display for WhyRefused {
 
 /// RFC 2407 §4.5: the lifetime when none is offered.
 const DEFAULT_LIFE_SECONDS: u64 = 28_800;
+
+/// The shortest lifetime in seconds that is taken, in either phase: somebody has to renew what is
+/// agreed on, and who asks for less wants to keep us busy.
+pub const LIFE_SECONDS_MIN: u64 = 10;
+/// The shortest lifetime in kilobytes that is taken.
+pub const LIFE_KILOBYTES_MIN: u64 = 1000;
 
 const LIFE_SECONDS: u16 = 1;
 const LIFE_KILOBYTES: u16 = 2;
@@ -150,6 +159,18 @@ impl Life {
 
     fn kilobytes(&self) -> Option<u64> {
         self.kilobytes.filter(|&kilobytes| kilobytes != 0)
+    }
+
+    /// Whether it is worth the work of setting it up.
+    fn check(&self) -> Result<(), WhyRefused> {
+        let is_short = self.seconds() < LIFE_SECONDS_MIN
+            || self
+                .kilobytes()
+                .is_some_and(|life| life < LIFE_KILOBYTES_MIN);
+        match is_short {
+            true => Err(WhyRefused::LifeShort),
+            false => Ok(()),
+        }
     }
 
     fn set_kind(&mut self, value: Value<'_>) -> Result<(), WhyRefused> {

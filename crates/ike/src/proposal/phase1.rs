@@ -251,6 +251,7 @@ fn read(proposal: &Proposal<'_>, transform: &Transform<'_>) -> Result<Offer, Why
     if terms.method.ok_or(missing)? != PRE_SHARED_KEY {
         return Err(WhyRefused::AuthenticationMethod);
     }
+    terms.life.check()?;
     let seconds = terms.life.seconds();
     Ok(Offer {
         suite: Phase1Proposal {

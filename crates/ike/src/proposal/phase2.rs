@@ -334,6 +334,7 @@ fn read(
         return Err(WhyRefused::Spi);
     }
     let attributes = Attributes::read(&transform.attributes)?;
+    attributes.life.check()?;
     let suite = suite(transform.id, attributes.key_bits, attributes.integrity)?;
     let mode = attributes.mode.ok_or(WhyRefused::AttributeMissing)?;
     let mode = EncapsulationMode::from_number(mode).ok_or(WhyRefused::Encapsulation)?;

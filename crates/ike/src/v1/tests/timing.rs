@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::world::{Faults, World, toy_policy};
 use crate::output::{ChildEnd, DownReason};
 use crate::policy::Policy;
+use crate::proposal::WhyRefused;
 use crate::{Output, Refusal};
 
 const LIFE: Duration = Duration::from_secs(600);
@@ -122,6 +123,36 @@ fn a_pair_after_the_last_one_lives_no_longer_either() {
     for _ in 0..3600 {
         world.run(Duration::from_secs(1));
         assert!(world.ends.iter().all(|end| !end.children.is_empty()));
+    }
+}
+
+/// Somebody would have to renew them again and again.
+#[test]
+fn lifetimes_that_are_too_short_are_refused_by_name() {
+    let client = |phase1, phase2, kilobytes| Policy {
+        phase1_lifetime: Duration::from_secs(phase1),
+        phase2_lifetime: Duration::from_secs(phase2),
+        phase2_kilobytes: Some(kilobytes),
+        ..toy_policy()
+    };
+    for (policy, is_up) in [
+        (client(10, 10, 1000), true),
+        (client(9, 10, 1000), false),
+        (client(10, 9, 1000), false),
+        (client(10, 10, 999), false),
+    ] {
+        let mut world = World::new(1, policy, toy_policy());
+        world.run(Duration::from_secs(1));
+        if world.ends[0].sa.is_established() {
+            world.create_child(0);
+            world.run(Duration::from_secs(1));
+        }
+        assert_eq!(!world.ends[1].children.is_empty(), is_up);
+        let is_told = |event: &Output| {
+            matches!(event, Output::ProposalRefused(refused)
+                if refused.iter().any(|one| one.why == WhyRefused::LifeShort))
+        };
+        assert_eq!(count(&world, 1, is_told) > 0, !is_up);
     }
 }
 
