@@ -25,6 +25,7 @@ counters! {
     IkeNotMainMode = "ike: first message of something other than main mode",
     IkeHalfOpenLimit = "ike: half-open exchanges at their limit",
     IkeHalfOpenSourceLimit = "ike: half-open exchanges of one source at their limit",
+    IkeLongLimit = "ike: long messages of strangers at their limit",
     IkePeerLimit = "ike: peers at their limit",
     IkeNoSlot = "ike: no slot left in the shard",
     IkeRefused = "ike: messages refused",

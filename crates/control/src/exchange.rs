@@ -23,12 +23,18 @@ use packet::Endpoint;
 
 use crate::compute::Computations;
 use crate::counters::Counter;
-use crate::half_open::{Full, HalfOpen, source_of};
+use crate::half_open::{Full, HalfOpen, Rate, source_of};
 use crate::log::Correlation;
 use crate::settings::Limits;
 use crate::slots::Slots;
 use crate::timers::Timer;
 use crate::{Control, KeyLog, Output, log};
+
+/// What is longer came in fragments by way of the host, past the buckets of the workers.
+const LONG: usize = 1500;
+/// How many such messages of strangers are read.
+const LONG_PER_SECOND: usize = 64;
+const LONG_PER_SECOND_AND_SOURCE: usize = 8;
 
 /// Names an ISAKMP SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +85,7 @@ impl Exchange {
 pub(crate) struct Exchanges {
     pub(crate) slots: Slots<Exchange>,
     pub(crate) half_open: HalfOpen<IpAddr>,
+    long: Rate<IpAddr>,
     firsts: BTreeMap<(IpAddr, Cookie), IkeId>,
     pub(crate) computations: Computations,
     pub(crate) key: CookieKey,
@@ -89,6 +96,7 @@ impl Exchanges {
         Self {
             slots: Slots::new(limits.slots_per_shard.saturating_mul(2), random),
             half_open: HalfOpen::new(limits.half_open_ike, limits.half_open_ike_per_source),
+            long: Rate::new(LONG_PER_SECOND, LONG_PER_SECOND_AND_SOURCE),
             firsts: BTreeMap::new(),
             computations: Computations::default(),
             key: CookieKey::new(random.array()),
@@ -148,6 +156,14 @@ impl Control {
             true => self.ike.firsts.get(&first).copied(),
             false => self.ike.find(&header.cookies),
         };
+        // The cookie of ours in it, which carries a MAC, is what a stranger does not have.
+        let is_strangers = header.is_first() || found.is_none();
+        if is_strangers && message.len() > LONG {
+            let source = source_of(remote.address());
+            if self.ike.long.enter(now, source).is_err() {
+                return self.counters.add(Counter::IkeLongLimit);
+            }
+        }
         let (id, is_new) = match found {
             Some(id) => (id, false),
             None if !header.is_first() => return self.counters.add(Counter::IkeUnknownCookie),

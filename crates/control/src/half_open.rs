@@ -72,6 +72,32 @@ pub(crate) fn source_of(address: IpAddr) -> IpAddr {
     }
 }
 
+/// How many set-ups may begin in one second, from each source and in all.
+#[derive(Debug)]
+pub(crate) struct Rate<K> {
+    per_second: (usize, usize),
+    this_second: Option<(std::time::Instant, HalfOpen<K>)>,
+}
+
+impl<K: Ord> Rate<K> {
+    pub(crate) fn new(in_all: usize, per_source: usize) -> Self {
+        Self {
+            per_second: (in_all, per_source),
+            this_second: None,
+        }
+    }
+
+    /// One more of this source, if it may be.
+    pub(crate) fn enter(&mut self, now: std::time::Instant, source: K) -> Result<(), Full> {
+        const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+        let (in_all, per_source) = self.per_second;
+        let is_current = |since| now.saturating_duration_since(since) < SECOND;
+        self.this_second.take_if(|(since, _)| !is_current(*since));
+        let fresh = || (now, HalfOpen::new(in_all, per_source));
+        self.this_second.get_or_insert_with(fresh).1.enter(source)
+    }
+}
+
 /// So many of something a second, with as much in one burst.
 #[derive(Debug)]
 pub(crate) struct Bucket {

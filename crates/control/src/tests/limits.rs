@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use dataplane::change::{Class, Origin, Punt};
+
 use super::secured::{secured, secured_settings, secured_with};
 use super::world::{World, plain_settings};
 use crate::Input;
@@ -44,6 +46,42 @@ fn half_open_exchanges_are_limited_in_all() {
     assert_eq!(world.count("half-open exchanges at their limit"), 2);
     world.run(AFTERWARDS);
     world.assert_empty();
+}
+
+#[test]
+fn long_messages_of_strangers_are_limited_in_all_and_per_source() {
+    let mut world = secured(1);
+    // A main mode that is never answered: its first message, with a long tail.
+    let mut message = vec![7; 2000];
+    message[8..16].fill(0);
+    message[16..20].copy_from_slice(&[1, 0x10, 2, 0]);
+    message[20..24].fill(0);
+    message[24..28].copy_from_slice(&2000_u32.to_be_bytes());
+    let mut post = |from: [u8; 4]| {
+        let [local, remote] = [[192, 0, 2, 1], from]
+            .map(|address| packet::Endpoint::new(Ipv4Addr::from(address).into(), 500));
+        let worker = dataplane::id::WorkerId(0);
+        let punt = Punt {
+            class: Class::Stranger,
+            origin: Origin::Ike {
+                worker,
+                local,
+                remote,
+            },
+            bytes: message.clone(),
+        };
+        let now = world.now;
+        world.control.handle_input(now, Input::Punt(punt));
+        world.settle();
+        world.count("long messages of strangers")
+    };
+    assert_eq!((0..8).map(|_| post([198, 51, 100, 1])).max(), Some(0));
+    assert_eq!(post([198, 51, 100, 1]), 1);
+    assert_eq!((0..56).map(|n| post([198, 51, 101, n])).max(), Some(1));
+    assert_eq!(post([198, 51, 102, 1]), 2);
+    world.run(Duration::from_secs(1));
+    world.dial(0);
+    assert!(world.inner(0).is_some());
 }
 
 #[test]
