@@ -85,6 +85,8 @@ pub(crate) struct IkePeer {
     pub(crate) is_open: bool,
     /// What is missing, while the time runs that ends it.
     lacks: Option<Lack>,
+    /// The peer has deleted the ISAKMP SA that came last.
+    has_left: bool,
     /// Whether it is being taken down.
     is_ending: bool,
     /// Ids of its tunnels: the fast path only compares them.
@@ -236,6 +238,7 @@ impl Control {
                 agreed_lifetime: None,
                 is_open: false,
                 lacks: None,
+                has_left: false,
                 is_ending: false,
                 ids: Ids::default(),
             }),
@@ -265,6 +268,7 @@ impl Control {
                 ike.renewal = None;
             }
             ike.exchanges.push(id);
+            ike.has_left = false;
             if let Some(agreed) = ike.agreed_lifetime {
                 self.with_sa(now, id, |sa, _, _| sa.agree_lifetime(agreed));
             }
@@ -435,9 +439,13 @@ impl Control {
         let Some((_, ike)) = self.ike_peer(path) else {
             return;
         };
-        let was_newest = ike.exchanges.last() == Some(&id);
-        if was_newest && reason == DownReason::PeerDead {
+        if ike.exchanges.last() != Some(&id) {
+            return;
+        }
+        if reason == DownReason::PeerDead {
             self.end_peer(now, path, "peer unreachable");
+        } else if let Some((_, ike)) = self.ike_peer_mut(path) {
+            ike.has_left = reason == DownReason::PeerDeleted;
         }
     }
 
@@ -461,9 +469,20 @@ impl Control {
         let Some(ike) = peer.ike.as_mut().filter(|ike| !ike.is_ending) else {
             return;
         };
+        let has_phase1 = !ike.exchanges.is_empty() || ike.renewal.is_some();
+        let tunnels = &self.tunnels.by_key;
+        // A closed tunnel only answers repeats, for which it needs SAs.
+        let is_over = |&id| {
+            let tunnel = tunnels.get(&TunnelKey { path, id });
+            tunnel.is_none_or(|tunnel| tunnel.is_over)
+        };
         let lacks = match (ike.children.is_empty(), peer.tunnels.is_empty()) {
-            (true, true) if ike.exchanges.is_empty() && ike.renewal.is_none() => {
-                return self.end_peer(now, path, "nothing left");
+            (true, _) if !has_phase1 && peer.tunnels.iter().all(is_over) => {
+                let why = match ike.has_left {
+                    true => "the peer hung up",
+                    false => "nothing left",
+                };
+                return self.end_peer(now, path, why);
             }
             (true, _) => Some(Lack::Sas),
             (false, true) => Some(Lack::Tunnels),
@@ -481,8 +500,11 @@ impl Control {
     }
 
     pub(crate) fn peer_timeout(&mut self, now: Instant, path: PathId) {
-        let lacks = self.ike_peer(path).and_then(|(_, ike)| ike.lacks);
-        let why = match lacks {
+        let Some((_, ike)) = self.ike_peer(path) else {
+            return;
+        };
+        let why = match ike.lacks {
+            Some(Lack::Sas) if ike.has_left => "the peer deleted its SAs",
             Some(Lack::Sas) => "no IPsec SA left",
             // RFC 3193 §3.1: when the L2TP tunnel goes, so should the SAs that were made for it.
             Some(Lack::Tunnels) => "no L2TP tunnel left",

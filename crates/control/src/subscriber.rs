@@ -259,6 +259,18 @@ impl Control {
         self.hang_up(now, tunnel, session, CallEnd::LostCarrier);
     }
 
+    /// The call has ended below PPP.
+    pub(crate) fn call_down(&mut self, now: Instant, slot: SessionSlot, end: &CallEnd) {
+        let subscriber = self.subscribers.get(slot.0);
+        let link = subscriber.and_then(|subscriber| subscriber.link.as_ref());
+        // Who says goodbye in LCP and closes the tunnel at once has given his reason there.
+        let said = link
+            .and_then(Link::ending)
+            .filter(|_| *end == CallEnd::TunnelDown);
+        let why = said.map_or_else(|| end.to_string(), ToString::to_string);
+        self.end_subscriber(now, slot, &why);
+    }
+
     /// The call is over: everything that hangs on it is given back, but the slot, which waits for
     /// the last counters.
     pub(crate) fn end_subscriber(&mut self, now: Instant, slot: SessionSlot, why: &str) {

@@ -137,7 +137,7 @@ impl Control {
             }
             l2tp::Output::CallDown { session, end } => {
                 if let Some(slot) = self.session_of(key, session) {
-                    self.end_subscriber(now, slot, &end.to_string());
+                    self.call_down(now, slot, &end);
                 }
             }
             l2tp::Output::TunnelDown { end } => self.tunnel_down(key, &end),

@@ -162,6 +162,11 @@ impl Link {
         self.echo.saw_traffic(at);
     }
 
+    /// Why the link is taking its leave, or why the peer wants it to; `None` while nobody does.
+    pub fn ending(&self) -> Option<&DownReason> {
+        self.reason.as_ref().or(self.farewell.as_ref())
+    }
+
     /// RFC 1661 §3.2.
     pub fn phase(&self) -> Phase {
         if self.is_over || self.lcp.is_initial() {

@@ -200,6 +200,16 @@ impl Client {
         });
     }
 
+    /// Says goodbye in LCP, and closes the tunnel without a word about the call.
+    pub(super) fn hang_up_at_once(&mut self, now: Instant) {
+        self.with_link(now, |link, _, out, now| {
+            link.close(now, ppp::DownReason::Cleared, out)
+        });
+        self.with_l2tp(now, |tunnel, _, out, now| {
+            tunnel.close(now, l2tp::TunnelEnd::Administrative, out);
+        });
+    }
+
     pub(super) fn hang_up_ike(&mut self, now: Instant) {
         self.with_ike(now, |sa, env, out, now| sa.close(now, env, out));
         self.sas.clear();

@@ -58,6 +58,20 @@ fn hanging_up_gives_everything_back_and_leaves_one_summary_line() {
 }
 
 #[test]
+fn a_client_that_closes_the_tunnel_right_after_its_lcp_goodbye_has_hung_up() {
+    let mut world = World::new(plain_settings(1), 1);
+    world.dial(0);
+    let now = world.now;
+    world.clients[0].hang_up_at_once(now);
+    world.settle();
+    let summary = world.lines.with("session ended");
+    assert!(
+        summary[0].contains("reason=the peer hung up"),
+        "{summary:?}"
+    );
+}
+
+#[test]
 fn a_client_that_redials_gets_the_same_address() {
     let mut world = World::new(plain_settings(2), 2);
     world.dial(0);

@@ -88,6 +88,22 @@ fn hanging_up_gives_everything_back() {
 }
 
 #[test]
+fn a_peer_that_hangs_up_and_deletes_its_sas_is_gone_at_once() {
+    let mut world = secured(1);
+    world.dial(0);
+    world.run(A_SECOND);
+    let now = world.now;
+    world.clients[0].hang_up(now);
+    world.settle();
+    world.clients[0].hang_up_ike(now);
+    world.settle();
+    let gone = world.lines.with("peer gone");
+    assert_eq!(gone.len(), 1, "{:?}", world.lines.all());
+    assert!(gone[0].contains("why=the peer hung up"), "{gone:?}");
+    world.assert_empty();
+}
+
+#[test]
 fn a_client_that_dies_is_noticed_and_leaves_nothing() {
     let mut world = secured(1);
     world.dial(0);
@@ -353,6 +369,8 @@ fn when_the_sas_are_deleted_the_tunnel_goes_after_a_grace_time() {
     world.run(A_SECOND * 2);
     assert_eq!(world.fast.sessions.len(), 0);
     world.assert_empty();
+    let gone = world.lines.with("peer gone");
+    assert!(gone[0].contains("why=the peer deleted its SAs"), "{gone:?}");
 }
 
 #[test]
