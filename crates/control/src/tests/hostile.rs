@@ -1,11 +1,16 @@
 //! What peers send may be anything; a session beside it goes on.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::Random;
-use dataplane::change::Punt;
+use dataplane::change::{Origin, Punt};
+use ike::Policy;
+use ike::policy::Natt;
+use packet::Endpoint;
 
-use super::secured::secured;
+use super::secured::{policy, secured, secured_settings, secured_with};
 use super::world::{World, plain_settings};
 use crate::Input;
 
@@ -24,6 +29,62 @@ fn broken_messages_of_one_client_do_not_disturb_another() {
 #[test]
 fn broken_messages_of_one_secured_client_do_not_disturb_another() {
     storm(&mut secured(2), 2);
+}
+
+/// Neither a peer nor one on its way to be one is followed to where a message came from that it did
+/// not send.
+#[test]
+fn nobody_is_followed_to_an_address_that_is_not_authentic() {
+    for natt in [Natt::Off, Natt::Force] {
+        for is_half_open in [false, true] {
+            let mut settings = secured_settings(1);
+            let policy = Policy { natt, ..policy() };
+            settings.listeners[0].ike = Some(Arc::new(policy));
+            let mut world = secured_with(settings, 1);
+            world.jobs = is_half_open.then(Vec::new);
+            world.dial(0);
+            let spoofed = spoof(&mut world);
+            for (token, job) in world.jobs.take().unwrap_or_default() {
+                world.computed(token, job);
+            }
+            // Long enough for dead peer detection and a new pair.
+            for _ in 0..80 {
+                world.run(Duration::from_secs(60));
+                assert!(world.inner(0).is_some());
+            }
+            let home = IpAddr::V4(world.clients[0].address);
+            let mut paths = world.fast.paths.values();
+            assert!(spoofed > 0 && paths.all(|path| path.remote.address() == home));
+            let (_, peer) = world.control.peers.slots.iter().next().unwrap();
+            assert_eq!(peer.shown().address(), home);
+            assert!(world.lines.with("peer moved").is_empty() || natt == Natt::Force);
+        }
+    }
+}
+
+/// Everything that the client has sent comes again from elsewhere, as it was and with one bit
+/// changed. How many messages that is.
+fn spoof(world: &mut World) -> usize {
+    let elsewhere = Endpoint::new(IpAddr::from([203, 0, 113, 66]), 4500);
+    let recorded = world.punts.clone();
+    for punt in &recorded {
+        let Origin::Ike { worker, local, .. } = punt.origin else {
+            continue;
+        };
+        for changed in [0, 1] {
+            let mut punt = punt.clone();
+            punt.origin = Origin::Ike {
+                worker,
+                local,
+                remote: elsewhere,
+            };
+            *punt.bytes.last_mut().unwrap() ^= changed;
+            let now = world.now;
+            world.control.handle_input(now, Input::Punt(punt));
+        }
+        world.settle();
+    }
+    recorded.len()
 }
 
 /// Client 1 dials in again and again; what it sent comes again, broken, while client 0 stays
