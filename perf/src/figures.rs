@@ -3,7 +3,10 @@
 
 use std::fmt;
 
+use crypto::dh::Group::{Ecp256 as Curve, Modp2048 as Group14};
+
 use crate::cipher::{BURSTS, Case, IMIX, SIZES};
+use crate::dial::Call;
 use crate::path::Frames::{self, Cold, Warm};
 use crate::probe::{SizeName, Spec, SuiteName};
 use crate::traffic::Line::{self, Down, Up};
@@ -30,11 +33,17 @@ pub(crate) enum Unit {
     Ratio,
     /// How many times as fast; more is better.
     Times,
+    /// Of a core; less is better.
+    Percent,
+    /// Octets; less is better.
+    Octets,
+    /// How many a second; more is better.
+    PerSecond,
 }
 
 impl Unit {
     pub(crate) fn is_more_better(self) -> bool {
-        matches!(self, Self::Times)
+        matches!(self, Self::Times | Self::PerSecond)
     }
 
     /// Whether a value is at least as good as a limit.
@@ -54,6 +63,9 @@ impl fmt::Display for Unit {
             Self::Ns => "ns",
             Self::Ratio => "ratio",
             Self::Times => "times",
+            Self::Percent => "%",
+            Self::Octets => "octets",
+            Self::PerSecond => "1/s",
         })
     }
 }
@@ -65,6 +77,8 @@ pub(crate) enum How {
     Cost(Spec),
     /// The same in nanoseconds.
     CostNs(Spec),
+    /// How many fit into a second.
+    Rate(Spec),
     /// Cost of the first over cost of the second.
     Over(Spec, Spec),
     /// The same of two ciphers, at the size where it is worst.
@@ -81,7 +95,7 @@ impl How {
     /// What has to be measured.
     pub(crate) fn specs(&self) -> Vec<Spec> {
         match self {
-            Self::Cost(spec) | Self::CostNs(spec) => vec![*spec],
+            Self::Cost(spec) | Self::CostNs(spec) | Self::Rate(spec) => vec![*spec],
             Self::Worst(over, under) => SIZES
                 .into_iter()
                 .flat_map(|size| [over, under].map(|case| Spec::Cipher(Case { size, ..*case })))
@@ -94,7 +108,7 @@ impl How {
     /// Whether it is a plain cost, of which the best process counts; of what is compared within a
     /// process the median counts, because the best would be the one with the worst divisor.
     pub(crate) fn is_absolute(&self) -> bool {
-        matches!(self, Self::Cost(_) | Self::CostNs(_))
+        matches!(self, Self::Cost(_) | Self::CostNs(_) | Self::Rate(_))
     }
 }
 
@@ -231,6 +245,10 @@ const fn added(name: &'static str, must: f64, aim: f64, many: Spec, few: Spec) -
     figure(name, Unit::Ns, must, aim, How::LessNs(many, few))
 }
 
+const fn rate(name: &'static str, must: f64, aim: f64, spec: Spec) -> Figure {
+    figure(name, Unit::PerSecond, must, aim, How::Rate(spec))
+}
+
 const fn ns(name: &'static str, must: f64, aim: f64, spec: Spec) -> Figure {
     figure(name, Unit::Ns, must, aim, How::CostNs(spec))
 }
@@ -350,6 +368,21 @@ pub(crate) const GROUPS: &[Group] = &[
         worst("aesni over RustCrypto, CBC + SHA2-256 open, worst size", 1.0, 1.0, SHA256, Up, "rustcrypto"),
         worst("aesni over RustCrypto, CBC + SHA2-256 seal, worst size", 1.0, 1.0, SHA256, Down, "rustcrypto"),
     ], tables: &[GCM, GCM256, SHA1, SHA256, TRIPLE] },
+    Group { name: "set-up", rounds: 8, is_quick: true, figures: &[
+        rate("set-ups of plain L2TP + LCP + MS-CHAPv2 + IPCP", 2500.0, 5000.0, Spec::SetUp(Call::Plain)),
+        rate("set-ups of IKEv1, MODP-2048, PSK",                600.0, 1000.0, Spec::SetUp(Call::Ike(Group14))),
+    ], tables: &[] },
+    Group { name: "idle", rounds: 2, is_quick: false, figures: &[
+        figure("100 000 idle sessions", Unit::Percent, 10.0, 10.0, How::Cost(Spec::Idle { sessions: 100_000 })),
+    ], tables: &[] },
+    Group { name: "memory-plain", rounds: 1, is_quick: false, figures: &[
+        figure("memory of an idle plain session, 100 k", Unit::Octets, 8192.0, 8192.0,
+            How::Cost(Spec::Memory { call: Call::Plain, sessions: 100_000 })),
+    ], tables: &[] },
+    Group { name: "memory-ipsec", rounds: 1, is_quick: false, figures: &[
+        figure("memory of an idle IPsec session, 20 k", Unit::Octets, 8192.0, 8192.0,
+            How::Cost(Spec::Memory { call: Call::Secured(Curve), sessions: 20_000 })),
+    ], tables: &[] },
 ];
 
 #[cfg(test)]

@@ -9,25 +9,30 @@
 //! |---|---|
 //! | `figures.rs` | the table: what is wanted, and how it is taken |
 //! | `measure.rs`, `run.rs` | from measurements to figures |
+//! | `report.rs` | what a person reads |
 //! | `probe.rs` | what can be measured |
 //! | `path.rs`, `bare.rs` | the whole path, and its cipher alone |
 //! | `cipher.rs` | the ciphers, and other people's |
 //! | `gateway.rs`, `port.rs` | the gateway under test |
 //! | `traffic.rs`, `subscriber.rs` | the far ends, who prove every packet |
+//! | `dial.rs`, `setup.rs` | the slow path under test, and who dials it |
 //! | `clock.rs`, `rng.rs` | cycles, and chance |
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
 mod bare;
 mod cipher;
 mod clock;
+mod dial;
 mod figures;
 mod gateway;
 mod measure;
 mod path;
 mod port;
 mod probe;
+mod report;
 mod rng;
 mod run;
+mod setup;
 mod subscriber;
 mod traffic;
 

@@ -36,13 +36,37 @@ pub(crate) struct Verdict {
     pub(crate) processes: Vec<f64>,
     pub(crate) must: f64,
     pub(crate) aim: f64,
+    pub(crate) is_more_better: bool,
     pub(crate) meets_must: bool,
     pub(crate) meets_aim: bool,
     /// The measurement behind a plain cost, of the best process.
     pub(crate) best: Option<Best>,
 }
 
+impl Verdict {
+    /// A cost as a share of the highest that is allowed; of a rate, the other way round.
+    pub(crate) fn share_of_must(&self, value: f64) -> f64 {
+        if self.is_more_better {
+            self.must / value
+        } else {
+            value / self.must
+        }
+    }
+}
+
 impl Found {
+    /// The best of several.
+    pub(crate) fn best_of<'f>(all: impl Iterator<Item = &'f Self>) -> Self {
+        let mut best = Self::default();
+        for (name, one) in all.flat_map(|found| &found.0) {
+            let entry = best.0.entry(name.clone()).or_insert(*one);
+            if one.cost < entry.cost {
+                *entry = *one;
+            }
+        }
+        best
+    }
+
     /// Measures a group in this process: all its measurements in turns.
     pub(crate) fn take(group: &Group, rounds: usize) -> Result<Self> {
         clock::pin(0).context("no core to stay on")?;
@@ -85,6 +109,7 @@ impl Found {
         Some(match how {
             How::Cost(spec) => cost(spec)?,
             How::CostNs(spec) => ns(spec)?,
+            How::Rate(spec) => 1e9 / ns(spec)?,
             How::Over(a, b) => cost(a)? / cost(b)?,
             How::Worst(over, under) => SIZES
                 .into_iter()
@@ -127,13 +152,13 @@ pub(crate) fn judge(figure: &Figure, processes: &[Found]) -> Option<Verdict> {
         .filter_map(|found| found.value(&figure.how))
         .collect();
     values.sort_by(f64::total_cmp);
-    let value = if figure.how.is_absolute() {
-        *values.first()?
-    } else {
-        *values.get(values.len() / 2)?
+    let value = match (figure.how.is_absolute(), figure.unit.is_more_better()) {
+        (true, false) => *values.first()?,
+        (true, true) => *values.last()?,
+        (false, _) => *values.get(values.len() / 2)?,
     };
     let best = match &figure.how {
-        How::Cost(spec) | How::CostNs(spec) => processes
+        How::Cost(spec) | How::CostNs(spec) | How::Rate(spec) => processes
             .iter()
             .filter_map(|found| found.at(spec))
             .min_by(|a, b| a.cost.total_cmp(&b.cost)),
@@ -146,6 +171,7 @@ pub(crate) fn judge(figure: &Figure, processes: &[Found]) -> Option<Verdict> {
         processes: values,
         must: figure.must,
         aim: figure.aim,
+        is_more_better: figure.unit.is_more_better(),
         meets_must: figure.unit.meets(value, figure.must),
         meets_aim: figure.unit.meets(value, figure.aim),
         best: best.copied(),

@@ -7,7 +7,9 @@ use crypto::esp::Backend;
 
 use crate::bare;
 use crate::cipher;
+use crate::dial::Call;
 use crate::path::{self, Frames, PACKETS, Path};
+use crate::setup;
 use crate::subscriber::Protection;
 use crate::traffic::Line;
 
@@ -81,6 +83,12 @@ pub(crate) enum Spec {
     },
     /// A cipher by itself.
     Cipher(cipher::Case),
+    /// A set-up.
+    SetUp(Call),
+    /// What idle sessions of plain L2TP cost the slow path.
+    Idle { sessions: usize },
+    /// What an idle session takes of memory.
+    Memory { call: Call, sessions: usize },
 }
 
 impl Spec {
@@ -118,6 +126,9 @@ impl Spec {
                 Some(bench) => Box::new(bench),
                 None => return Ok(None),
             },
+            Self::SetUp(call) => Box::new(setup::SetUp::new(call, seed)?),
+            Self::Idle { sessions } => Box::new(setup::Idle::new(sessions, seed)?),
+            Self::Memory { call, sessions } => Box::new(setup::Memory::new(call, sessions)),
         }))
     }
 }
@@ -141,6 +152,9 @@ impl fmt::Display for Spec {
                 size,
                 sessions,
             } => write!(f, "cipher of {suite} {line:?} {size} B, {sessions} SAs"),
+            Self::SetUp(call) => write!(f, "set-up of {call:?}"),
+            Self::Idle { sessions } => write!(f, "{sessions} idle sessions"),
+            Self::Memory { call, sessions } => write!(f, "memory of {sessions} times {call:?}"),
             Self::Cipher(case) => {
                 let verb = match case.line {
                     Line::Up => "open",

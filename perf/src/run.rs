@@ -1,9 +1,12 @@
 //! The run: processes one after the other, the first of each group discarded, and the table.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 
 use crate::figures::{GROUPS, Group};
 use crate::measure::{Found, Verdict, judge};
+use crate::report::{Machine, Run};
 
 /// What to take.
 #[derive(clap::Args)]
@@ -14,6 +17,9 @@ pub(crate) struct Arguments {
     /// The figures as JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Where to write the report
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Only groups whose names, or figures whose names, contain one of these
     cases: Vec<String>,
 }
@@ -42,20 +48,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    let verdicts: Vec<_> = groups
-        .iter()
-        .zip(&found)
-        .flat_map(|(group, found)| group.figures.iter().filter_map(|f| judge(f, found)))
-        .collect();
+    let figures = groups.iter().zip(&found);
+    let run = Run {
+        machine: Machine::here(arguments.command()),
+        figures: figures
+            .flat_map(|(group, found)| group.figures.iter().filter_map(|f| judge(f, found)))
+            .collect(),
+        measurements: Found::best_of(found.iter().flatten()),
+        suites: groups
+            .iter()
+            .flat_map(|group| group.tables)
+            .copied()
+            .collect(),
+    };
+    if let Some(directory) = &arguments.out {
+        run.write(directory)?;
+    }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&verdicts)?);
+        println!("{}", serde_json::to_string_pretty(&run)?);
     } else {
-        print!("{}", table(&verdicts));
+        print!("{}", run.text());
     }
     Ok(())
 }
 
 impl Arguments {
+    /// How it was asked for.
+    fn command(&self) -> String {
+        let flags = [(self.quick, "--quick"), (self.json, "--json")];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set);
+        let flags = flags.map(|(_, flag)| (*flag).to_owned());
+        let words = flags.chain(self.cases.iter().cloned());
+        let words: Vec<_> = std::iter::once("perf/run".to_owned())
+            .chain(words)
+            .collect();
+        words.join(" ")
+    }
+
     fn wants(&self, group: &Group) -> bool {
         let is_named = |case: &String| {
             group.name.contains(case.as_str())

@@ -1,0 +1,94 @@
+//! What set-ups, idle sessions and their memory cost.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::clock;
+use crate::dial::{Call, Exchange, resident};
+use crate::path::undisturbed;
+use crate::probe::{Probe, Sample};
+
+/// Calls of a round: enough crowds to tell an interrupted one from the others.
+const CALLS: usize = 320;
+/// Rounds for which there are users.
+const ROUNDS_MAX: usize = 64;
+
+/// A set-up, at the slow path alone, its public-key work included.
+pub(crate) struct SetUp(Exchange);
+
+impl SetUp {
+    pub(crate) fn new(call: Call, seed: u64) -> Result<Self> {
+        let mut exchange = Exchange::new(call, CALLS * ROUNDS_MAX, false, seed);
+        exchange.dial(CALLS)?;
+        Ok(Self(exchange))
+    }
+}
+
+impl Probe for SetUp {
+    fn round(&mut self) -> Result<Sample> {
+        let before = clock::cycles_per_tick();
+        let crowds = self.0.dial(CALLS)?;
+        let cycles_per_tick = f64::midpoint(before, clock::cycles_per_tick());
+        let (ticks, _) = undisturbed(&crowds);
+        Ok(Sample::of_ticks(ticks, cycles_per_tick, 0.0))
+    }
+}
+
+/// Sessions that do nothing but be asked whether they are there: the share of the slow path's core
+/// that they take, in percent. LCP echoes go every 30 s, HELLO every 60 s.
+pub(crate) struct Idle(Exchange);
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Idle {
+    pub(crate) fn new(sessions: usize, seed: u64) -> Result<Self> {
+        let mut exchange = Exchange::new(Call::Plain, sessions, false, seed);
+        exchange.dial(sessions)?;
+        exchange.run_until(exchange.now() + MINUTE)?;
+        Ok(Self(exchange))
+    }
+}
+
+impl Probe for Idle {
+    fn round(&mut self) -> Result<Sample> {
+        let before = self.0.ticks;
+        self.0.run_until(self.0.now() + MINUTE)?;
+        let ticks = (self.0.ticks - before) as f64;
+        let share = ticks / clock::ticks_per_ns() / MINUTE.as_nanos() as f64;
+        Ok(Sample::of_value(100.0 * share))
+    }
+}
+
+/// Memory of an idle session, both planes, in octets: what the process has more than before,
+/// divided by the sessions.
+pub(crate) struct Memory {
+    call: Call,
+    sessions: usize,
+}
+
+/// Before these, memory is taken that is not any session's.
+const FIRST: usize = 64;
+
+impl Memory {
+    pub(crate) fn new(call: Call, sessions: usize) -> Self {
+        Self { call, sessions }
+    }
+}
+
+impl Probe for Memory {
+    fn round(&mut self) -> Result<Sample> {
+        let mut exchange = Exchange::new(self.call, self.sessions + FIRST, true, 1);
+        exchange.dial(FIRST)?;
+        let before = resident()?;
+        let mut left = self.sessions;
+        while left > 0 {
+            let some = left.min(FIRST);
+            exchange.dial(some)?;
+            exchange.forget_clients();
+            left -= some;
+        }
+        let octets = resident()?.saturating_sub(before);
+        Ok(Sample::of_value(octets as f64 / self.sessions as f64))
+    }
+}
