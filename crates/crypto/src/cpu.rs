@@ -1,7 +1,7 @@
 //! What the processor can do that Rust has no safe name for: fetch a cache line early, count cycles.
 //!
-//! This is the only module of the crate with unsafe code. Elsewhere than on x86-64 prefetching
-//! does nothing and the cycle counter stands still.
+//! Here and in the fast back ends of [`crate::esp`] is all unsafe code of the crate. Elsewhere than
+//! on x86-64 prefetching does nothing and the cycle counter stands still.
 
 #![allow(unsafe_code)]
 

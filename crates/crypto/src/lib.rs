@@ -22,7 +22,7 @@
 //! - [`dh`]: Diffie-Hellman groups, and the job that takes the work off the protocol thread
 //! - [`chap`], [`mschap`]: the answers of RFC 1994 and RFC 2759
 //! - [`esp`]: suites, KEYMAT, and the batch interface that opens and seals packets
-//! - [`cpu`]: prefetch and the cycle counter, the only unsafe code
+//! - [`cpu`]: prefetch, the cycle counter, and what the processor has
 
 pub mod chap;
 pub mod cipher;

@@ -4,9 +4,12 @@
 // clippy.toml allows it in tests, but clippy does not see that functions beside tests are theirs.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, KeyInit};
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+use common::back_ends;
 use crypto::Random;
 use crypto::esp::{
     Backend, Direction, EspJob, Integrity, KeySlot, Keymat, Keys, Suite, UnknownSuite, Verdict,
@@ -29,49 +32,53 @@ const FORGERIES: usize = 1_000_000;
 // conformance: 4106-03 4106-04 2404-01 4868-01
 #[test]
 fn packets_are_sealed_as_openssl_does_it_and_its_packets_open() {
-    for line in include_str!("esp_packets.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-    {
-        let [suite, esn_high, keymat, packet] = line.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("four columns: {line}");
-        };
-        let suite: Suite = suite.parse().unwrap();
-        let esn_high = u32::from_str_radix(esn_high, 16).ok();
-        let packet = hex(packet);
-        let mut keys = Keys::new(Backend::auto());
-        install_both(&mut keys, &Keymat::new(suite, &hex(keymat)).unwrap());
+    for backend in back_ends() {
+        for line in include_str!("esp_packets.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            let [suite, esn_high, keymat, packet] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("four columns: {line}");
+            };
+            let suite: Suite = suite.parse().unwrap();
+            let esn_high = u32::from_str_radix(esn_high, 16).ok();
+            let packet = hex(packet);
+            let mut keys = Keys::new(backend);
+            install_both(&mut keys, &Keymat::new(suite, &hex(keymat)).unwrap());
 
-        let mut ours = packet_of(suite, 0xC0FF_EE01, 0x0102_0304, &clear_of_openssl());
-        assert_eq!(seal(&keys, suite, SEAL, esn_high, &mut ours), Verdict::Ok);
-        assert_eq!(ours, packet, "{suite}, ESN {esn_high:?}");
+            let mut ours = packet_of(suite, 0xC0FF_EE01, 0x0102_0304, &clear_of_openssl());
+            assert_eq!(seal(&keys, suite, SEAL, esn_high, &mut ours), Verdict::Ok);
+            assert_eq!(ours, packet, "{suite}, ESN {esn_high:?}");
 
-        assert_eq!(open(&keys, suite, OPEN, esn_high, &mut ours), Verdict::Ok);
-        assert_eq!(
-            body(suite, &ours),
-            clear_of_openssl(),
-            "{suite}, ESN {esn_high:?}"
-        );
+            assert_eq!(open(&keys, suite, OPEN, esn_high, &mut ours), Verdict::Ok);
+            assert_eq!(
+                body(suite, &ours),
+                clear_of_openssl(),
+                "{suite}, ESN {esn_high:?}"
+            );
+        }
     }
 }
 
 #[test]
 fn every_suite_agrees_with_the_plain_construction_at_every_length() {
-    let mut random = Random::from_seed([1; 32]);
-    for suite in Suite::ALL {
-        let keymat = random_keymat(suite, &mut random);
-        let mut keys = Keys::new(Backend::auto());
-        install_both(&mut keys, &keymat);
-        for len in (suite.block_len()..=BODY_LEN_MAX).step_by(suite.block_len()) {
-            let esn_high = (random.below(2) == 0).then(|| random.u32());
-            let clear = random_bytes(len, &mut random);
-            let mut packet = packet_of(suite, random.u32(), random.u32(), &clear);
-            let expected = plain_seal(&keymat, esn_high, packet.clone());
+    for backend in back_ends() {
+        let mut random = Random::from_seed([1; 32]);
+        for suite in Suite::ALL {
+            let keymat = random_keymat(suite, &mut random);
+            let mut keys = Keys::new(backend);
+            install_both(&mut keys, &keymat);
+            for len in (suite.block_len()..=BODY_LEN_MAX).step_by(suite.block_len()) {
+                let esn_high = (random.below(2) == 0).then(|| random.u32());
+                let clear = random_bytes(len, &mut random);
+                let mut packet = packet_of(suite, random.u32(), random.u32(), &clear);
+                let expected = plain_seal(&keymat, esn_high, packet.clone());
 
-            assert_eq!(seal(&keys, suite, SEAL, esn_high, &mut packet), Verdict::Ok);
-            assert_eq!(packet, expected, "{suite}, {len} octets, ESN {esn_high:?}");
-            assert_eq!(open(&keys, suite, OPEN, esn_high, &mut packet), Verdict::Ok);
-            assert_eq!(body(suite, &packet), clear, "{suite}, {len} octets");
+                assert_eq!(seal(&keys, suite, SEAL, esn_high, &mut packet), Verdict::Ok);
+                assert_eq!(packet, expected, "{suite}, {len} octets, ESN {esn_high:?}");
+                assert_eq!(open(&keys, suite, OPEN, esn_high, &mut packet), Verdict::Ok);
+                assert_eq!(body(suite, &packet), clear, "{suite}, {len} octets");
+            }
         }
     }
 }
@@ -79,32 +86,34 @@ fn every_suite_agrees_with_the_plain_construction_at_every_length() {
 // conformance: 3602-01
 #[test]
 fn a_length_that_the_suite_cannot_have_is_refused_and_the_packet_untouched() {
-    let mut random = Random::from_seed([2; 32]);
-    for suite in Suite::ALL {
-        let mut keys = Keys::new(Backend::auto());
-        install_both(&mut keys, &random_keymat(suite, &mut random));
-        let around = HEADER_LEN + suite.iv_len() + suite.icv_len();
-        for len in 0..=around + 4 * suite.block_len() {
-            let legal = len > around && (len - around).is_multiple_of(suite.block_len());
-            let packet = random_bytes(len, &mut random);
-            let (mut opened, mut sealed) = (packet.clone(), packet.clone());
-            let verdict = open(&keys, suite, OPEN, None, &mut opened);
-            assert_eq!(
-                verdict == Verdict::BadLength,
-                !legal,
-                "{suite}, {len} octets"
-            );
-            let verdict = seal(&keys, suite, SEAL, None, &mut sealed);
-            assert_eq!(
-                verdict == Verdict::BadLength,
-                !legal,
-                "{suite}, {len} octets"
-            );
-            if !legal {
-                assert!(
-                    opened == packet && sealed == packet,
+    for backend in back_ends() {
+        let mut random = Random::from_seed([2; 32]);
+        for suite in Suite::ALL {
+            let mut keys = Keys::new(backend);
+            install_both(&mut keys, &random_keymat(suite, &mut random));
+            let around = HEADER_LEN + suite.iv_len() + suite.icv_len();
+            for len in 0..=around + 4 * suite.block_len() {
+                let legal = len > around && (len - around).is_multiple_of(suite.block_len());
+                let packet = random_bytes(len, &mut random);
+                let (mut opened, mut sealed) = (packet.clone(), packet.clone());
+                let verdict = open(&keys, suite, OPEN, None, &mut opened);
+                assert_eq!(
+                    verdict == Verdict::BadLength,
+                    !legal,
                     "{suite}, {len} octets"
                 );
+                let verdict = seal(&keys, suite, SEAL, None, &mut sealed);
+                assert_eq!(
+                    verdict == Verdict::BadLength,
+                    !legal,
+                    "{suite}, {len} octets"
+                );
+                if !legal {
+                    assert!(
+                        opened == packet && sealed == packet,
+                        "{suite}, {len} octets"
+                    );
+                }
             }
         }
     }
@@ -112,172 +121,182 @@ fn a_length_that_the_suite_cannot_have_is_refused_and_the_packet_untouched() {
 
 #[test]
 fn a_flipped_bit_anywhere_is_a_bad_icv() {
-    let mut random = Random::from_seed([3; 32]);
-    for suite in Suite::ALL {
-        let mut keys = Keys::new(Backend::auto());
-        install_both(&mut keys, &random_keymat(suite, &mut random));
-        for esn_high in [None, Some(5)] {
-            let mut sealed = packet_of(suite, 1, 2, &random_bytes(48, &mut random));
-            seal(&keys, suite, SEAL, esn_high, &mut sealed);
-            for bit in 0..8 * sealed.len() {
-                let mut forged = sealed.clone();
-                forged[bit / 8] ^= 1 << (bit % 8);
-                let before = forged.clone();
+    for backend in back_ends() {
+        let mut random = Random::from_seed([3; 32]);
+        for suite in Suite::ALL {
+            let mut keys = Keys::new(backend);
+            install_both(&mut keys, &random_keymat(suite, &mut random));
+            for esn_high in [None, Some(5)] {
+                let mut sealed = packet_of(suite, 1, 2, &random_bytes(48, &mut random));
+                seal(&keys, suite, SEAL, esn_high, &mut sealed);
+                for bit in 0..8 * sealed.len() {
+                    let mut forged = sealed.clone();
+                    forged[bit / 8] ^= 1 << (bit % 8);
+                    let before = forged.clone();
+                    assert_eq!(
+                        open(&keys, suite, OPEN, esn_high, &mut forged),
+                        Verdict::BadIcv
+                    );
+                    if !matches!(suite, Suite::AesGcm16 { .. }) {
+                        assert_eq!(
+                            forged, before,
+                            "{suite}: CBC decrypts nothing it has not verified"
+                        );
+                    }
+                }
                 assert_eq!(
-                    open(&keys, suite, OPEN, esn_high, &mut forged),
+                    open(&keys, suite, OPEN, Some(6), &mut sealed.clone()),
                     Verdict::BadIcv
                 );
-                if !matches!(suite, Suite::AesGcm16 { .. }) {
-                    assert_eq!(
-                        forged, before,
-                        "{suite}: CBC decrypts nothing it has not verified"
-                    );
-                }
+                assert_eq!(open(&keys, suite, OPEN, esn_high, &mut sealed), Verdict::Ok);
             }
-            assert_eq!(
-                open(&keys, suite, OPEN, Some(6), &mut sealed.clone()),
-                Verdict::BadIcv
-            );
-            assert_eq!(open(&keys, suite, OPEN, esn_high, &mut sealed), Verdict::Ok);
         }
     }
 }
 
 #[test]
 fn a_million_forgeries_of_any_length_neither_open_nor_panic() {
-    let mut random = Random::from_seed([4; 32]);
-    let mut keys = Keys::new(Backend::auto());
-    for (suite, slot) in Suite::ALL.into_iter().zip(0..) {
-        let keymat = random_keymat(suite, &mut random);
-        keys.install(KeySlot(slot), suite, Direction::Open, &keymat, &IV_KEY);
-    }
-    let mut bytes = [0; 160];
-    for i in 0..FORGERIES {
-        let slot = i % Suite::ALL.len();
-        let suite = Suite::ALL[slot];
-        // The rest of the packet keeps what the last one left there.
-        let at = random.below(152) as usize;
-        bytes[at..at + 8].copy_from_slice(&random.array::<8>());
-        // Every other packet has a length that gets it as far as the ICV.
-        let around = HEADER_LEN + suite.iv_len() + suite.icv_len();
-        let len = match i % 2 {
-            0 => random.below(bytes.len() as u32 + 1) as usize,
-            _ => around + suite.block_len() * (1 + random.below(4) as usize),
-        };
-        let packet = &mut bytes[..len];
-        let esn_high = (i % 3 == 0).then_some(7);
-        let verdict = open(&keys, suite, KeySlot(slot as u32), esn_high, packet);
-        assert!(
-            matches!(verdict, Verdict::BadIcv | Verdict::BadLength),
-            "{suite}"
-        );
+    for backend in back_ends() {
+        let mut random = Random::from_seed([4; 32]);
+        let mut keys = Keys::new(backend);
+        for (suite, slot) in Suite::ALL.into_iter().zip(0..) {
+            let keymat = random_keymat(suite, &mut random);
+            keys.install(KeySlot(slot), suite, Direction::Open, &keymat, &IV_KEY);
+        }
+        let mut bytes = [0; 160];
+        for i in 0..FORGERIES {
+            let slot = i % Suite::ALL.len();
+            let suite = Suite::ALL[slot];
+            // The rest of the packet keeps what the last one left there.
+            let at = random.below(152) as usize;
+            bytes[at..at + 8].copy_from_slice(&random.array::<8>());
+            // Every other packet has a length that gets it as far as the ICV.
+            let around = HEADER_LEN + suite.iv_len() + suite.icv_len();
+            let len = match i % 2 {
+                0 => random.below(bytes.len() as u32 + 1) as usize,
+                _ => around + suite.block_len() * (1 + random.below(4) as usize),
+            };
+            let packet = &mut bytes[..len];
+            let esn_high = (i % 3 == 0).then_some(7);
+            let verdict = open(&keys, suite, KeySlot(slot as u32), esn_high, packet);
+            assert!(
+                matches!(verdict, Verdict::BadIcv | Verdict::BadLength),
+                "{suite}"
+            );
+        }
     }
 }
 
 #[test]
 fn one_call_opens_packets_of_many_sas_and_judges_each_by_itself() {
-    let suite = Suite::AesCbc {
-        key_bits: 256,
-        integrity: Integrity::HmacSha1_96,
-    };
-    let mut random = Random::from_seed([5; 32]);
-    let mut keys = Keys::new(Backend::auto());
-    let slots: Vec<_> = [0, 1, 63, 64, 65, 300, 4096].map(KeySlot).to_vec();
-    let mut packets = Vec::new();
-    for &slot in &slots {
-        let keymat = random_keymat(suite, &mut random);
-        keys.install(slot, suite, Direction::Open, &keymat, &IV_KEY);
-        let packet = packet_of(suite, slot.0, 1, &[slot.0 as u8; 64]);
-        packets.push(plain_seal(&keymat, None, packet));
+    for backend in back_ends() {
+        let suite = Suite::AesCbc {
+            key_bits: 256,
+            integrity: Integrity::HmacSha1_96,
+        };
+        let mut random = Random::from_seed([5; 32]);
+        let mut keys = Keys::new(backend);
+        let slots: Vec<_> = [0, 1, 63, 64, 65, 300, 4096].map(KeySlot).to_vec();
+        let mut packets = Vec::new();
+        for &slot in &slots {
+            let keymat = random_keymat(suite, &mut random);
+            keys.install(slot, suite, Direction::Open, &keymat, &IV_KEY);
+            let packet = packet_of(suite, slot.0, 1, &[slot.0 as u8; 64]);
+            packets.push(plain_seal(&keymat, None, packet));
+        }
+        packets[2][30] ^= 1;
+        packets[4].pop();
+
+        let mut jobs: Vec<_> = packets
+            .iter_mut()
+            .zip(&slots)
+            .map(|(packet, &slot)| job(packet, slot, None))
+            .collect();
+        keys.open(suite, &mut jobs);
+
+        let verdicts: Vec<_> = jobs.iter().map(|job| job.verdict).collect();
+        let expected = [
+            Verdict::Ok,
+            Verdict::Ok,
+            Verdict::BadIcv,
+            Verdict::Ok,
+            Verdict::BadLength,
+            Verdict::Ok,
+            Verdict::Ok,
+        ];
+        assert_eq!(verdicts, expected);
+        assert_eq!(body(suite, &packets[5]), [300_u32 as u8; 64]);
+        keys.open(suite, &mut []);
     }
-    packets[2][30] ^= 1;
-    packets[4].pop();
-
-    let mut jobs: Vec<_> = packets
-        .iter_mut()
-        .zip(&slots)
-        .map(|(packet, &slot)| job(packet, slot, None))
-        .collect();
-    keys.open(suite, &mut jobs);
-
-    let verdicts: Vec<_> = jobs.iter().map(|job| job.verdict).collect();
-    let expected = [
-        Verdict::Ok,
-        Verdict::Ok,
-        Verdict::BadIcv,
-        Verdict::Ok,
-        Verdict::BadLength,
-        Verdict::Ok,
-        Verdict::Ok,
-    ];
-    assert_eq!(verdicts, expected);
-    assert_eq!(body(suite, &packets[5]), [300_u32 as u8; 64]);
-    keys.open(suite, &mut []);
 }
 
 #[test]
 fn a_slot_serves_only_the_suite_and_the_direction_it_was_installed_for() {
-    let gcm = Suite::AesGcm16 { key_bits: 128 };
-    let cbc = Suite::AesCbc {
-        key_bits: 128,
-        integrity: Integrity::HmacSha256_128,
-    };
-    let mut random = Random::from_seed([6; 32]);
-    for (suite, other) in [(gcm, cbc), (cbc, gcm)] {
-        let mut keys = Keys::new(Backend::auto());
-        install_both(&mut keys, &random_keymat(suite, &mut random));
-        let mut packet = packet_of(suite, 1, 1, &[0; 64]);
-        assert_eq!(seal(&keys, suite, OPEN, None, &mut packet), Verdict::BadIcv);
-        assert_eq!(seal(&keys, suite, SEAL, None, &mut packet), Verdict::Ok);
-        assert_eq!(
-            open(&keys, suite, SEAL, None, &mut packet.clone()),
-            Verdict::BadIcv
-        );
-        assert_ne!(
-            open(&keys, other, OPEN, None, &mut packet.clone()),
-            Verdict::Ok
-        );
-        assert_eq!(
-            open(&keys, suite, KeySlot(77), None, &mut packet.clone()),
-            Verdict::BadIcv
-        );
-        assert_eq!(open(&keys, suite, OPEN, None, &mut packet), Verdict::Ok);
+    for backend in back_ends() {
+        let gcm = Suite::AesGcm16 { key_bits: 128 };
+        let cbc = Suite::AesCbc {
+            key_bits: 128,
+            integrity: Integrity::HmacSha256_128,
+        };
+        let mut random = Random::from_seed([6; 32]);
+        for (suite, other) in [(gcm, cbc), (cbc, gcm)] {
+            let mut keys = Keys::new(backend);
+            install_both(&mut keys, &random_keymat(suite, &mut random));
+            let mut packet = packet_of(suite, 1, 1, &[0; 64]);
+            assert_eq!(seal(&keys, suite, OPEN, None, &mut packet), Verdict::BadIcv);
+            assert_eq!(seal(&keys, suite, SEAL, None, &mut packet), Verdict::Ok);
+            assert_eq!(
+                open(&keys, suite, SEAL, None, &mut packet.clone()),
+                Verdict::BadIcv
+            );
+            assert_ne!(
+                open(&keys, other, OPEN, None, &mut packet.clone()),
+                Verdict::Ok
+            );
+            assert_eq!(
+                open(&keys, suite, KeySlot(77), None, &mut packet.clone()),
+                Verdict::BadIcv
+            );
+            assert_eq!(open(&keys, suite, OPEN, None, &mut packet), Verdict::Ok);
+        }
     }
 }
 
 #[test]
 fn a_removed_key_opens_nothing_and_its_slot_can_be_used_again() {
-    let suite = Suite::AesGcm16 { key_bits: 256 };
-    let mut random = Random::from_seed([7; 32]);
-    let mut keys = Keys::new(Backend::auto());
-    let keymat = random_keymat(suite, &mut random);
-    install_both(&mut keys, &keymat);
-    let sealed = plain_seal(&keymat, None, packet_of(suite, 1, 1, &[0; 64]));
+    for backend in back_ends() {
+        let suite = Suite::AesGcm16 { key_bits: 256 };
+        let mut random = Random::from_seed([7; 32]);
+        let mut keys = Keys::new(backend);
+        let keymat = random_keymat(suite, &mut random);
+        install_both(&mut keys, &keymat);
+        let sealed = plain_seal(&keymat, None, packet_of(suite, 1, 1, &[0; 64]));
 
-    keys.remove(OPEN);
-    keys.remove(KeySlot(u32::MAX));
-    assert_eq!(
-        open(&keys, suite, OPEN, None, &mut sealed.clone()),
-        Verdict::BadIcv
-    );
+        keys.remove(OPEN);
+        keys.remove(KeySlot(u32::MAX));
+        assert_eq!(
+            open(&keys, suite, OPEN, None, &mut sealed.clone()),
+            Verdict::BadIcv
+        );
 
-    keys.install(
-        OPEN,
-        suite,
-        Direction::Open,
-        &random_keymat(suite, &mut random),
-        &IV_KEY,
-    );
-    assert_eq!(
-        open(&keys, suite, OPEN, None, &mut sealed.clone()),
-        Verdict::BadIcv
-    );
+        keys.install(
+            OPEN,
+            suite,
+            Direction::Open,
+            &random_keymat(suite, &mut random),
+            &IV_KEY,
+        );
+        assert_eq!(
+            open(&keys, suite, OPEN, None, &mut sealed.clone()),
+            Verdict::BadIcv
+        );
 
-    keys.install(OPEN, suite, Direction::Open, &keymat, &IV_KEY);
-    assert_eq!(
-        open(&keys, suite, OPEN, None, &mut sealed.clone()),
-        Verdict::Ok
-    );
+        keys.install(OPEN, suite, Direction::Open, &keymat, &IV_KEY);
+        assert_eq!(
+            open(&keys, suite, OPEN, None, &mut sealed.clone()),
+            Verdict::Ok
+        );
+    }
 }
 
 #[test]
@@ -290,41 +309,45 @@ fn keymat_of_another_suite_is_a_programmers_error() {
 
 #[test]
 fn the_gcm_iv_is_the_64_bit_sequence_number() {
-    let suite = Suite::AesGcm16 { key_bits: 128 };
-    let mut keys = Keys::new(Backend::auto());
-    install_both(&mut keys, &Keymat::new(suite, &[9; 20]).unwrap());
-    for (esn_high, iv) in [
-        (None, 0x0000_0000_FFFF_FFFF_u64),
-        (Some(3), 0x0000_0003_FFFF_FFFF),
-    ] {
-        let mut packet = packet_of(suite, 1, u32::MAX, &[0; 64]);
-        seal(&keys, suite, SEAL, esn_high, &mut packet);
-        assert_eq!(packet[8..16], iv.to_be_bytes());
+    for backend in back_ends() {
+        let suite = Suite::AesGcm16 { key_bits: 128 };
+        let mut keys = Keys::new(backend);
+        install_both(&mut keys, &Keymat::new(suite, &[9; 20]).unwrap());
+        for (esn_high, iv) in [
+            (None, 0x0000_0000_FFFF_FFFF_u64),
+            (Some(3), 0x0000_0003_FFFF_FFFF),
+        ] {
+            let mut packet = packet_of(suite, 1, u32::MAX, &[0; 64]);
+            seal(&keys, suite, SEAL, esn_high, &mut packet);
+            assert_eq!(packet[8..16], iv.to_be_bytes());
+        }
     }
 }
 
 // conformance: 3602-02
 #[test]
 fn cbc_ivs_of_consecutive_packets_have_nothing_in_common() {
-    let suite = Suite::AesCbc {
-        key_bits: 128,
-        integrity: Integrity::HmacSha1_96,
-    };
-    let mut keys = Keys::new(Backend::auto());
-    install_both(&mut keys, &Keymat::new(suite, &[9; 36]).unwrap());
-    let ivs: Vec<u128> = (0..200)
-        .map(|sequence| {
-            let mut packet = packet_of(suite, 1, sequence, &[0; 64]);
-            seal(&keys, suite, SEAL, None, &mut packet);
-            u128::from_be_bytes(packet[8..24].try_into().unwrap())
-        })
-        .collect();
-    for pair in ivs.windows(2) {
-        let differing = (pair[0] ^ pair[1]).count_ones();
-        assert!(
-            (30..=98).contains(&differing),
-            "{differing} of 128 bits differ"
-        );
+    for backend in back_ends() {
+        let suite = Suite::AesCbc {
+            key_bits: 128,
+            integrity: Integrity::HmacSha1_96,
+        };
+        let mut keys = Keys::new(backend);
+        install_both(&mut keys, &Keymat::new(suite, &[9; 36]).unwrap());
+        let ivs: Vec<u128> = (0..200)
+            .map(|sequence| {
+                let mut packet = packet_of(suite, 1, sequence, &[0; 64]);
+                seal(&keys, suite, SEAL, None, &mut packet);
+                u128::from_be_bytes(packet[8..24].try_into().unwrap())
+            })
+            .collect();
+        for pair in ivs.windows(2) {
+            let differing = (pair[0] ^ pair[1]).count_ones();
+            assert!(
+                (30..=98).contains(&differing),
+                "{differing} of 128 bits differ"
+            );
+        }
     }
 }
 

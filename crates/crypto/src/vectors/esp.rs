@@ -63,8 +63,35 @@ fn the_packets_of_rfc_3602_open() {
     }
 }
 
+/// With every back end that this processor can run; all must agree.
 fn open(suite: Suite, keymat: &[u8], esn_high: Option<u32>, packet: &mut [u8]) -> Verdict {
-    let mut keys = Keys::new(Backend::RustCrypto);
+    let available = Backend::ALL
+        .into_iter()
+        .filter(|backend| backend.available());
+    let results: Vec<_> = available
+        .map(|backend| {
+            let mut packet = packet.to_vec();
+            let verdict = open_with(backend, suite, keymat, esn_high, &mut packet);
+            (verdict, packet)
+        })
+        .collect();
+    let (verdict, opened) = results[0].clone();
+    for (other, packet) in &results[1..] {
+        assert_eq!(*other, verdict);
+        assert!(verdict != Verdict::Ok || *packet == opened);
+    }
+    packet.copy_from_slice(&opened);
+    verdict
+}
+
+fn open_with(
+    backend: Backend,
+    suite: Suite,
+    keymat: &[u8],
+    esn_high: Option<u32>,
+    packet: &mut [u8],
+) -> Verdict {
+    let mut keys = Keys::new(backend);
     let keymat = Keymat::new(suite, keymat).unwrap();
     keys.install(KeySlot(0), suite, Direction::Open, &keymat, &[0; 16]);
     let mut jobs = [EspJob {
