@@ -7,6 +7,7 @@ use dataplane::id::SessionSlot;
 use l2tp::{CallEnd, CallRefusal, SessionId};
 
 use crate::counters::Counter;
+use crate::peer::Peer;
 use crate::subscriber::Subscriber;
 use crate::tunnel::TunnelKey;
 use crate::{Control, log};
@@ -55,6 +56,16 @@ impl Control {
             }
             return Err(CallRefusal::Busy);
         }
+        let peer = self.peers.slots.get(key.path.0);
+        let source = peer.and_then(Peer::plain_source);
+        let sessions = &self.tunnels.sessions_in_the_clear;
+        if source.is_some_and(|source| sessions.limit_met(&source).is_some()) {
+            self.counters.add(Counter::CallRefusedSourceLimit);
+            if let Some(peer) = peer {
+                log::limit(&self.log, peer.shown(), "sessions of one source");
+            }
+            return Err(CallRefusal::Busy);
+        }
         let opened = self.open_session(now, key, peer_session);
         opened.ok_or_else(|| {
             self.counters.add(Counter::CallRefusedNoId);
@@ -95,6 +106,10 @@ impl Control {
         let inserted = self.subscribers.insert(shard, subscriber);
         debug_assert_eq!(inserted, Some(slot.0), "the session names its slot");
         tunnel.sessions.insert(id, slot);
+        if let Some(source) = peer.plain_source() {
+            let entered = self.tunnels.sessions_in_the_clear.enter(source);
+            debug_assert_eq!(entered, Ok(()), "admitted before");
+        }
         self.outbox.change(shard, Change::OpenSession(opened));
         if shard != key.path.0.shard {
             // The path's directory has to know the session too, before the ICRP names it.

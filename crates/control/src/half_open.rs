@@ -1,5 +1,5 @@
 //! How many set-ups are under way, from each source and in all: what a stranger can make us
-//! remember is bounded here.
+//! remember is bounded here. What has come up in the clear is still a stranger's, and counted too.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,16 +34,24 @@ impl<K: Ord> HalfOpen<K> {
 
     /// One more of this source, if it may be.
     pub(crate) fn enter(&mut self, source: K) -> Result<(), Full> {
-        if self.in_all >= self.limit {
-            return Err(Full::InAll);
+        if let Some(full) = self.limit_met(&source) {
+            return Err(full);
         }
-        let of_source = self.by_source.get(&source).copied().unwrap_or(0);
-        if of_source >= self.limit_per_source {
-            return Err(Full::Source);
-        }
-        self.by_source.insert(source, of_source + 1);
+        *self.by_source.entry(source).or_default() += 1;
         self.in_all += 1;
         Ok(())
+    }
+
+    /// The limit that keeps one more of this source out.
+    pub(crate) fn limit_met(&self, source: &K) -> Option<Full> {
+        let of_source = self.by_source.get(source).copied().unwrap_or(0);
+        if self.in_all >= self.limit {
+            Some(Full::InAll)
+        } else if of_source >= self.limit_per_source {
+            Some(Full::Source)
+        } else {
+            None
+        }
     }
 
     /// One of the source's is complete, or has failed.

@@ -200,6 +200,12 @@ impl Control {
                 return Err((Counter::L2tpPeerTunnelLimit, "L2TP tunnels of one peer"));
             }
         }
+        if let Carrier::Plain { remote, .. } = carrier {
+            let source = half_open::source_of(remote.address());
+            if self.tunnels.in_the_clear.limit_met(&source).is_some() {
+                return Err((Counter::L2tpSourceTunnelLimit, "L2TP tunnels of one source"));
+            }
+        }
         let entered = self.tunnels.half_open.enter(source_of(carrier));
         entered.map_err(|full| match full {
             Full::InAll => (Counter::L2tpHalfOpenLimit, "half-open L2TP tunnels"),
@@ -265,6 +271,9 @@ impl Control {
         self.announce_plain(path, number, id, &peer);
         let inserted = self.peers.slots.insert(shard, peer);
         debug_assert_eq!(inserted, Some(path.0), "the path names its slot");
+        let source = half_open::source_of(remote.address());
+        let entered = self.tunnels.in_the_clear.enter(source);
+        debug_assert_eq!(entered, Ok(()), "admitted before");
         let key = TunnelKey { path, id };
         self.tunnels.plain.insert((number, id), key);
         let of_endpoint = self.tunnels.endpoints.entry((number, local, remote));

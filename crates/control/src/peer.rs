@@ -13,6 +13,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crypto::Random;
@@ -25,6 +26,7 @@ use packet::Endpoint;
 
 use crate::counters::Counter;
 use crate::exchange::IkeId;
+use crate::half_open::source_of;
 use crate::ids::Ids;
 use crate::log::Correlation;
 use crate::mtu::Carriage;
@@ -151,6 +153,12 @@ impl Peer {
             encapsulation: self.encapsulation,
             suite: self.suite(),
         }
+    }
+
+    /// Under which source a peer in the clear counts.
+    pub(crate) fn plain_source(&self) -> Option<IpAddr> {
+        let is_plain = self.ike.is_none();
+        is_plain.then(|| source_of(self.remote.address()))
     }
 
     /// The outer endpoint that tells it from others: with the port, where there is one.

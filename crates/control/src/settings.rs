@@ -248,8 +248,12 @@ pub struct Limits {
     pub tunnels: usize,
     /// L2TP tunnels of one IKE peer.
     pub tunnels_per_peer: usize,
+    /// L2TP tunnels in the clear from one source address.
+    pub tunnels_per_source: usize,
     /// Sessions.
     pub sessions: usize,
+    /// Sessions in the clear from one source address.
+    pub sessions_per_source: usize,
     /// Main modes under way.
     pub half_open_ike: usize,
     /// Main modes under way from one source address.
@@ -280,7 +284,9 @@ impl Default for Limits {
             peers: 100_000,
             tunnels: 100_000,
             tunnels_per_peer: 8,
+            tunnels_per_source: 1_024,
             sessions: 100_000,
+            sessions_per_source: 32_768,
             half_open_ike: 4_096,
             half_open_ike_per_source: 64,
             half_open_l2tp: 4_096,

@@ -35,6 +35,8 @@ pub(crate) struct Subscriber {
     pub(crate) session: Session,
     /// Outer endpoint, for people.
     pub(crate) remote: Endpoint,
+    /// In the clear: under which source it counts.
+    plain_source: Option<IpAddr>,
     pub(crate) suite: String,
     link: Option<Link>,
     early: Vec<Vec<u8>>,
@@ -68,6 +70,7 @@ impl Subscriber {
             tunnel,
             session,
             remote: peer.shown(),
+            plain_source: peer.plain_source(),
             suite: peer.suite_text(),
             link: None,
             early: Vec::new(),
@@ -281,6 +284,9 @@ impl Control {
         subscriber.ended_at = Some(now);
         if subscriber.up_since.is_some() {
             self.sessions_up -= 1;
+        }
+        if let Some(source) = subscriber.plain_source.take() {
+            self.tunnels.sessions_in_the_clear.leave(&source);
         }
         subscriber.link = None;
         subscriber.early = Vec::new();

@@ -76,6 +76,9 @@ pub(crate) struct Tunnel {
 pub(crate) struct Tunnels {
     pub(crate) by_key: BTreeMap<TunnelKey, Tunnel>,
     pub(crate) half_open: HalfOpen<Source>,
+    /// Plain tunnels of any state, and their sessions, by source.
+    pub(crate) in_the_clear: HalfOpen<IpAddr>,
+    pub(crate) sessions_in_the_clear: HalfOpen<IpAddr>,
     /// Plain tunnels by listener and our id.
     pub(crate) plain: BTreeMap<(u16, u16), TunnelKey>,
     /// Plain tunnels of one endpoint.
@@ -90,6 +93,8 @@ impl Tunnels {
         Self {
             by_key: BTreeMap::new(),
             half_open: HalfOpen::new(limits.half_open_l2tp, limits.half_open_l2tp_per_source),
+            in_the_clear: HalfOpen::new(limits.tunnels, limits.tunnels_per_source),
+            sessions_in_the_clear: HalfOpen::new(limits.sessions, limits.sessions_per_source),
             plain: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             ids: BTreeMap::new(),
@@ -279,6 +284,9 @@ impl Control {
         };
         let number = self.settings.listeners[peer.listener].index;
         let endpoint = (number, peer.local, peer.remote);
+        if let Some(source) = peer.plain_source() {
+            self.tunnels.in_the_clear.leave(&source);
+        }
         self.tunnels.plain.remove(&(number, key.id));
         if let Some(keys) = self.tunnels.endpoints.get_mut(&endpoint) {
             keys.remove(&key);

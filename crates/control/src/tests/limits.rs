@@ -125,6 +125,49 @@ fn tunnels_are_limited() {
     assert!(world.count("l2tp: tunnels at their limit") >= 1);
 }
 
+/// Clients 0 to 3 dial from behind one NAT, client 4 from elsewhere.
+fn dial_from_one_address(settings: crate::Settings) -> World {
+    let mut world = World::new(settings, 5);
+    for n in 0..4 {
+        world.clients[n].address = Ipv4Addr::new(198, 51, 100, 1);
+        let port = 5000 + 10 * n as u16;
+        world.clients[n].nat = Some((Ipv4Addr::new(10, 0, 0, 1), [port, port + 1]));
+    }
+    (0..5).for_each(|n| world.dial(n));
+    assert!(world.inner(4).is_some());
+    world
+}
+
+#[test]
+fn tunnels_in_the_clear_are_limited_per_source() {
+    let mut settings = plain_settings(5);
+    settings.limits.tunnels_per_source = 2;
+    let mut world = dial_from_one_address(settings);
+    assert_eq!(world.fast.plain.len(), 3);
+    assert!(world.count("l2tp: tunnels of one source") >= 2);
+    let now = world.now;
+    world.clients[0].hang_up(now);
+    // Until the closed tunnel has answered the last repeat.
+    world.run(Duration::from_secs(60));
+    world.dial(3);
+    assert!(world.inner(3).is_some());
+}
+
+#[test]
+fn sessions_in_the_clear_are_limited_per_source() {
+    let mut settings = plain_settings(5);
+    settings.limits.sessions_per_source = 3;
+    let mut world = dial_from_one_address(settings);
+    assert_eq!(world.fast.sessions.len(), 4);
+    assert_eq!(world.count("sessions of one source"), 1);
+    assert!(world.clients[3].ends[0].starts_with("call:"));
+    let now = world.now;
+    world.clients[0].hang_up(now);
+    world.run(Duration::from_secs(60));
+    world.dial(3);
+    assert!(world.inner(3).is_some());
+}
+
 #[test]
 fn tunnels_of_one_peer_are_limited() {
     let mut settings = secured_settings(1);

@@ -384,6 +384,8 @@ impl World {
         assert_eq!(control.ike.slots.len(), 0);
         assert_eq!(control.ike.half_open.len(), 0);
         assert_eq!(control.tunnels.half_open.len(), 0);
+        assert_eq!(control.tunnels.in_the_clear.len(), 0);
+        assert_eq!(control.tunnels.sessions_in_the_clear.len(), 0);
         assert_eq!(control.sessions_up, 0);
         assert_eq!(control.timers.len(), 0, "{:?}", control.timers);
         assert_eq!(control.verify_pools(), Vec::<String>::new());

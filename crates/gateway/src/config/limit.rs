@@ -12,7 +12,9 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
         peers: number("peers", limits.peers),
         tunnels: number("tunnels", limits.tunnels),
         tunnels_per_peer: number("tunnels_per_peer", limits.tunnels_per_peer),
+        tunnels_per_source: number("tunnels_per_source", limits.tunnels_per_source),
         sessions: number("sessions", limits.sessions),
+        sessions_per_source: number("sessions_per_source", limits.sessions_per_source),
         half_open_ike: number("half_open_ike", limits.half_open_ike),
         half_open_ike_per_source: number(
             "half_open_ike_per_source",
