@@ -12,7 +12,7 @@
 //!                       └── ppp ◄── l2tp ◄── UDP 1701
 //! ```
 //!
-//! Every room adds a [`Layer`](layer::Layer) to the [`Packet`], or a [`Fault`](layer::Fault), and
+//! Every room adds a [`Layer`](layer::Layer) to the [`Packet`], or a [`Fault`], and
 //! hands on what is inside. All that is kept between packets has a bound.
 
 pub mod capture;

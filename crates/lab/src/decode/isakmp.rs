@@ -46,6 +46,8 @@ pub(super) struct Sas {
 struct Sa {
     initiator: Option<IpAddr>,
     phase1: Run,
+    /// A message of phase 1 did not open, so that nothing behind it can.
+    is_shut: bool,
     exchanges: BTreeMap<u32, Run>,
     /// The IV of each message that was opened, by a digest of the message.
     seen: BTreeMap<[u8; 16], Vec<u8>>,
@@ -246,9 +248,15 @@ impl Sa {
             None => self.ivs(message, cipher.1),
         };
         if ivs.is_empty() {
-            return Err(no_phase1());
+            let text = "phase 1 was not opened, from which the IVs follow";
+            return Err(match self.is_shut {
+                true => Fault::NotOpened(text.into()),
+                false => no_phase1(),
+            });
         }
-        let (iv, opened, proof) = self.try_ivs(message, &cipher.0, &ivs, key.skeyid_a.as_ref())?;
+        let tried = self.try_ivs(message, &cipher.0, &ivs, key.skeyid_a.as_ref());
+        self.is_shut |= message.is_phase1() && tried.is_err();
+        let (iv, opened, proof) = tried?;
         if !is_repetition {
             self.advance(message, digest, iv, opened.next_iv);
         }
@@ -312,7 +320,9 @@ impl Sa {
             };
             match self.prove(message, &chain, skeyid_a) {
                 Proof::Wrong => doubtful = Some((iv.clone(), opened, Proof::Wrong)),
-                proof => return Ok((iv.clone(), opened, proof)),
+                proof @ (Proof::Unchecked | Proof::Good(_)) => {
+                    return Ok((iv.clone(), opened, proof));
+                }
             }
         }
         let text = "no payloads: the key is another SA's, or earlier messages are missing";

@@ -3,8 +3,9 @@
 use crypto::Secret;
 use l2tp::avp::{self, Avp, HIDDEN, MANDATORY, Reader};
 use l2tp::{Kind, Refusal, ResultCode, Scope};
+use serde_json::Value;
 
-use super::layer::{Fault, Layer, Packet, hex, named, quoted};
+use super::layer::{Fault, Layer, Packet, escaped, hex, named};
 use super::names::{self, Form};
 use super::{Decoder, LAYERS_MAX};
 
@@ -101,14 +102,14 @@ fn show(avp: &Avp<'_>, reader: &Reader<'_, '_>, message: Option<u16>) -> Layer {
     }
     let value = revealed.as_deref().unwrap_or(avp.value);
     let form = known.map_or(Form::Octets, |(_, form)| form);
-    layer.with("value", text(form, value, message))
+    layer.with("value", shown(form, value, message))
 }
 
-fn text(form: Form, value: &[u8], message: Option<u16>) -> String {
+fn shown(form: Form, value: &[u8], message: Option<u16>) -> Value {
     match form {
-        Form::Number if value.len() <= 8 => number(value).to_string(),
-        Form::Version if value.len() == 2 => format!("{}.{}", value[0], value[1]),
-        Form::Text => quoted(value),
+        Form::Number if value.len() <= 8 => number(value).into(),
+        Form::Version if value.len() == 2 => format!("{}.{}", value[0], value[1]).into(),
+        Form::Text => escaped(value).into(),
         Form::Result => {
             let scope = if message == Some(STOP_CCN) {
                 Scope::Tunnel
@@ -117,9 +118,9 @@ fn text(form: Form, value: &[u8], message: Option<u16>) -> String {
             };
             let result = ResultCode::decode(value, scope);
             // The message is the peer's words.
-            result.describe(scope).escape_debug().to_string()
+            result.describe(scope).escape_debug().to_string().into()
         }
-        Form::Number | Form::Version | Form::Octets => hex(value),
+        Form::Number | Form::Version | Form::Octets => hex(value).into(),
     }
 }
 

@@ -73,10 +73,10 @@ impl Layer {
         write!(f, "{:1$}{2}", "", 2 * depth, self.name)?;
         for (index, (key, value)) in self.fields.iter().enumerate() {
             f.write_str(if index == 0 { ": " } else { ", " })?;
-            match value {
-                Value::Bool(true) => f.write_str(key)?,
-                Value::String(text) => write!(f, "{key} {text}")?,
-                other => write!(f, "{key} {other}")?,
+            match (value, value.as_str()) {
+                (Value::Bool(true), _) => f.write_str(key)?,
+                (_, Some(text)) => write!(f, "{key} {text}")?,
+                (_, None) => write!(f, "{key} {value}")?,
             }
         }
         f.write_char('\n')?;
@@ -220,10 +220,10 @@ pub fn hex(octets: &[u8]) -> String {
     text
 }
 
-/// What a peer calls something, in quotes, with nothing in it that a terminal would obey.
+/// What a peer calls something, with nothing in it that a terminal would obey.
 #[must_use]
-pub fn quoted(octets: &[u8]) -> String {
-    format!("\"{}\"", octets.escape_ascii())
+pub fn escaped(octets: &[u8]) -> String {
+    octets.escape_ascii().to_string()
 }
 
 /// The name of a number, or the number.

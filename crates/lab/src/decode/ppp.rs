@@ -6,7 +6,7 @@ use ppp::MAX_FRAME;
 use ppp::frame::{self, code, protocol};
 use ppp::options::{ConfigOption, Options};
 
-use super::layer::{Layer, Packet, hex, named, quoted};
+use super::layer::{Layer, Packet, escaped, hex, named};
 use super::{Decoder, LAYERS_MAX, names};
 
 const IPV6: u16 = 0x0057;
@@ -83,18 +83,18 @@ fn pap(parsed: &frame::Packet<'_>, layer: &mut Layer) -> Result<(), &'static str
     let (first, rest) = counted(parsed.body)?;
     if parsed.code == PAP_REQUEST {
         let (password, _) = counted(rest)?;
-        layer.set("peer", quoted(first));
+        layer.set("peer", escaped(first));
         // Who has the keys has the password too; it need not be in a ticket that way.
         layer.set("octets of password", password.len());
     } else {
-        layer.set("message", quoted(first));
+        layer.set("message", escaped(first));
     }
     Ok(())
 }
 
 fn chap(parsed: &frame::Packet<'_>, layer: &mut Layer) -> Result<(), &'static str> {
     if !matches!(parsed.code, CHAP_CHALLENGE | CHAP_RESPONSE) {
-        layer.set("message", quoted(parsed.body));
+        layer.set("message", escaped(parsed.body));
         return Ok(());
     }
     let (value, name) = counted(parsed.body)?;
@@ -105,7 +105,7 @@ fn chap(parsed: &frame::Packet<'_>, layer: &mut Layer) -> Result<(), &'static st
         }
         _ => layer.set("value", hex(value)),
     }
-    layer.set("name", quoted(name));
+    layer.set("name", escaped(name));
     Ok(())
 }
 
@@ -129,7 +129,7 @@ fn negotiation(
             }
         }
         code::TERMINATE_REQUEST | code::TERMINATE_ACK => {
-            layer.set("text", quoted(parsed.body));
+            layer.set("text", escaped(parsed.body));
         }
         code::CODE_REJECT => layer.set("rejected", hex(parsed.body)),
         code::PROTOCOL_REJECT if number == protocol::LCP => rejected_protocol(parsed.body, layer)?,
@@ -157,7 +157,7 @@ fn magic(parsed: &frame::Packet<'_>, layer: &mut Layer) -> Result<(), ppp::Refus
         .ok_or(ppp::Refusal::Malformed)?;
     layer.set("magic number", hex(magic));
     match parsed.code {
-        code::IDENTIFICATION => layer.set("text", quoted(rest)),
+        code::IDENTIFICATION => layer.set("text", escaped(rest)),
         _ if rest.is_empty() => {}
         _ => layer.set("octets", rest.len()),
     }

@@ -106,10 +106,19 @@ fn identification(body: &[u8], layer: &mut Layer) -> Result<(), Refusal> {
     let id = Identification::parse(body)?;
     let kind = body.first().copied().unwrap_or(0);
     layer.set("type", named(names::identification(kind), kind));
-    match &id.identity {
-        Identity::DerAsn1Dn(der) | Identity::DerAsn1Gn(der) => layer.set("value", hex(der)),
-        identity => layer.set("value", identity.to_string()),
-    }
+    let value = match &id.identity {
+        Identity::DerAsn1Dn(der) | Identity::DerAsn1Gn(der) => hex(der),
+        Identity::Ipv4(_)
+        | Identity::Fqdn(_)
+        | Identity::UserFqdn(_)
+        | Identity::Ipv4Subnet(..)
+        | Identity::Ipv6(_)
+        | Identity::Ipv6Subnet(..)
+        | Identity::Ipv4Range(..)
+        | Identity::Ipv6Range(..)
+        | Identity::KeyId(_) => id.identity.to_string(),
+    };
+    layer.set("value", value);
     layer.set("protocol", id.protocol);
     layer.set("port", id.port);
     Ok(())

@@ -16,7 +16,7 @@ const KEY_LENGTH: u16 = 14;
 #[derive(Default)]
 pub(super) struct Transcript {
     /// The body of the initiator's SA payload.
-    pub(super) sa_i: Vec<u8>,
+    pub(super) sa_i: Option<Vec<u8>>,
     pub(super) hash: Option<Hash>,
     pub(super) cipher: Option<Algorithm>,
     pub(super) public_i: Option<Vec<u8>>,
@@ -39,7 +39,7 @@ impl Transcript {
     pub(super) fn note_phase1(&mut self, header: &Header, chain: &Chain<'_>, from: Option<End>) {
         if let Some(body) = chain.all(kind::SA).next() {
             match header.is_first() {
-                true => self.sa_i = body.to_vec(),
+                true => self.sa_i = Some(body.to_vec()),
                 false => self.note_choice(body),
             }
         }
@@ -108,15 +108,16 @@ impl Transcript {
         let nonces = (self.nonce_i.as_ref()?, self.nonce_r.as_ref()?);
         let skeyid = hash.hmac(psk.expose(), &[nonces.0, nonces.1]);
         let (i, r) = (self.public_i.as_ref()?, self.public_r.as_ref()?);
+        let sa_i = self.sa_i.as_ref()?;
         let (cky_i, cky_r) = (&cookies.initiator.0, &cookies.responder.0);
         Some(match prover {
             End::Initiator => {
                 let id = self.id_i.as_ref()?;
-                hash.hmac(&skeyid, &[i, r, cky_i, cky_r, &self.sa_i, id])
+                hash.hmac(&skeyid, &[i, r, cky_i, cky_r, sa_i, id])
             }
             End::Responder => {
                 let id = self.id_r.as_ref()?;
-                hash.hmac(&skeyid, &[r, i, cky_r, cky_i, &self.sa_i, id])
+                hash.hmac(&skeyid, &[r, i, cky_r, cky_i, sa_i, id])
             }
         })
     }
@@ -178,7 +179,7 @@ mod tests {
             panic!("nine fields");
         };
         let transcript = Transcript {
-            sa_i: sa_i.clone(),
+            sa_i: Some(sa_i.clone()),
             hash: Some(Hash::Sha1),
             public_i: Some(public_i.clone()),
             public_r: Some(public_r.clone()),
