@@ -188,6 +188,8 @@ impl Ledger {
             }
             Change::OpenSession(session) => self.open_session(*session),
             Change::OpenNetwork(network) => self.open_network(network, mark),
+            // The size of packets is nobody's state but the worker's.
+            Change::ResizeNetwork { .. } => {}
             Change::CloseSession(slot) => self.close_session(*slot),
             Change::GiveShard { shard, to } => {
                 let before = self.moving.insert(*shard, *to);
@@ -469,7 +471,7 @@ fn shard_of(change: &Change) -> Option<ShardId> {
         Change::InstallOutbound(install) => install.path.0.shard,
         Change::CloseTunnel { tunnel, .. } => ShardId::of(u32::from(*tunnel)),
         Change::OpenNetwork(network) => network.session.0.shard,
-        Change::CloseSession(session) => session.0.shard,
+        Change::ResizeNetwork { session, .. } | Change::CloseSession(session) => session.0.shard,
         Change::OpenSession(_) => return None,
         Change::GiveShard { shard, .. } => *shard,
     })

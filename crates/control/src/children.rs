@@ -45,6 +45,7 @@ impl Control {
         if is_weak(child.suite) {
             self.counters.add(Counter::WeakSuite);
         }
+        let before = self.carriage(path);
         self.place(path, encapsulation);
         self.install(path, &child);
         self.log_keys(path, &child);
@@ -63,6 +64,7 @@ impl Control {
             ike.children.insert(spi, pair);
             ike.newest = Some(spi);
         }
+        self.resize(path, before);
         self.settle(now, path);
     }
 

@@ -35,6 +35,7 @@ mod half_open;
 mod ids;
 mod log;
 pub mod mtu;
+mod path_mtu;
 mod network;
 mod opening;
 mod outbox;
@@ -107,6 +108,9 @@ pub enum Input {
         /// To whom.
         to: WorkerId,
     },
+    /// An ICMP message that the host received, from its IP header on; only those that say that a
+    /// packet of ours was too long for a link (type 3, code 4) matter.
+    Icmp(Vec<u8>),
     /// Say goodbye to everybody; with `hurry`, at once and without waiting for answers.
     Shutdown {
         /// Do not wait.
@@ -220,6 +224,8 @@ pub struct Control {
     shutdown: Option<Shutdown>,
     /// Lines about strangers, so many a second.
     lines: Bucket,
+    /// News of routers that are looked at.
+    looks: Bucket,
     users: Users,
     pools: Pools,
     ppp: PppSettings,
@@ -262,6 +268,7 @@ impl Control {
             requests: Requests::new(),
             shutdown: None,
             lines: Bucket::new(STRANGER_LINES_PER_SECOND),
+            looks: Bucket::new(path_mtu::LOOKS_PER_SECOND),
             users: Users::new(&settings),
             pools: Pools::new(&settings.pools, &settings.users),
             ppp: PppSettings::default(),
@@ -318,6 +325,7 @@ impl Control {
             Input::Computed { token, outcome } => self.on_computed(now, token, outcome),
             Input::Admin { request, query } => self.ask(request, query),
             Input::GiveShard { shard, to } => self.outbox.give(shard, to),
+            Input::Icmp(packet) => self.on_icmp(now, &packet),
             Input::Shutdown { hurry } => self.shut_down(now, hurry),
         }
     }
@@ -358,6 +366,7 @@ impl Control {
         match timer {
             Timer::Ike(id) => self.ike_timeout(now, id),
             Timer::Peer(path) => self.peer_timeout(now, path),
+            Timer::PathMtu(path) => self.path_mtu_timeout(path),
             Timer::Tunnel(key) => self.tunnel_timeout(now, key),
             Timer::Link(slot) => self.link_timeout(now, slot),
             Timer::Session(slot) => self.session_timeout(now, slot),

@@ -158,6 +158,10 @@ pub(crate) fn peer_gone(log: &Log, id: Correlation, remote: Endpoint, why: &str)
     info!(%id, peer = %log.shown(remote), why, "peer gone");
 }
 
+pub(crate) fn path_mtu(log: &Log, id: Correlation, remote: Endpoint, mtu: u16) {
+    debug!(%id, peer = %log.shown(remote), mtu, "a router has told a smaller path MTU");
+}
+
 pub(crate) fn tunnel_up(log: &Log, id: Correlation, remote: Endpoint, host: &str, tunnel: u16) {
     debug!(%id, peer = %log.shown(remote), host, tunnel, "L2TP tunnel up");
 }

@@ -155,24 +155,29 @@ fn network(
     prefixes: &[IpNet],
 ) -> Network {
     let profile = settings.profiles.get(subscriber.profile);
-    let l2tp_header = match subscriber.session.sequencing {
-        true => L2TP_HEADER_SEQUENCED,
-        false => L2TP_HEADER,
-    };
-    let largest = peer
-        .carriage(settings.path_mtu)
-        .largest_inner(l2tp_header, PPP_HEADER);
     let negotiated = subscriber.negotiated;
     Network {
         session: subscriber.session.id,
         address,
         prefixes: prefixes.to_vec(),
-        mtu: negotiated.map_or(largest, |negotiated| negotiated.peer_mru.min(largest)),
+        mtu: network_mtu(settings, subscriber, peer),
         pfc: negotiated.is_some_and(|negotiated| negotiated.pfc),
         acfc: negotiated.is_some_and(|negotiated| negotiated.acfc),
         clamp_mss: profile.is_none_or(|profile| profile.clamp_mss),
         isolate: profile.is_some_and(|profile| profile.isolate),
     }
+}
+
+/// The largest IP packet towards the subscriber: the lesser of its MRU and what fits.
+pub(crate) fn network_mtu(settings: &Settings, subscriber: &Subscriber, peer: &Peer) -> u16 {
+    let l2tp_header = match subscriber.session.sequencing {
+        true => L2TP_HEADER_SEQUENCED,
+        false => L2TP_HEADER,
+    };
+    let carriage = peer.carriage(settings.path_mtu);
+    let largest = carriage.largest_inner(l2tp_header, PPP_HEADER);
+    let negotiated = subscriber.negotiated;
+    negotiated.map_or(largest, |negotiated| negotiated.peer_mru.min(largest))
 }
 
 /// Whether a frame as the link makes it is a Configure-Ack (RFC 1661 §5.2) of IPCP (RFC 1332 §3).

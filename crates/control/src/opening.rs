@@ -264,6 +264,7 @@ impl Control {
             local,
             remote,
             encapsulation: Encapsulation::Plain,
+            learnt_mtu: None,
             ike: None,
             tunnels: BTreeSet::from([id]),
             sessions_numbered: 0,

@@ -58,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
     pub(crate) encapsulation: Encapsulation,
+    /// What a router said about the way to it, while that is believed.
+    pub(crate) learnt_mtu: Option<u16>,
     /// `None` for a plain L2TP peer.
     pub(crate) ike: Option<IkePeer>,
     /// Our ids of its tunnels.
@@ -145,10 +147,16 @@ impl Peer {
             .map_or_else(|| "none".to_owned(), |suite| suite.to_string())
     }
 
+    /// Whether an SA of this SPI is, was or will be used to send to it.
+    pub(crate) fn sends_on(&self, spi: u32) -> bool {
+        let mut pairs = self.ike.iter().flat_map(|ike| ike.children.values());
+        pairs.any(|pair| pair.outbound == spi)
+    }
+
     /// How its packets travel.
     pub(crate) fn carriage(&self, path_mtu: u16) -> Carriage {
         Carriage {
-            path_mtu,
+            path_mtu: self.learnt_mtu.map_or(path_mtu, |learnt| learnt.min(path_mtu)),
             remote: self.remote.address(),
             encapsulation: self.encapsulation,
             suite: self.suite(),
@@ -235,6 +243,7 @@ impl Control {
             local: name.local,
             remote: name.remote,
             encapsulation: Encapsulation::EspInUdp,
+            learnt_mtu: None,
             ike: Some(IkePeer {
                 local: name.local,
                 remote: name.remote,

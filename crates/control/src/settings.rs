@@ -25,6 +25,8 @@ pub struct Settings {
     pub owners: [WorkerId; SHARDS],
     /// Largest outer IP packet towards peers, octets.
     pub path_mtu: u16,
+    /// How long a smaller path MTU is believed after a router has told of it (RFC 1191 §6.3).
+    pub path_mtu_age: Duration,
     /// Replay window of inbound SAs, frames; 0 switches the check off.
     pub replay_window: u32,
     /// When IPsec SAs are renewed by use; by time, [`ike::Policy`] decides.
@@ -52,6 +54,7 @@ impl Default for Settings {
             limits: Limits::default(),
             owners: [WorkerId(0); SHARDS],
             path_mtu: 1500,
+            path_mtu_age: Duration::from_secs(600),
             replay_window: 1024,
             rekey: Rekey::default(),
             peer_grace: Duration::from_secs(30),

@@ -7,6 +7,7 @@ mod limits;
 mod lines;
 mod lossy;
 mod nat;
+mod path_mtu;
 mod plain;
 mod secured;
 mod service;

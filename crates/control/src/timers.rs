@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Ike(IkeId),
     /// A peer without SAs, or without tunnels.
     Peer(PathId),
+    /// What a peer's path is known to carry grows old.
+    PathMtu(PathId),
     /// A control connection.
     Tunnel(TunnelKey),
     /// A PPP link.

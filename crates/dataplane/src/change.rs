@@ -83,6 +83,14 @@ pub enum Change {
     OpenSession(Session),
     /// The subscriber has an address: data flows.
     OpenNetwork(Network),
+    /// Packets towards the subscriber may have another size: the way to it, or the suite, is
+    /// another. Nothing happens if the session carries no IP yet.
+    ResizeNetwork {
+        /// Whose.
+        session: SessionSlot,
+        /// As [`Network::mtu`].
+        mtu: u16,
+    },
     /// The session is gone. Answered by [`Event::SessionRetired`].
     CloseSession(SessionSlot),
     /// The shard belongs to another worker from here on. The new owner answers with

@@ -104,6 +104,7 @@ pub(crate) fn route<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
             t.meta.next_hop = Some(adjacency);
             Err(Exit::Move(Room::Transmit.anywhere()))
         }
+        Target::Local if t.source == Source::Own => Err(Exit::Punt(Why::Host)),
         Target::Local => {
             let reply = icmp::echo(t, tables);
             Err(reply.unwrap_or(Exit::Discard(Discard::NotForSubscriber)))

@@ -167,6 +167,12 @@ impl Shard {
                     session.network = Some(Network::new(&network));
                 }
             }
+            Change::ResizeNetwork { session, mtu } => {
+                let session = self.sessions.at_mut(session.0);
+                if let Some(network) = session.and_then(|session| session.network.as_mut()) {
+                    network.resize(mtu);
+                }
+            }
             Change::CloseSession(session) => self.close_session(session),
             Change::GiveShard { .. } => unreachable!("the worker keeps this one to itself"),
         }

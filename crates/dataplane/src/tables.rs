@@ -210,7 +210,7 @@ fn homes(change: &Change) -> [ShardId; 2] {
         }
         Change::OpenSession(session) => [session.id.0.shard, session.path.0.shard],
         Change::OpenNetwork(network) => one(network.session.0),
-        Change::CloseSession(session) => one(session.0),
+        Change::ResizeNetwork { session, .. } | Change::CloseSession(session) => one(session.0),
         Change::GiveShard { shard, .. } => [*shard; 2],
     }
 }

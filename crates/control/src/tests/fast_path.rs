@@ -172,6 +172,10 @@ impl FastPath {
                 assert!(self.sessions.contains_key(&network.session));
                 self.networks.insert(network.session, network);
             }
+            Change::ResizeNetwork { session, mtu } => {
+                let network = self.networks.get_mut(&session);
+                network.expect("only sessions with IP are resized").mtu = mtu;
+            }
             Change::CloseSession(slot) => {
                 self.sessions.remove(&slot).unwrap();
                 self.networks.remove(&slot);

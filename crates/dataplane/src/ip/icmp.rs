@@ -64,11 +64,21 @@ pub(super) fn answer<C: Chunk>(
     let (Some(IpAddr::V4(own)), true) = (own, may_be_answered(t.frame)) else {
         return trouble.discard().into();
     };
-    if !tables.icmp.take(tables.now_ms) || turn_round(t.frame, own, trouble).is_none() {
+    let from = speaker(t.frame, own);
+    if !tables.icmp.take(tables.now_ms) || turn_round(t.frame, from, trouble).is_none() {
         return trouble.discard().into();
     }
     tables.counters().discard(trouble.discard());
     send(t)
+}
+
+/// Whom an error is from: us. Only the host itself would not believe a packet from its own address,
+/// so what is about one of its own comes from where that was to go, as from Linux's own tunnels.
+fn speaker<C: Chunk>(frame: &Frame<C>, own: Ipv4Addr) -> Ipv4Addr {
+    match frame.peek::<Ipv4>() {
+        Some(header) if header.source() == own => header.destination(),
+        _ => own,
+    }
 }
 
 fn turn_round<C: Chunk>(frame: &mut Frame<C>, own: Ipv4Addr, trouble: Trouble) -> Option<()> {

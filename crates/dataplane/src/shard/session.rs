@@ -115,6 +115,11 @@ impl Network {
         }
     }
 
+    /// Takes another size for packets towards the subscriber.
+    pub(crate) fn resize(&mut self, mtu: u16) {
+        self.mtu = mtu.max(MTU_MIN);
+    }
+
     /// Whether a packet of the subscriber may have this source.
     #[inline]
     pub(crate) fn is_source(&self, source: Ipv4Addr) -> bool {

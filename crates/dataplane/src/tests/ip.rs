@@ -8,7 +8,7 @@ use super::gateway::{OWN, SECURE, SERVER, ethernet, hop, ip, ip_with, ping, rout
 use super::peer::outer;
 use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
 use crate::Discard;
-use crate::change::{Adjacency, AdjacencyId, Kind, Origin, RouteTarget, SharedChange};
+use crate::change::{Adjacency, AdjacencyId, Change, Kind, Origin, RouteTarget, SharedChange};
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 81);
 
@@ -513,4 +513,43 @@ fn what_comes_by_a_tunnel_in_a_tunnel_does_not_reach_the_line() {
         gateway.fate(TUNNEL, frame),
         Fate::Discarded(Discard::TunnelInTunnel)
     );
+}
+
+#[test]
+fn a_session_that_is_resized_answers_with_its_new_size() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let packet = ip(SERVER, peer.address, 1100);
+    let fate = gateway.fate(NETWORK, ethernet(&packet));
+    assert!(matches!(fate, Fate::Peer(_)), "1100 octets fit: {fate:?}");
+    for (mtu, told) in [(1099, 1099), (10, 576)] {
+        let session = peer.session;
+        gateway.change(session.0.shard, Change::ResizeNetwork { session, mtu });
+        gateway.settle();
+        let fates = gateway.fates(NETWORK, ethernet(&packet));
+        let [Fate::Network(answer), Fate::Discarded(Discard::TooBig)] = &fates[..] else {
+            panic!("{fates:?}");
+        };
+        // RFC 1191 §4: type 3, code 4, and the MTU in the last two octets of the ICMP header.
+        assert_eq!(answer[20..22], [3, 4]);
+        assert_eq!(answer[26..28], u16::to_be_bytes(told));
+    }
+    gateway.assert_chunks_are_whole();
+}
+
+#[test]
+fn the_host_is_told_of_a_packet_that_is_too_big_for_a_subscriber() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let packet = ip(OWN, peer.address, 1401);
+    let fates = gateway.fates(NETWORK, ethernet(&packet));
+    let [Fate::Punted(Origin::Host(_), answer), Fate::Discarded(Discard::TooBig)] = &fates[..]
+    else {
+        panic!("{fates:?}");
+    };
+    assert_eq!(answer[20..22], [3, 4]);
+    assert_eq!(answer[26..28], 1400u16.to_be_bytes());
+    let ends = [peer.address, OWN].map(|address| address.octets()).concat();
+    assert_eq!(answer[12..20], ends, "its own address the host would not believe");
+    gateway.assert_chunks_are_whole();
 }
