@@ -39,12 +39,12 @@ use crate::clock;
 use crate::host::ROUTE_PROTOCOL;
 use crate::netlink::{Existing, Netlink};
 use crate::port::TUN;
-use book::{Book, HOST, Hop, Neighbour, Step, Way};
+use book::{Book, HOST, Hop, Neighbour, Precedence, Step, Table, Way};
 
 /// Multicast groups of rtnetlink: neighbours (3) and IPv4 routes (7), as bits.
 const GROUPS: u32 = 1 << 2 | 1 << 6;
-/// The routing tables that are followed.
-const TABLES: [u32; 2] = [RouteHeader::RT_TABLE_MAIN as u32, 255];
+/// The routing table of the host's own addresses (`RT_TABLE_LOCAL`).
+const LOCAL: u32 = 255;
 
 /// How often a neighbour that is not known to be there is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -120,6 +120,11 @@ impl Routes {
         self.ears.socket().as_fd()
     }
 
+    /// When to look for neighbours that are missed, though the kernel says nothing.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        self.book.misses_neighbours().then_some(self.look_at)
+    }
+
     /// Takes the news; how much there was.
     pub(crate) fn follow(&mut self, shared: &Shared) -> usize {
         self.look_for_the_missing(shared);
@@ -178,11 +183,11 @@ impl Routes {
     fn take(&mut self, message: RouteNetlinkMessage, shared: &Shared) {
         let steps = match message {
             RouteNetlinkMessage::NewRoute(route) => match self.read_route(&route) {
-                Some((prefix, metric, way)) => self.book.add(prefix, metric, way),
+                Some((prefix, rank, way)) => self.book.add(prefix, rank, way),
                 None => Vec::new(),
             },
             RouteNetlinkMessage::DelRoute(route) => match self.read_route(&route) {
-                Some((prefix, metric, _)) => self.book.remove(prefix, metric),
+                Some((prefix, rank, _)) => self.book.remove(prefix, rank),
                 None => Vec::new(),
             },
             RouteNetlinkMessage::NewNeighbour(message) => match read_neighbour(&message) {
@@ -241,7 +246,7 @@ impl Routes {
         self.netlink.order(order, Existing::Change)
     }
 
-    fn read_route(&self, route: &RouteMessage) -> Option<(ipnet::IpNet, u32, Way)> {
+    fn read_route(&self, route: &RouteMessage) -> Option<(ipnet::IpNet, Precedence, Way)> {
         let mut read = ReadRoute::of(route)?;
         if route.header.protocol == RouteProtocol::from(ROUTE_PROTOCOL) {
             return None;
@@ -253,7 +258,7 @@ impl Routes {
             RouteType::Unreachable | RouteType::Prohibit => Way::Unreachable,
             _ => return None,
         };
-        Some((read.prefix, read.metric, way))
+        Some((read.prefix, read.rank, way))
     }
 }
 
@@ -270,7 +275,7 @@ impl Drop for Routes {
 /// What of a route matters to us.
 struct ReadRoute {
     prefix: ipnet::IpNet,
-    metric: u32,
+    rank: Precedence,
     /// Interface and next hop of each path; without an address the prefix is on-link.
     hops: Vec<(u32, Option<IpAddr>)>,
 }
@@ -292,16 +297,18 @@ impl ReadRoute {
                 _ => {}
             }
         }
-        if !TABLES.contains(&table) {
-            return None;
-        }
+        let table = match table {
+            LOCAL => Table::Local,
+            main if main == u32::from(RouteHeader::RT_TABLE_MAIN) => Table::Main,
+            _ => return None,
+        };
         if hops.is_empty() {
             hops.push(single);
         }
         let prefix = ipnet::IpNet::new(address, route.header.destination_prefix_length).ok()?;
         Some(Self {
             prefix,
-            metric,
+            rank: Precedence { table, metric },
             hops,
         })
     }

@@ -13,8 +13,11 @@ use super::Outlet;
 
 /// The adjacency of `adit0`: the host, and with sockets everything behind it.
 pub(super) const HOST: AdjacencyId = AdjacencyId(0);
-/// The metric of a route to one neighbour: any host route of the kernel's is better.
-const NEIGHBOUR_METRIC: u32 = u32::MAX;
+/// A route to one neighbour: any host route of the kernel's is better.
+const NEIGHBOUR: Precedence = Precedence {
+    table: Table::Main,
+    metric: u32::MAX,
+};
 /// Adjacencies there can be; further neighbours are reached through the host.
 const ADJACENCIES: u16 = 4096;
 /// Neighbours that are looked for at the same time: whoever scans a network gets no more.
@@ -25,6 +28,20 @@ const SOUGHT: usize = 256;
 pub(super) struct Hop {
     pub(super) interface: u32,
     pub(super) address: IpAddr,
+}
+
+/// The kernel's tables that are followed, in the order in which it asks them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    Local,
+    Main,
+}
+
+/// Which of several routes to a prefix holds: the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Precedence {
+    pub(super) table: Table,
+    pub(super) metric: u32,
 }
 
 /// Where a route leads.
@@ -65,8 +82,7 @@ pub(super) enum Neighbour {
 pub(super) struct Book {
     outlets: Vec<Outlet>,
     adit0: u32,
-    /// By prefix, by metric: the least metric holds.
-    routes: BTreeMap<IpNet, BTreeMap<u32, Way>>,
+    routes: BTreeMap<IpNet, BTreeMap<Precedence, Way>>,
     adjacencies: BTreeMap<Hop, AdjacencyId>,
     /// Slots of adjacencies that are no more, the one that has rested longest in front.
     free: VecDeque<AdjacencyId>,
@@ -113,7 +129,7 @@ impl Book {
 
     /// Everything is going to be read anew: nothing is forgotten until [`Book::end_anew`].
     pub(super) fn begin_anew(&mut self) {
-        let best = |(prefix, ways): (IpNet, BTreeMap<u32, Way>)| {
+        let best = |(prefix, ways): (IpNet, BTreeMap<Precedence, Way>)| {
             ways.into_values().next().map(|way| (prefix, way))
         };
         let routes = std::mem::take(&mut self.routes);
@@ -142,9 +158,9 @@ impl Book {
     }
 
     /// A route appears, or another takes its place.
-    pub(super) fn add(&mut self, prefix: IpNet, metric: u32, way: Way) -> Vec<Step> {
+    pub(super) fn add(&mut self, prefix: IpNet, rank: Precedence, way: Way) -> Vec<Step> {
         let best_before = self.best(prefix);
-        self.routes.entry(prefix).or_default().insert(metric, way);
+        self.routes.entry(prefix).or_default().insert(rank, way);
         let best = self.best(prefix);
         if best == best_before && self.before.is_none() {
             Vec::new()
@@ -154,10 +170,10 @@ impl Book {
     }
 
     /// A route disappears.
-    pub(super) fn remove(&mut self, prefix: IpNet, metric: u32) -> Vec<Step> {
+    pub(super) fn remove(&mut self, prefix: IpNet, rank: Precedence) -> Vec<Step> {
         let best_before = self.best(prefix);
         if let Entry::Occupied(mut ways) = self.routes.entry(prefix) {
-            ways.get_mut().remove(&metric);
+            ways.get_mut().remove(&rank);
             if ways.get().is_empty() {
                 ways.remove();
             }
@@ -234,7 +250,7 @@ impl Book {
         let Some((_, mut steps)) = self.adjacency(hop) else {
             return Vec::new();
         };
-        steps.extend(self.add(IpNet::from(hop.address), NEIGHBOUR_METRIC, Way::Via(hop)));
+        steps.extend(self.add(IpNet::from(hop.address), NEIGHBOUR, Way::Via(hop)));
         steps
     }
 
@@ -243,14 +259,14 @@ impl Book {
         self.neighbours.remove(&hop);
         self.managed.remove(&hop);
         self.free.extend(self.adjacencies.remove(&hop));
-        self.remove(IpNet::from(hop.address), NEIGHBOUR_METRIC)
+        self.remove(IpNet::from(hop.address), NEIGHBOUR)
     }
 
     /// Whether it is known, and no route of the kernel's leads by it.
     fn is_mere_neighbour(&self, hop: Hop) -> bool {
         let mut ways = self.routes.values().flatten();
         self.adjacencies.contains_key(&hop)
-            && !ways.any(|(metric, way)| *way == Way::Via(hop) && *metric != NEIGHBOUR_METRIC)
+            && !ways.any(|(rank, way)| *way == Way::Via(hop) && *rank != NEIGHBOUR)
     }
 
     /// The way to an address, by the longest prefix.
@@ -353,7 +369,7 @@ mod tests {
     fn a_route_leads_to_an_adjacency_that_is_resolved_when_the_neighbour_is() {
         let mut book = Book::new(vec![OUTLET], 9);
         let way = book.way((7, Some(hop().address))).unwrap();
-        let steps = book.add(net("0.0.0.0/0"), 0, way);
+        let steps = book.add(net("0.0.0.0/0"), metric(0), way);
         assert!(
             matches!(steps[0], Step::Apply(SharedChange::SetAdjacency(_, a)) if !a.is_resolved)
         );
@@ -374,7 +390,7 @@ mod tests {
     fn an_on_link_neighbour_is_sought_and_gets_a_route_of_its_own() {
         let mut book = Book::new(vec![OUTLET], 9);
         let way = book.way((7, None)).unwrap();
-        let steps = book.add(net("192.0.2.0/24"), 0, way);
+        let steps = book.add(net("192.0.2.0/24"), metric(0), way);
         let to_slow_path = (net("192.0.2.0/24"), RouteTarget::Host);
         assert_eq!(route(&steps[0]), Some(to_slow_path));
         assert!(book.seek("198.51.100.1".parse().unwrap()).is_empty());
@@ -396,7 +412,7 @@ mod tests {
     #[test]
     fn a_neighbour_that_does_not_answer_is_forgotten_and_a_next_hop_is_not() {
         let mut book = Book::new(vec![OUTLET], 9);
-        book.add(net("192.0.2.0/24"), 0, Way::OnLink(7));
+        book.add(net("192.0.2.0/24"), metric(0), Way::OnLink(7));
         book.seek(hop().address);
         assert!(
             book.neighbour(hop(), Neighbour::Sought)
@@ -413,7 +429,7 @@ mod tests {
         assert!(steps.iter().any(removed));
         assert!(book.neighbour(hop(), Neighbour::Gone).is_empty());
 
-        book.add(net("0.0.0.0/0"), 0, Way::Via(hop()));
+        book.add(net("0.0.0.0/0"), metric(0), Way::Via(hop()));
         let steps = book.neighbour(hop(), Neighbour::Gone);
         assert!(matches!(
             &steps[..],
@@ -424,7 +440,7 @@ mod tests {
     #[test]
     fn whoever_scans_a_network_has_only_so_many_neighbours_sought() {
         let mut book = Book::new(vec![OUTLET], 9);
-        book.add(net("10.0.0.0/8"), 0, Way::OnLink(7));
+        book.add(net("10.0.0.0/8"), metric(0), Way::OnLink(7));
         let sought = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
         let answered = (0..2 * SOUGHT as u32).filter(|n| !book.seek(sought(*n)).is_empty());
         assert_eq!(answered.count(), SOUGHT);
@@ -441,18 +457,35 @@ mod tests {
     #[test]
     fn the_least_metric_holds() {
         let mut book = Book::new(vec![OUTLET], 9);
-        assert_eq!(book.add(net("10.0.0.0/8"), 10, Way::Blackhole).len(), 1);
-        assert!(book.add(net("10.0.0.0/8"), 20, Way::Host).is_empty());
-        let steps = book.remove(net("10.0.0.0/8"), 10);
+        assert_eq!(book.add(net("10.0.0.0/8"), metric(10), Way::Blackhole).len(), 1);
+        assert!(book.add(net("10.0.0.0/8"), metric(20), Way::Host).is_empty());
+        let steps = book.remove(net("10.0.0.0/8"), metric(10));
         assert_eq!(
             route(&steps[0]),
             Some((net("10.0.0.0/8"), RouteTarget::Via(HOST)))
         );
-        let steps = book.remove(net("10.0.0.0/8"), 20);
+        let steps = book.remove(net("10.0.0.0/8"), metric(20));
         assert!(matches!(
             steps[..],
             [Step::Apply(SharedChange::RemoveRoute { .. })]
         ));
+    }
+
+    #[test]
+    fn an_address_of_the_hosts_own_is_local_whatever_else_leads_to_it() {
+        let mut book = Book::new(vec![OUTLET], 9);
+        let address = net("192.0.2.1/32");
+        let local = Precedence {
+            table: Table::Local,
+            metric: 0,
+        };
+        let host = (address, RouteTarget::Via(HOST));
+        assert_eq!(route(&book.add(address, local, Way::Host)[0]), Some(host));
+        assert!(book.add(address, metric(0), Way::Blackhole).is_empty());
+        let steps = book.remove(address, local);
+        assert_eq!(route(&steps[0]), Some((address, RouteTarget::Blackhole)));
+        assert_eq!(route(&book.add(address, local, Way::Host)[0]), Some(host));
+        assert!(book.remove(address, metric(0)).is_empty());
     }
 
     #[test]
@@ -464,11 +497,11 @@ mod tests {
     #[test]
     fn what_is_not_read_again_is_gone() {
         let mut book = Book::new(vec![OUTLET], 9);
-        book.add(net("10.0.0.0/8"), 0, Way::Host);
-        book.add(net("11.0.0.0/8"), 0, Way::Host);
+        book.add(net("10.0.0.0/8"), metric(0), Way::Host);
+        book.add(net("11.0.0.0/8"), metric(0), Way::Host);
         book.neighbour(hop(), Neighbour::At(MAC));
         book.begin_anew();
-        book.add(net("10.0.0.0/8"), 0, Way::Host);
+        book.add(net("10.0.0.0/8"), metric(0), Way::Host);
         let steps = book.end_anew();
         let removed = |step: &Step| match step {
             Step::Apply(SharedChange::RemoveRoute { prefix, .. }) => Some(*prefix),
@@ -483,6 +516,13 @@ mod tests {
         Hop {
             interface: 7,
             address: "192.0.2.9".parse().unwrap(),
+        }
+    }
+
+    fn metric(metric: u32) -> Precedence {
+        Precedence {
+            table: Table::Main,
+            metric,
         }
     }
 
