@@ -50,6 +50,7 @@
 //! | [`interface`] | what an interface is and can do |
 //! | [`tun`] | multi-queue TUN devices |
 //! | [`probe`] | what this process may do here |
+//! | [`drops()`] | what a socket of any kind lost because nobody read it |
 //! | `syscall`, `ring` | the system calls and the shared rings; with `area` the only `unsafe` code |
 
 pub mod area;
@@ -60,8 +61,10 @@ pub mod probe;
 pub mod socket;
 pub mod tun;
 
+mod drops;
 mod ring;
 mod syscall;
 
 pub use area::{Area, AreaSettings, Chunk, HugePages, Pages};
+pub use drops::drops;
 pub use socket::{BindError, Mode, Socket, SocketSettings, Statistics};

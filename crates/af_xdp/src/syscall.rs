@@ -119,6 +119,8 @@ pub(crate) unsafe trait Plain: Copy {}
 // SAFETY: an integer.
 unsafe impl Plain for u32 {}
 // SAFETY: integers only.
+unsafe impl<const N: usize> Plain for [u32; N] {}
+// SAFETY: integers only.
 unsafe impl Plain for libc::xdp_mmap_offsets {}
 // SAFETY: integers only.
 unsafe impl Plain for libc::xdp_statistics {}

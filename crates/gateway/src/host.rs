@@ -4,6 +4,11 @@
 //! each stands an unreachable route of a higher metric: when Adit is down and `adit0` with it, a
 //! packet for a pool is answered "unreachable" and neither loops nor leaves in the clear.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of the kernel's large vocabulary little is for us"
+)]
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -25,6 +30,8 @@ use crate::netlink::{Existing, Netlink, because, interface_index};
 pub(crate) const ROUTE_PROTOCOL: u8 = 201;
 /// Metric of the route that catches a pool when Adit is down.
 const CATCH_METRIC: u32 = 4096;
+/// Packets that may wait in the device for a worker: at 1 Gbit/s of full ones some 50 ms.
+const QUEUE_PACKETS: u32 = 4096;
 
 /// The TUN device while the gateway runs; it disappears with the process.
 pub(crate) struct Host {
@@ -79,7 +86,28 @@ fn take_up(netlink: &mut Netlink, index: u32, mtu: u16) -> io::Result<()> {
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     link.attributes.push(LinkAttribute::Mtu(mtu.into()));
+    link.attributes
+        .push(LinkAttribute::TxQueueLen(QUEUE_PACKETS));
     netlink.order(RouteNetlinkMessage::SetLink(link), Existing::Change)
+}
+
+/// Packets that the device dropped because nobody read them in time.
+pub(crate) fn drops(index: u32) -> Result<u64> {
+    let mut question = LinkMessage::default();
+    question.header.index = index;
+    let answer = Netlink::open()?.ask(RouteNetlinkMessage::GetLink(question))?;
+    let counted = answer.into_iter().find_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => {
+            link.attributes
+                .into_iter()
+                .find_map(|attribute| match attribute {
+                    LinkAttribute::Stats64(counted) => Some(counted.tx_dropped),
+                    _ => None,
+                })
+        }
+        _ => None,
+    });
+    Ok(counted.unwrap_or(0))
 }
 
 fn route_pool(netlink: &mut Netlink, index: u32, pool: &Pool) -> Result<()> {

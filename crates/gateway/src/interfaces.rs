@@ -21,6 +21,9 @@ use crate::host::prefixes;
 use crate::port::{AnyPort, FIRST_INTERFACE, Xdp};
 use crate::routes::Outlet;
 
+/// Entries of a ring, at most: 5 ms at a million frames a second.
+const RING_MAX: usize = 8192;
+
 /// What surrounds an IP packet in a chunk: the kernel's headroom, Ethernet and two VLAN tags.
 const AROUND: u32 = 256 + 22;
 /// 802.1Q tags that the classifier looks through.
@@ -46,6 +49,7 @@ impl Interfaces {
         ports: &mut [Vec<AnyPort>],
     ) -> Result<Self> {
         let description = describe(&config.control.listeners, &config.control.pools);
+        let ring = ring_size(config.memory.chunks, config.ports.len());
         let mut interfaces = Self {
             _programs: Vec::new(),
             outlets: Vec::new(),
@@ -63,7 +67,7 @@ impl Interfaces {
             };
             let program = attach(settings, config.io, &found, &description, |classifier| {
                 bind(
-                    settings, &found, outlet, area, chunks, shared, classifier, ports,
+                    settings, &found, outlet, ring, area, chunks, shared, classifier, ports,
                 )
             })?;
             interfaces.note(name, ports);
@@ -128,6 +132,7 @@ fn bind(
     settings: &PortSettings,
     found: &Interface,
     outlet: Outlet,
+    ring: u32,
     area: &Arc<Area>,
     chunks: &mut [Vec<Chunk>],
     shared: &Arc<Shared>,
@@ -137,6 +142,8 @@ fn bind(
     let Outlet { port, mac, mtu, .. } = outlet;
     for (queue, (chunks, ports)) in (0u32..).zip(chunks.iter_mut().zip(ports)) {
         let mut wanted = SocketSettings::new(found.index, queue);
+        wanted.fill_size = ring;
+        wanted.receive_size = ring;
         wanted.mode = match settings.mode {
             CopyMode::Auto => Mode::Auto,
             CopyMode::Copy => Mode::Copy,
@@ -196,6 +203,13 @@ fn check(found: &Interface, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Fill rings hold half of a worker's chunks, if it has so many interfaces; the other half is for
+/// frames under way. A ring that is never filled would only be memory.
+fn ring_size(chunks: usize, interfaces: usize) -> u32 {
+    let most = (chunks / (2 * interfaces.max(1))).clamp(1, RING_MAX);
+    1 << most.ilog2()
+}
+
 fn clamp_mtu(mtu: u32) -> u16 {
     u16::try_from(mtu).unwrap_or(u16::MAX)
 }
@@ -227,5 +241,25 @@ fn describe(listeners: &[Listener], pools: &[Pool]) -> Description {
         endpoints: endpoints.collect(),
         pools: pools.into_iter().collect(),
         vlan_depth: VLAN_DEPTH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fill_rings_leave_half_of_the_chunks_for_frames_under_way() {
+        for (chunks, interfaces, expected) in [
+            (16384, 2, 4096),
+            (16384, 1, 8192),
+            (1024, 2, 256),
+            (1024, 3, 128),
+            (1 << 20, 2, 8192),
+        ] {
+            let ring = ring_size(chunks, interfaces);
+            assert_eq!(ring, expected, "{chunks} chunks, {interfaces} interfaces");
+            assert!(ring as usize * interfaces <= chunks / 2);
+        }
     }
 }

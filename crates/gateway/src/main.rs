@@ -10,6 +10,7 @@ mod compute;
 mod config;
 mod doctor;
 mod host;
+mod icmp;
 mod interfaces;
 mod key_log;
 mod log;

@@ -107,6 +107,24 @@ impl Netlink {
         }
     }
 
+    /// The one answer to a question about one thing.
+    pub(crate) fn ask(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> Result<Option<RouteNetlinkMessage>> {
+        self.send(message, NLM_F_REQUEST)?;
+        let mut answer = Ok(None);
+        self.each_reply(|payload| {
+            answer = match payload {
+                NetlinkPayload::InnerMessage(inner) => Ok(Some(inner)),
+                NetlinkPayload::Error(error) => Err(error.to_io()),
+                _ => Ok(None),
+            };
+            false
+        })?;
+        Ok(answer?)
+    }
+
     /// What a listening socket has heard; an error of kind `ENOBUFS` means that something was
     /// missed and everything has to be read anew.
     pub(crate) fn heard(&mut self) -> io::Result<Vec<RouteNetlinkMessage>> {

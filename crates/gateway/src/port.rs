@@ -11,6 +11,7 @@ mod conformance;
 mod glance;
 mod holder;
 mod letters;
+mod losses;
 mod low_port;
 mod sockets;
 mod tun;
@@ -23,6 +24,7 @@ use dataplane::port::{Packet, Pool, Port, SendError};
 
 pub(crate) use holder::holder;
 pub(crate) use letters::LetterBox;
+pub(crate) use losses::{Loss, Losses};
 pub(crate) use sockets::{Share, Sockets};
 pub(crate) use tun::Tun;
 pub(crate) use xdp::Xdp;
@@ -51,6 +53,16 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets.descriptors().collect(),
             Self::Tun(tun) => vec![tun.descriptor()],
             Self::Xdp(xdp) => vec![xdp.descriptor()],
+        }
+    }
+
+    /// What the kernel lost here so far.
+    pub(crate) fn losses(&self, losses: &mut Losses) {
+        match self {
+            Self::Sockets(sockets) => sockets.losses(losses),
+            // The kernel counts for the whole device.
+            Self::Tun(_) => {}
+            Self::Xdp(xdp) => xdp.losses(losses),
         }
     }
 

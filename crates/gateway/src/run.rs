@@ -18,6 +18,7 @@ use crate::clock;
 use crate::compute::Compute;
 use crate::config::{Config, Io, Rates};
 use crate::host::Host;
+use crate::icmp::Icmp;
 use crate::interfaces::Interfaces;
 use crate::key_log::KeyLogFile;
 use crate::port::{AnyPort, FIRST_INTERFACE, LetterBox, SOCKETS, Share, Sockets, TUN, Tun};
@@ -49,6 +50,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
         recruits.push(Recruit { worker, alarm });
     }
 
+    let icmp = Icmp::listen()?;
     let control = start_control(&config, key_log.is_some(), &shared)?;
     let crew = Crew::start(recruits, &config.workers)?;
     if let Some(core) = crew.free_cores().first() {
@@ -67,7 +69,9 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
         questions,
         letters,
         routes: inside.routes,
+        icmp,
         host: inside.host,
+        adit0: inside.adit0,
         signals,
         key_log,
         alarm,
@@ -122,6 +126,7 @@ struct Inside {
     interfaces: Option<Interfaces>,
     routes: Option<Routes>,
     host: OwnedFd,
+    adit0: u32,
 }
 
 impl Inside {
@@ -134,7 +139,7 @@ impl Inside {
         let sockets = open_sockets(config, letters)?;
         let (workers, pools) = (config.workers.count, &config.control.pools);
         let host = Host::set_up(&config.tun, workers, mtu, pools)?;
-        let slow_queue = host.queues[0].try_clone()?;
+        let (host_index, slow_queue) = (host.index, host.queues[0].try_clone()?);
         let tun = |queue| AnyPort::Tun(Tun::new(TUN, queue, usize::from(mtu)));
         let queues = host.queues.into_iter().map(tun);
         let mut ports: Vec<Ports> = sockets
@@ -165,6 +170,7 @@ impl Inside {
                             interfaces,
                             routes,
                             host,
+                            adit0: host_index,
                         });
                     }
                     Err(error) if config.io == Io::Auto => {
@@ -187,6 +193,7 @@ impl Inside {
             interfaces: None,
             routes: None,
             host: slow_queue,
+            adit0: host_index,
         })
     }
 }

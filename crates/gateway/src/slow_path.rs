@@ -29,7 +29,10 @@ use dataplane::{Discard, Shared};
 use crate::admin::{Answer, Asked, DiscardRow, Question, Status, WorkerRow};
 use crate::clock;
 use crate::compute::Compute;
+use crate::host;
+use crate::icmp::Icmp;
 use crate::key_log::KeyLogFile;
+use crate::port::{Loss, Losses};
 use crate::routes::Routes;
 use crate::signals::Signals;
 use crate::wake::{Alarm, until};
@@ -54,8 +57,11 @@ pub(crate) struct SlowPath {
     /// IKE messages that are longer than a chunk.
     pub(crate) letters: Receiver<Punt>,
     pub(crate) routes: Option<Routes>,
+    pub(crate) icmp: Icmp,
     /// A queue of `adit0`, for what subscribers send to the host itself.
     pub(crate) host: OwnedFd,
+    /// The interface index of `adit0`.
+    pub(crate) adit0: u32,
     pub(crate) signals: Signals,
     pub(crate) key_log: Option<KeyLogFile>,
     pub(crate) alarm: Arc<Alarm>,
@@ -120,7 +126,7 @@ impl SlowPath {
         if !self.waiting.is_crowded() {
             count += self.take_punts(Class::Stranger) + self.take_letters();
         }
-        count += self.take_questions();
+        count += self.take_icmp() + self.take_questions();
         if let Some(routes) = &mut self.routes {
             count += routes.follow(&self.shared);
         }
@@ -190,6 +196,15 @@ impl SlowPath {
         let (count, now) = (letters.len(), clock::now());
         for letter in letters {
             self.control.handle_input(now, Input::Punt(letter));
+        }
+        count
+    }
+
+    fn take_icmp(&mut self) -> usize {
+        let messages: Vec<_> = self.icmp.messages().collect();
+        let (count, now) = (messages.len(), clock::now());
+        for message in messages {
+            self.control.handle_input(now, Input::Icmp(message));
         }
         count
     }
@@ -310,6 +325,8 @@ impl SlowPath {
         });
         let now = clock::now();
         let deadline = self.control.poll_timeout().map(|deadline| deadline.at);
+        let look = self.routes.as_ref().and_then(Routes::look_at);
+        let deadline = deadline.into_iter().chain(look).min();
         let longest = if self.waiting.messages.iter().any(|queue| !queue.is_empty()) {
             Duration::from_millis(1)
         } else {
@@ -318,7 +335,8 @@ impl SlowPath {
         let wait = until(now, deadline).unwrap_or(longest).min(longest);
         if !something && !wait.is_zero() {
             let routes = self.routes.as_ref().map(Routes::descriptor);
-            let others: Vec<_> = routes.into_iter().chain([self.signals.as_fd()]).collect();
+            let others = [self.signals.as_fd(), self.icmp.descriptor()];
+            let others: Vec<_> = routes.into_iter().chain(others).collect();
             self.alarm.wait(&others, Some(wait));
         }
         self.rings.bell.disarm();
@@ -336,7 +354,25 @@ impl SlowPath {
                 frames,
             }
         };
-        Discard::ALL.iter().map(row).collect()
+        let faults = Discard::ALL.iter().filter(|reason| reason.is_fault());
+        faults.map(row).chain(self.losses()).collect()
+    }
+
+    /// What the kernel lost at the ports of all workers.
+    fn losses(&self) -> Vec<DiscardRow> {
+        let mut losses = Losses::default();
+        for post in &self.posts {
+            let of_worker = post.losses.lock();
+            losses.add_all(&of_worker.unwrap_or_else(PoisonError::into_inner));
+        }
+        // A device that cannot be asked is a count that is missing, nothing else.
+        losses.add(Loss::TunFull, host::drops(self.adit0).unwrap_or(0));
+        let row = |(loss, frames): (Loss, u64)| DiscardRow {
+            name: loss.name().into(),
+            meaning: loss.text().into(),
+            frames,
+        };
+        losses.iter().map(row).collect()
     }
 
     fn workers(&self) -> Vec<WorkerRow> {

@@ -18,7 +18,7 @@ use hdrhistogram::Histogram;
 
 use crate::clock;
 use crate::config::{Idle, Workers};
-use crate::port::AnyPort;
+use crate::port::{AnyPort, Losses};
 use crate::wake::{Alarm, until};
 
 /// Turns without work before a worker parks: looking again costs less than waking up.
@@ -41,6 +41,8 @@ pub(crate) struct Post {
     pub(crate) parks: AtomicU64,
     /// How long turns with something to do took; a copy, renewed every second.
     pub(crate) burst_cycles: Mutex<Histogram<u64>>,
+    /// What the kernel lost at this worker's ports; a copy likewise.
+    pub(crate) losses: Mutex<Losses>,
 }
 
 impl Post {
@@ -50,13 +52,20 @@ impl Post {
             core: core.map(|core| core.id),
             parks: AtomicU64::new(0),
             burst_cycles: Mutex::new(burst_cycles),
+            losses: Mutex::default(),
         }
     }
 
     /// Leaves a copy for whoever asks; somebody who is just reading gets the next one.
-    fn publish(&self, worker: &Worker<AnyPort>) {
+    fn publish(&self, worker: &mut Worker<AnyPort>) {
         if let Ok(mut copy) = self.burst_cycles.try_lock() {
             copy.clone_from(worker.burst_cycles());
+        }
+        if let Ok(mut copy) = self.losses.try_lock() {
+            *copy = Losses::default();
+            for port in worker.ports_mut() {
+                port.losses(&mut copy);
+            }
         }
     }
 }
@@ -147,7 +156,7 @@ fn serve(recruit: Recruit, post: &Post, idle: Idle, stop: &AtomicBool) -> Worker
             end_with_the_frame_at_hand(&worker)
         };
         if now >= publish_at {
-            post.publish(&worker);
+            post.publish(&mut worker);
             publish_at = now + PUBLISH;
         }
         if turn.work > 0 || idle == Idle::Spin {

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use dataplane::change::Kind;
-use dataplane::port::{Meta, SendError};
+use dataplane::port::{Meta, Packet, Pool, SendError};
 use packet::header::{Ipv4, Udp};
 use packet::{Endpoint, Frame, checksum};
 
@@ -56,6 +56,37 @@ conforms! {
         without_chunks_nothing_is_received_and_nothing_lost, what_is_for_nobody_here_does_not_arrive,
         a_wrong_checksum_is_seen_where_it_counts,
     }
+}
+
+/// The kernel keeps packets for a neighbour it looks for, and they fill the socket's buffer.
+#[test]
+fn what_the_kernel_has_no_room_for_leaves_later_and_in_order() {
+    let Some(mut bench) = OnSockets::new() else {
+        return;
+    };
+    bench.make_room_scarce();
+    let numbered = |n: u8| [n; 900];
+    for n in 0..20 {
+        let (port, spare) = bench.parts();
+        let chunk = spare.chunks.take().expect("there are chunks enough");
+        let mut frame = Frame::new(chunk, 0, 0).unwrap();
+        frame.fill(256, &numbered(n)).unwrap();
+        let mut meta = bench::meta(Kind::EspInUdp, Udp::NAT_T);
+        meta.remote = Endpoint::new(OnSockets::UNKNOWN.into(), Udp::NAT_T);
+        port.send(Packet { frame, meta }).unwrap();
+    }
+    let (port, spare) = bench.parts();
+    port.flush(&mut spare.chunks);
+    assert!(port.in_flight() > 0, "the kernel had room for all of it");
+    bench.introduce_the_unknown();
+    bench.until_all_have_left();
+    let left = bench.taken(20);
+    let numbers: Vec<u8> = left
+        .iter()
+        .map(|packet| packet[Ipv4::LEN + Udp::LEN])
+        .collect();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+    bench.all_chunks_are_back();
 }
 
 /// A kind of frame, our port, and what is in the window.

@@ -9,6 +9,8 @@ use dataplane::port::{Packet, Pool, Port, SendError};
 use dataplane::wire::{self, Interface};
 use packet::Frame;
 
+use super::losses::{Loss, Losses};
+
 /// The port.
 pub(crate) struct Xdp {
     socket: Socket,
@@ -36,6 +38,24 @@ impl Xdp {
     /// What a parked worker waits for.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.fd()
+    }
+
+    /// What was lost here so far.
+    pub(super) fn losses(&self, losses: &mut Losses) {
+        let Ok(counted) = self.socket.statistics() else {
+            return;
+        };
+        // In copy mode a frame that finds no chunk is counted twice.
+        let doubled = if self.is_zero_copy() {
+            0
+        } else {
+            counted.fill_empty
+        };
+        let bad = counted.invalid_receive + counted.invalid_transmit + counted.refused;
+        losses.add(Loss::XdpReceiveFull, counted.ring_full);
+        losses.add(Loss::XdpFillEmpty, counted.fill_empty);
+        losses.add(Loss::XdpDropped, counted.dropped.saturating_sub(doubled));
+        losses.add(Loss::XdpBadDescriptor, bad);
     }
 
     pub(super) fn into_chunks(self) -> Vec<Chunk> {

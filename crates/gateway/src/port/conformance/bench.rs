@@ -177,7 +177,7 @@ impl<C> Pool<C> for Chunks<C> {
 }
 
 /// Towards the peer.
-fn meta(kind: Kind, port: u16) -> Meta {
+pub(super) fn meta(kind: Kind, port: u16) -> Meta {
     Meta {
         kind,
         local: Endpoint::new(NEAR.into(), port),

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Write, stderr};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -156,6 +156,34 @@ pub(super) struct OnSockets {
     spare: Spare<Chunk>,
 }
 
+impl OnSockets {
+    /// A neighbour on the far side of whom the kernel knows nothing yet.
+    pub(super) const UNKNOWN: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 77);
+
+    /// Leaves the kernel room for a few packets that it cannot send at once.
+    pub(super) fn make_room_scarce(&self) {
+        for socket in self.port.descriptors() {
+            rustix::net::sockopt::set_socket_send_buffer_size(socket, 4096).unwrap();
+        }
+    }
+
+    /// The kernel comes to know [`Self::UNKNOWN`].
+    pub(super) fn introduce_the_unknown(&self) {
+        introduce(Self::UNKNOWN, self.cable.macs[1]);
+    }
+}
+
+fn introduce(neighbour: Ipv4Addr, mac: [u8; 6]) {
+    let (address, mac) = (
+        neighbour.to_string(),
+        mac.map(|octet| format!("{octet:02x}")),
+    );
+    let mac = mac.join(":");
+    run(&[
+        "ip", "neigh", "replace", &address, "lladdr", &mac, "dev", "near0",
+    ]);
+}
+
 impl Bench for OnSockets {
     type Chunk = Chunk;
     const TRAITS: Traits = Traits {
@@ -176,11 +204,7 @@ impl Bench for OnSockets {
             LetterBox::new(Arc::new(|| ())).0,
         )
         .unwrap();
-        let far = FAR.to_string();
-        let mac = cable.macs[1].map(|octet| format!("{octet:02x}")).join(":");
-        run(&[
-            "ip", "neigh", "replace", &far, "lladdr", &mac, "dev", "near0",
-        ]);
+        introduce(FAR, cable.macs[1]);
         Some(Self {
             port,
             cable,
