@@ -1,14 +1,16 @@
 """What comes from outside in unusual shape: fragments of the outer packets, other neighbours."""
 
 import os
+import re
 import socket
 import struct
+import subprocess
 import time
 
 from harness import talk
 from harness.gateway import IO, Gateway
 from harness.stage import CLIENT, ENDPOINT, INTERNET, SECOND_CLIENT, eventually, expect
-from harness.subscriber import Subscriber
+from harness.subscriber import Subscriber, checksum
 
 from .telling import story
 
@@ -76,6 +78,39 @@ def fragmented_esp(stage, io):
         client.wire.send_l2tp = send_l2tp
         lost = sum(not client.pings(INTERNET, number, size=1300) for number in range(10))
         expect(lost == 0, f"{carrier}: {lost} of 10 echoes in fragments lost; {gateway.discards()}")
+
+
+def frag_needed(client, mtu):
+    """What a router on the way says about an ESP packet that was too long for it."""
+    addresses = socket.inet_aton(ENDPOINT) + socket.inet_aton(CLIENT)
+    quoted = struct.pack("!BBHHHBBH", 0x45, 0, 1400, 0, 0x4000, 63, 50, 0) + addresses
+    quoted += client.wire.inbound.spi + bytes([0, 0, 0, 1])
+    body = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + quoted
+    return body[:2] + checksum(body) + body[4:]
+
+
+# conformance: 3193-09
+@story("a router with a small MTU makes packets for a subscriber smaller, inside the tunnel", IO)
+def small_mtu(stage, io):
+    Gateway(stage, io).start()
+    client = Subscriber(stage, "esp").dial()
+
+    def ping(size):
+        argv = ["ip", "netns", "exec", stage.internet, "ping", "-M", "do", "-s", size, "-c", 1, "-W", 2, client.address]
+        process = subprocess.Popen([str(word) for word in argv], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        client.serve_while(process)
+        return process.stdout.read()
+
+    expect(" 0% packet loss" in ping(1300), "an echo of 1300 octets is lost")
+    with stage.inside(stage.client):
+        router = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    router.sendto(frag_needed(client, 1200), (ENDPOINT, 0))
+    told = eventually("the sender is told", lambda: re.search(r"[Ff]rag needed.*mtu = (\d+)|mtu=(\d+)", ping(1300)), 10)
+    mtu = int(told[1] or told[2])
+    # AES-CBC with SHA1 leaves 1114 of 1200 octets.
+    expect(mtu == 1114, f"the sender is told of {mtu} octets")
+    expect(" 0% packet loss" in ping(mtu - 28), f"an echo of {mtu} octets is lost")
+    return f"the sender is told of {mtu} octets"
 
 
 @story("the next hop's MAC address changes without a word, and traffic is back within 60 s", IO)
