@@ -7,9 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use control::KeyLog;
-use crypto::cipher::Algorithm;
-use crypto::esp::{Integrity, Suite};
-use serde::Serialize;
+use ike::{Spi, key_log};
 
 /// Nobody but the owner reads or writes.
 const OWNER_ONLY: u32 = 0o600;
@@ -18,37 +16,6 @@ const OWNER_ONLY: u32 = 0o600;
 pub(crate) struct KeyLogFile {
     /// `None` once it could not be written.
     file: Option<File>,
-}
-
-/// `[[esp]]`: one direction of an IPsec SA.
-#[derive(Serialize)]
-struct Esp {
-    spi: String,
-    cipher: String,
-    /// GCM: key and salt as in KEYMAT.
-    key: String,
-    integrity: &'static str,
-    integrity_key: String,
-    src: String,
-    dst: String,
-}
-
-/// `[[ike]]`: an ISAKMP SA.
-#[derive(Serialize)]
-struct Ike {
-    initiator_cookie: String,
-    cipher: &'static str,
-    /// Expanded, RFC 2409 appendix B.
-    key: String,
-    skeyid_a: String,
-}
-
-#[derive(Serialize, Default)]
-struct Entry {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    esp: Vec<Esp>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    ike: Vec<Ike>,
 }
 
 impl KeyLogFile {
@@ -73,30 +40,15 @@ impl KeyLogFile {
 
     /// Appends the keys. A disk that is full ends the key log, and nothing else.
     pub(crate) fn write(&mut self, keys: &KeyLog) -> Result<()> {
-        let mut entry = Entry::default();
-        match keys {
-            KeyLog::Ike(ike) => entry.ike.push(Ike {
-                initiator_cookie: hex(&ike.initiator_cookie.0),
-                cipher: ike_cipher(ike.cipher),
-                key: hex(ike.key.expose()),
-                skeyid_a: hex(ike.skeyid_a.expose()),
-            }),
+        let text = match keys {
+            KeyLog::Ike(keys) => key_log::isakmp(keys),
             KeyLog::Esp {
                 spi,
                 keys,
                 source,
                 destination,
-            } => entry.esp.push(Esp {
-                spi: format!("0x{spi:08x}"),
-                cipher: esp_cipher(keys.suite()),
-                key: hex(&[keys.encryption_key(), keys.salt()].concat()),
-                integrity: integrity(keys.suite()),
-                integrity_key: hex(keys.integrity_key()),
-                src: source.to_string(),
-                dst: destination.to_string(),
-            }),
-        }
-        let text = toml::to_string(&entry)?;
+            } => key_log::esp(Spi(*spi), keys, *source, *destination),
+        };
         let written = self
             .file
             .as_mut()
@@ -109,45 +61,12 @@ impl KeyLogFile {
     }
 }
 
-fn ike_cipher(cipher: Algorithm) -> &'static str {
-    match cipher {
-        Algorithm::Aes128Cbc => "aes128-cbc",
-        Algorithm::Aes192Cbc => "aes192-cbc",
-        Algorithm::Aes256Cbc => "aes256-cbc",
-        Algorithm::TripleDesCbc => "3des-cbc",
-    }
-}
-
-fn esp_cipher(suite: Suite) -> String {
-    match suite {
-        Suite::AesGcm16 { key_bits } => format!("aes{key_bits}-gcm16"),
-        Suite::AesCbc { key_bits, .. } => format!("aes{key_bits}-cbc"),
-        Suite::TripleDesCbc { .. } => "3des-cbc".into(),
-    }
-}
-
-fn integrity(suite: Suite) -> &'static str {
-    let (Suite::AesCbc { integrity, .. } | Suite::TripleDesCbc { integrity }) = suite else {
-        return "none";
-    };
-    match integrity {
-        Integrity::HmacSha1_96 => "hmac-sha1-96",
-        Integrity::HmacSha256_128 => "hmac-sha256-128",
-        Integrity::HmacSha384_192 => "hmac-sha384-192",
-        Integrity::HmacSha512_256 => "hmac-sha512-256",
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
-    use crypto::esp::Keymat;
+    use crypto::esp::{Keymat, Suite};
 
     use super::*;
 

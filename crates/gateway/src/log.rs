@@ -54,10 +54,11 @@ impl Line<'_> {
     fn field(&mut self, field: &Field, value: &str) {
         let blank = if self.is_begun { " " } else { "" };
         self.is_begun = true;
-        self.result = self.result.and(match field.name() {
+        let written = match field.name() {
             "message" => write!(self.writer, "{blank}{value}"),
             name => write!(self.writer, "{blank}{name}={}", quoted(value)),
-        });
+        };
+        self.result = self.result.and(written);
     }
 }
 

@@ -36,9 +36,11 @@
 //! - [`keys`]: SKEYID and its family, KEYMAT, IVs, the HASHes
 //! - [`nat`]: vendor IDs, NAT-D, encapsulation modes, the move to port 4500
 //! - [`policy`]: what an operator decides
+//! - [`key_log`]: keys as text, for decoding captures
 //! - [`v1`]: main mode, quick mode, informational, and the [`v1::Sa`] that holds them
 //! - [`Output`] and [`Refusal`]: everything that comes out
 
+pub mod key_log;
 pub mod keys;
 pub mod message;
 pub mod nat;

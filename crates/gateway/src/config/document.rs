@@ -212,9 +212,11 @@ impl<'d> Section<'d> {
             self.wrong_type::<()>(key, "a list of numbers", value.get_ref());
             return Vec::new();
         };
-        let number = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
-            DeValue::Integer(integer) => self.parse(key, integer.as_str(), what),
-            other => self.wrong_type(key, "a list of numbers", other),
+        let number = |item: &Spanned<DeValue<'_>>| {
+            let DeValue::Integer(integer) = item.get_ref() else {
+                return self.wrong_type(key, "a list of numbers", item.get_ref());
+            };
+            self.parse(key, integer.as_str(), what)
         };
         array.iter().filter_map(number).collect()
     }

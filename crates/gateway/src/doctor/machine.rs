@@ -120,9 +120,10 @@ fn tun() -> Finding {
     let Err(error) = opened else {
         return Finding::good(subject, format!("{DEVICE} can be opened"));
     };
-    let remedy = match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("chmod 0666 {DEVICE}, as distributions have it"),
-        _ => "modprobe tun".into(),
+    let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+        format!("chmod 0666 {DEVICE}, as distributions have it")
+    } else {
+        "modprobe tun".into()
     };
     let found = format!("{DEVICE} cannot be opened: {error}");
     Finding::of(Weight::Bad, subject, found, remedy)

@@ -34,21 +34,21 @@ fn address(listener: &str, address: IpAddr) -> Finding {
     let subject = format!("listener {listener}");
     for port in [Udp::IKE, Udp::NAT_T, Udp::L2TP] {
         let place = SocketAddr::new(address, port);
-        let error = match UdpSocket::bind(place) {
-            Ok(_) => continue,
-            Err(error) => error,
+        let Err(error) = UdpSocket::bind(place) else {
+            continue;
         };
-        return match error.kind() {
-            ErrorKind::AddrNotAvailable => Finding::of(
+        if error.kind() == ErrorKind::AddrNotAvailable {
+            return Finding::of(
                 Weight::Bad,
                 &subject,
                 format!("{address} is no address of this machine"),
                 format!("ip addr add {address}/32 dev lo, or as your network has it"),
-            ),
-            ErrorKind::AddrInUse => in_use(&subject, place),
-            // The capabilities, which are looked at above, allow it.
-            _ => continue,
-        };
+            );
+        }
+        // Where it is forbidden, the capabilities will allow it, and they are looked at elsewhere.
+        if error.kind() == ErrorKind::AddrInUse {
+            return in_use(&subject, place);
+        }
     }
     Finding::good(&subject, format!("{address} is here, its ports are free"))
 }
