@@ -31,7 +31,7 @@ use packet::header::{L2tp, Udp};
 use crate::clock;
 use crate::port::RingPort;
 pub(crate) use settings::Call;
-use settings::{LISTENER, inside};
+use settings::inside;
 
 /// Clients that dial at the same time.
 const CROWD: usize = 32;
@@ -45,8 +45,10 @@ pub(crate) struct Exchange {
     call: Call,
     control: Control,
     shared: Arc<Shared>,
-    /// Holds the state of the fast path, if it is of interest.
-    worker: Option<(Worker<RingPort>, SlowEnd)>,
+    /// Where changes go, if the state of the fast path is of interest.
+    slow: Option<SlowEnd>,
+    /// Holds that state, unless somebody else does.
+    worker: Option<Worker<RingPort>>,
     now: Instant,
     /// Ticks that the slow path took.
     pub(crate) ticks: u64,
@@ -87,15 +89,31 @@ enum Letter {
 impl Exchange {
     /// Nobody has dialled yet; `users` may. With `keeps_state` a worker holds the fast path's.
     pub(crate) fn new(call: Call, users: usize, keeps_state: bool, seed: u64) -> Self {
-        let now = clock::now();
-        let shared = Shared::new(Limits::default(), now);
-        let worker = keeps_state.then(|| {
+        let shared = Shared::new(Limits::default(), clock::now());
+        let mut exchange = Self::on(call, users, Arc::clone(&shared), seed);
+        if keeps_state {
             let (mut ends, slow) = mesh::<Chunk>(1, dataplane::mesh::Sizes::default());
-            let end = ends.remove(0);
-            let settings = WorkerSettings::default();
-            let worker = Worker::new(Arc::clone(&shared), Vec::new(), Vec::new(), end, settings);
-            (worker, slow)
-        });
+            let (end, settings) = (ends.remove(0), WorkerSettings::default());
+            let worker = Worker::new(shared, Vec::new(), Vec::new(), end, settings);
+            (exchange.worker, exchange.slow) = (Some(worker), Some(slow));
+        }
+        exchange
+    }
+
+    /// A slow path of a fast path that somebody else has.
+    pub(crate) fn beside(
+        call: Call,
+        users: usize,
+        (shared, slow): (Arc<Shared>, SlowEnd),
+        seed: u64,
+    ) -> Self {
+        let mut exchange = Self::on(call, users, shared, seed);
+        exchange.slow = Some(slow);
+        exchange
+    }
+
+    fn on(call: Call, users: usize, shared: Arc<Shared>, seed: u64) -> Self {
+        let now = clock::now();
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut exchange = Self {
@@ -107,7 +125,8 @@ impl Exchange {
                 Box::new(NoActivity),
             ),
             shared,
-            worker,
+            slow: None,
+            worker: None,
             now,
             ticks: 0,
             lines: Vec::new(),
@@ -306,7 +325,7 @@ impl Exchange {
         if self.call == Call::Plain {
             let origin = Origin::PlainL2tp {
                 worker: WorkerId(0),
-                listener: LISTENER,
+                listener: self.call.listener(),
                 local: Endpoint::new(self.call.server(), Udp::L2TP),
                 remote: Endpoint::new(inside(number), Udp::L2TP),
             };
@@ -367,8 +386,10 @@ impl Exchange {
                 Some(Output::Reply { .. } | Output::KeyLog(_) | Output::Finished) => {}
             }
         }
-        if let Some((worker, slow)) = &mut self.worker {
+        if let Some(worker) = &mut self.worker {
             worker.turn(self.now);
+        }
+        if let Some(slow) = &self.slow {
             while slow.workers[0].events.receive().is_some() {}
         }
     }
@@ -378,9 +399,9 @@ impl Exchange {
             ToWorker::Inject(inject) => self.deliver(inject),
             ToWorker::Change(change) => {
                 self.note(&change);
-                if let Some((worker, slow)) = &mut self.worker {
-                    if slow.workers[0].room() == 0 {
-                        worker.turn(self.now);
+                if let Some(slow) = &mut self.slow {
+                    while slow.workers[0].room() == 0 {
+                        self.worker.as_mut().map(|worker| worker.turn(self.now));
                     }
                     let sent = slow.workers[0].send(ToWorker::Change(change));
                     assert!(sent.is_ok(), "there is room");

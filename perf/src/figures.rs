@@ -9,6 +9,7 @@ use crate::cipher::{BURSTS, Case, IMIX, SIZES};
 use crate::dial::Call;
 use crate::path::Frames::{self, Cold, Warm};
 use crate::probe::{SizeName, Spec, SuiteName};
+use crate::team::Steering;
 use crate::traffic::Line::{self, Down, Up};
 
 /// A number that is wanted.
@@ -249,6 +250,22 @@ const fn rate(name: &'static str, must: f64, aim: f64, spec: Spec) -> Figure {
     figure(name, Unit::PerSecond, must, aim, How::Rate(spec))
 }
 
+const fn workers(count: u8, size: SizeName, sessions: usize) -> Spec {
+    Spec::Workers {
+        count,
+        size,
+        sessions,
+    }
+}
+
+const fn steered(steering: Steering, size: SizeName) -> Spec {
+    Spec::Steered { steering, size }
+}
+
+const fn bursts(dialling: Option<(Call, u32)>) -> Spec {
+    Spec::Bursts { dialling }
+}
+
 const fn ns(name: &'static str, must: f64, aim: f64, spec: Spec) -> Figure {
     figure(name, Unit::Ns, must, aim, How::CostNs(spec))
 }
@@ -368,6 +385,18 @@ pub(crate) const GROUPS: &[Group] = &[
         worst("aesni over RustCrypto, CBC + SHA2-256 open, worst size", 1.0, 1.0, SHA256, Up, "rustcrypto"),
         worst("aesni over RustCrypto, CBC + SHA2-256 seal, worst size", 1.0, 1.0, SHA256, Down, "rustcrypto"),
     ], tables: &[GCM, GCM256, SHA1, SHA256, TRIPLE] },
+    Group { name: "workers", rounds: 8, is_quick: true, figures: &[
+        figure("two workers against one, 1400 B", Unit::Times, 1.8, 1.92,
+            How::Over(workers(1, "1400", 1000), workers(2, "1400", 1000))),
+        figure("two workers against one, 64 B, 100 k sessions", Unit::Times, 1.75, 1.95,
+            How::Over(workers(1, "64", 100_000), workers(2, "64", 100_000))),
+        figure("hand-over to the other worker, both counted, 64 B", Unit::Cycles, 60.0, 60.0,
+            How::Less(steered(Steering::Away, "64"), steered(Steering::Home, "64"))),
+    ], tables: &[] },
+    Group { name: "bursts", rounds: 10, is_quick: false, figures: &[
+        ratio("p99.9 of a burst with 1 000 plain set-ups a second over idle", 1.2, 1.2, bursts(Some((Call::Plain, 1000))), bursts(None)),
+        ratio("p99.9 of a burst with 200 IKE set-ups a second over idle", f64::MAX, f64::MAX, bursts(Some((Call::Ike(Group14), 200))), bursts(None)),
+    ], tables: &[] },
     Group { name: "set-up", rounds: 8, is_quick: true, figures: &[
         rate("set-ups of plain L2TP + LCP + MS-CHAPv2 + IPCP", 2500.0, 5000.0, Spec::SetUp(Call::Plain)),
         rate("set-ups of IKEv1, MODP-2048, PSK",                600.0, 1000.0, Spec::SetUp(Call::Ike(Group14))),

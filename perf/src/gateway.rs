@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use af_xdp::{Area, AreaSettings, Chunk, HugePages, Pages};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use crypto::esp::Backend;
 use dataplane::change::{
     Adjacency, AdjacencyId, Change, Listener, RouteTarget, SharedChange, ToWorker,
@@ -18,6 +18,7 @@ use dataplane::{Discard, Limits, Settings, Shared, Worker};
 use crate::clock;
 use crate::port::RingPort;
 use crate::subscriber::{PLAIN, Protection, SECURE, Subscriber};
+use crate::traffic::{FarEnds, Line, Staged};
 
 /// Octets of a chunk.
 const CHUNK: u32 = 2048;
@@ -118,6 +119,35 @@ impl Gateway {
             self.listen();
         }
         self.listen();
+    }
+
+    /// The slow path's ends of the rings, for a slow path.
+    pub(crate) fn take_slow(&mut self) -> SlowEnd {
+        let (_, none) = mesh::<Chunk>(0, Sizes::default());
+        std::mem::replace(&mut self.slow, none)
+    }
+
+    /// Every frame that was sent is what it has to be; its chunk is free again.
+    pub(crate) fn prove(
+        &mut self,
+        far: &mut FarEnds,
+        staged: &mut Staged,
+        line: Line,
+    ) -> Result<()> {
+        let mut freed = Vec::new();
+        for port in self.workers.iter_mut().flat_map(Worker::ports_mut) {
+            for sent in port.leaving.drain(..) {
+                far.take(staged, line, sent.bytes())
+                    .with_context(|| format!("a frame of {} octets went {line:?}", sent.len))?;
+                freed.push(sent.chunk);
+            }
+            freed.append(&mut port.refused);
+        }
+        // The next round writes them in the order of their addresses again.
+        freed.reverse();
+        self.chunks.extend(freed);
+        self.listen();
+        Ok(())
     }
 
     /// Hears what the workers tell, and forgets it.

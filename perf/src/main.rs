@@ -13,6 +13,7 @@
 //! | `probe.rs` | what can be measured |
 //! | `path.rs`, `bare.rs` | the whole path, and its cipher alone |
 //! | `cipher.rs` | the ciphers, and other people's |
+//! | `team.rs`, `burst.rs` | workers beside each other, and beside a busy slow path |
 //! | `gateway.rs`, `port.rs` | the gateway under test |
 //! | `traffic.rs`, `subscriber.rs` | the far ends, who prove every packet |
 //! | `dial.rs`, `setup.rs` | the slow path under test, and who dials it |
@@ -20,6 +21,7 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints what it found")]
 
 mod bare;
+mod burst;
 mod cipher;
 mod clock;
 mod dial;
@@ -34,6 +36,7 @@ mod rng;
 mod run;
 mod setup;
 mod subscriber;
+mod team;
 mod traffic;
 
 use anyhow::{Context, Result};
@@ -114,7 +117,7 @@ fn main() -> Result<()> {
 }
 
 fn one_path(arguments: &PathArguments) -> Result<()> {
-    let core = clock::pin(0).context("no core to stay on")?;
+    let core = clock::pin().context("no core to stay on")?;
     let path = Path {
         protection: probe::protection(&arguments.suite)?,
         backend: arguments.backend,

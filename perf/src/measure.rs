@@ -69,7 +69,7 @@ impl Found {
 
     /// Measures a group in this process: all its measurements in turns.
     pub(crate) fn take(group: &Group, rounds: usize) -> Result<Self> {
-        clock::pin(0).context("no core to stay on")?;
+        clock::pin().context("no core to stay on")?;
         let seed = u64::from(std::process::id()) << 32 | 1;
         let mut probes = Vec::new();
         for spec in group.specs() {

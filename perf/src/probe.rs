@@ -6,11 +6,13 @@ use anyhow::{Context, Result};
 use crypto::esp::Backend;
 
 use crate::bare;
+use crate::burst::Bursts;
 use crate::cipher;
 use crate::dial::Call;
 use crate::path::{self, Frames, PACKETS, Path};
 use crate::setup;
 use crate::subscriber::Protection;
+use crate::team::{Steering, Team};
 use crate::traffic::Line;
 
 /// Inner packets of the Internet mix, 7:4:1.
@@ -58,6 +60,9 @@ impl Sample {
     }
 }
 
+/// The suite of what is measured beside something else.
+const BESIDE: SuiteName = "aes128gcm16";
+
 /// A name of a suite, or `plain`.
 pub(crate) type SuiteName = &'static str;
 /// Octets of an inner packet, or `imix`.
@@ -83,6 +88,16 @@ pub(crate) enum Spec {
     },
     /// A cipher by itself.
     Cipher(cipher::Case),
+    /// A packet's share of the time of so many workers beside each other.
+    Workers {
+        count: u8,
+        size: SizeName,
+        sessions: usize,
+    },
+    /// A packet that arrives at the right or the wrong one of two workers: what both did.
+    Steered { steering: Steering, size: SizeName },
+    /// The 99.9th percentile of a burst, while so many clients dial every second.
+    Bursts { dialling: Option<(Call, u32)> },
     /// A set-up.
     SetUp(Call),
     /// What idle sessions of plain L2TP cost the slow path.
@@ -126,6 +141,20 @@ impl Spec {
                 Some(bench) => Box::new(bench),
                 None => return Ok(None),
             },
+            Self::Workers {
+                count,
+                size,
+                sessions,
+            } => {
+                let what = (protection(BESIDE)?, sizes(size)?);
+                let how = (Steering::Home, false);
+                Box::new(Team::new(count, what, sessions, how, seed)?)
+            }
+            Self::Steered { steering, size } => {
+                let what = (protection(BESIDE)?, sizes(size)?);
+                Box::new(Team::new(2, what, 1000, (steering, true), seed)?)
+            }
+            Self::Bursts { dialling } => Box::new(Bursts::new(dialling, seed)?),
             Self::SetUp(call) => Box::new(setup::SetUp::new(call, seed)?),
             Self::Idle { sessions } => Box::new(setup::Idle::new(sessions, seed)?),
             Self::Memory { call, sessions } => Box::new(setup::Memory::new(call, sessions)),
@@ -152,6 +181,16 @@ impl fmt::Display for Spec {
                 size,
                 sessions,
             } => write!(f, "cipher of {suite} {line:?} {size} B, {sessions} SAs"),
+            Self::Workers {
+                count,
+                size,
+                sessions,
+            } => write!(f, "{count} workers, {size} B, {sessions} sessions"),
+            Self::Steered { steering, size } => write!(f, "{size} B, arriving {steering:?}"),
+            Self::Bursts { dialling: None } => write!(f, "bursts, nobody dialling"),
+            Self::Bursts {
+                dialling: Some((call, per_second)),
+            } => write!(f, "bursts, {per_second} {call:?} a second"),
             Self::SetUp(call) => write!(f, "set-up of {call:?}"),
             Self::Idle { sessions } => write!(f, "{sessions} idle sessions"),
             Self::Memory { call, sessions } => write!(f, "memory of {sessions} times {call:?}"),

@@ -23,6 +23,9 @@ pub(crate) const KEYS: usize = 251;
 /// Tunnels of plain L2TP: with more sessions than this, several share one.
 const PLAIN_TUNNELS: usize = 32_768;
 
+/// Slots below are a slow path's, where there is one beside.
+const FIRST_SECURED: u32 = 4096;
+
 /// Packets behind the newest that are still taken.
 const WINDOW: u32 = 1024;
 
@@ -65,11 +68,24 @@ impl Subscriber {
     }
 
     pub(crate) fn slot(self) -> Slot {
-        slot(self.number)
+        self.slot_of(self.number)
+    }
+
+    /// Neighbours in number are in different shards; no slot is 0, which would be tunnel id 0.
+    fn slot_of(self, number: usize) -> Slot {
+        let first = match self.protection {
+            Some(_) => FIRST_SECURED,
+            None => 1,
+        };
+        Slot {
+            shard: ShardId::new((number % SHARDS) as u8),
+            index: (number / SHARDS) as u32 + first,
+            generation: 1,
+        }
     }
 
     fn path(self) -> PathId {
-        PathId(slot(self.peer()))
+        PathId(self.slot_of(self.peer()))
     }
 
     /// Our tunnel and session id, as it writes them.
@@ -82,7 +98,7 @@ impl Subscriber {
             }
             None => {
                 let shard = self.slot().shard.index() as u16;
-                let tunnel = (slot(self.peer()).index as u16) << 6 | shard;
+                let tunnel = (self.path().0.index as u16) << 6 | shard;
                 [
                     tunnel,
                     (self.number / PLAIN_TUNNELS + 1) as u16 * 64 | shard,
@@ -230,15 +246,6 @@ impl Subscriber {
             clamp_mss: true,
             isolate: false,
         }
-    }
-}
-
-/// Neighbours in number are in different shards; no slot is 0, which would be tunnel id 0.
-fn slot(number: usize) -> Slot {
-    Slot {
-        shard: ShardId::new((number % SHARDS) as u8),
-        index: (number / SHARDS) as u32 + 1,
-        generation: 1,
     }
 }
 

@@ -18,9 +18,6 @@ use ppp::{Method, UserSecret};
 
 use crate::subscriber::{PLAIN, SECURE};
 
-/// The number of the only listener.
-pub(super) const LISTENER: u16 = 0;
-
 const PASSWORD: &str = "open sesame";
 const PSK: &str = "a key that both know";
 /// Longer than any run.
@@ -46,6 +43,11 @@ impl Call {
             Self::Plain => PLAIN.into(),
             Self::Ike(_) | Self::Secured(_) => SECURE.into(),
         }
+    }
+
+    /// The number of the listener there.
+    pub(super) fn listener(self) -> u16 {
+        u16::from(self == Self::Plain)
     }
 
     pub(super) fn has_session(self) -> bool {
@@ -92,7 +94,7 @@ fn policy(group: Group) -> Policy {
 /// The gateway's, with so many users.
 pub(super) fn gateway(call: Call, users: usize) -> Settings {
     let listener = Listener {
-        index: LISTENER,
+        index: call.listener(),
         name: "listener".to_owned(),
         address: call.server(),
         vrf: 0,
