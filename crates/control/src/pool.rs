@@ -23,6 +23,8 @@ pub(crate) struct Lease {
     address: IpAddr,
     vrf: u16,
     pool: Option<(usize, u32)>,
+    /// No two leases ever have the same.
+    number: u64,
 }
 
 impl Lease {
@@ -52,7 +54,9 @@ pub(crate) enum NoLease {
 pub(crate) struct Pools {
     pools: Vec<Pool>,
     /// Fixed addresses outside every pool that are in use, with their VRF.
-    outside: BTreeSet<(u16, IpAddr)>,
+    outside: BTreeMap<(u16, IpAddr), u64>,
+    /// Leases given so far.
+    leases: u64,
 }
 
 impl Pools {
@@ -61,7 +65,8 @@ impl Pools {
         let fixed: BTreeSet<IpAddr> = users.iter().filter_map(|user| user.address).collect();
         Self {
             pools: pools.iter().map(|pool| Pool::new(pool, &fixed)).collect(),
-            outside: BTreeSet::new(),
+            outside: BTreeMap::new(),
+            leases: 0,
         }
     }
 
@@ -75,13 +80,14 @@ impl Pools {
         if pools.is_empty() {
             return Err(NoLease::NoPool);
         }
+        let number = self.leases + 1;
         let remembered = pools
             .iter()
-            .find_map(|&pool| Some((pool, self.pools[pool].lease_again(user)?)));
+            .find_map(|&pool| Some((pool, self.pools[pool].lease_again(user, number)?)));
         let found = remembered.or_else(|| {
             pools
                 .iter()
-                .find_map(|&pool| Some((pool, self.pools[pool].lease(now, user)?)))
+                .find_map(|&pool| Some((pool, self.pools[pool].lease(now, user, number)?)))
         });
         let Some((pool, index)) = found else {
             pools
@@ -89,22 +95,32 @@ impl Pools {
                 .for_each(|&pool| self.pools[pool].exhausted += 1);
             return Err(NoLease::Exhausted);
         };
+        self.leases = number;
         Ok(Lease {
             address: self.pools[pool].address(index),
             vrf: self.pools[pool].vrf,
             pool: Some((pool, index)),
+            number,
         })
     }
 
     /// The user's own address.
     pub(crate) fn lease_fixed(&mut self, vrf: u16, address: IpAddr) -> Result<Lease, NoLease> {
-        let pool = self.find(vrf, address);
+        let (pool, number) = (self.find(vrf, address), self.leases + 1);
         let is_free = match pool {
-            Some((pool, index)) => self.pools[pool].lease_reserved(index),
-            None => self.outside.insert((vrf, address)),
+            Some((pool, index)) => self.pools[pool].lease_reserved(index, number),
+            None => *self.outside.entry((vrf, address)).or_insert(number) == number,
         };
-        let lease = Lease { address, vrf, pool };
-        is_free.then_some(lease).ok_or(NoLease::InUse(address))
+        if !is_free {
+            return Err(NoLease::InUse(address));
+        }
+        self.leases = number;
+        Ok(Lease {
+            address,
+            vrf,
+            pool,
+            number,
+        })
     }
 
     /// The address rests, then is free.
@@ -135,28 +151,6 @@ impl Pools {
     pub(crate) fn rows(&mut self, now: Instant) -> Vec<PoolRow> {
         self.pools.iter_mut().map(|pool| pool.row(now)).collect()
     }
-
-    /// Holds the books against each other and against what the sessions have.
-    pub(crate) fn verify<'a>(&self, leases: impl Iterator<Item = &'a Lease>) -> Vec<String> {
-        let mut held = vec![BTreeSet::new(); self.pools.len()];
-        let mut outside = BTreeSet::new();
-        let mut faults = Vec::new();
-        for lease in leases {
-            let is_new = match lease.pool {
-                Some((pool, index)) => held[pool].insert(index),
-                None => outside.insert((lease.vrf, lease.address)),
-            };
-            if !is_new {
-                faults.push(format!("{} is held by two sessions", lease.address));
-            }
-        }
-        for (pool, held) in self.pools.iter().zip(&held) {
-            pool.verify(held, &mut faults);
-        }
-        let lost = self.outside.symmetric_difference(&outside);
-        faults.extend(lost.map(|(_, address)| format!("{address} (fixed): books disagree")));
-        faults
-    }
 }
 
 /// What an address is doing; one that is in no book has never been used.
@@ -164,13 +158,14 @@ impl Pools {
 enum State {
     /// To be had; released as the n-th.
     Free(u64),
-    Leased,
+    /// The number of the lease.
+    Leased(u64),
     /// Until then nobody else gets it.
     Resting(Instant),
     /// Own, or fixed for a user, and not in use.
     Reserved,
     /// Fixed for a user who is using it.
-    ReservedLeased,
+    ReservedLeased(u64),
 }
 
 #[derive(Debug)]
@@ -192,6 +187,8 @@ struct Pool {
     last_user: BTreeMap<u32, String>,
     last_index: BTreeMap<String, u32>,
     leased: u64,
+    /// Own or fixed, and not in use.
+    reserved: u64,
     exhausted: u64,
 }
 
@@ -203,6 +200,8 @@ struct Block {
     count: u32,
 }
 
+/// Addresses whose rest is over that become free in one turn, of all that wait for it.
+const WOKEN_AT_ONCE: usize = 512;
 /// Addresses that a pool can have: a /8 of IPv4. The configuration refuses more.
 pub const POOL_SIZE_MAX: u32 = 1 << 24;
 
@@ -235,12 +234,14 @@ impl Pool {
             last_user: BTreeMap::new(),
             last_index: BTreeMap::new(),
             leased: 0,
+            reserved: 0,
             exhausted: 0,
         };
         for &address in std::iter::once(&settings.gateway).chain(fixed) {
             if let Some(index) = pool.index_of(address) {
                 pool.states.insert(index, State::Reserved);
             }
+            pool.reserved = pool.states.len() as u64;
         }
         pool
     }
@@ -268,25 +269,25 @@ impl Pool {
     }
 
     /// The address that the user had last, even out of quarantine.
-    fn lease_again(&mut self, user: &str) -> Option<u32> {
+    fn lease_again(&mut self, user: &str, number: u64) -> Option<u32> {
         let index = *self.last_index.get(user)?;
         match *self.states.get(&index)? {
             State::Free(release) => self.free.remove(&(release, index)),
             State::Resting(until) => self.resting.remove(&(until, index)),
-            State::Leased | State::Reserved | State::ReservedLeased => return None,
+            State::Leased(_) | State::Reserved | State::ReservedLeased(_) => return None,
         };
-        self.take(index);
+        self.take(index, number);
         Some(index)
     }
 
     /// The address that has been out of use for longest.
-    fn lease(&mut self, now: Instant, user: &str) -> Option<u32> {
+    fn lease(&mut self, now: Instant, user: &str, number: u64) -> Option<u32> {
         self.wake(now);
         let index = match self.next_fresh() {
             Some(index) => index,
             None => self.free.pop_first()?.1,
         };
-        self.take(index);
+        self.take(index, number);
         if let Some(previous) = self.last_user.insert(index, user.to_owned())
             && self.last_index.get(&previous) == Some(&index)
         {
@@ -311,15 +312,16 @@ impl Pool {
         None
     }
 
-    fn take(&mut self, index: u32) {
-        self.states.insert(index, State::Leased);
+    fn take(&mut self, index: u32, number: u64) {
+        self.states.insert(index, State::Leased(number));
         self.leased += 1;
     }
 
-    fn lease_reserved(&mut self, index: u32) -> bool {
+    fn lease_reserved(&mut self, index: u32, number: u64) -> bool {
         let is_free = self.states.get(&index) == Some(&State::Reserved);
         if is_free {
-            self.states.insert(index, State::ReservedLeased);
+            self.states.insert(index, State::ReservedLeased(number));
+            self.reserved -= 1;
             self.leased += 1;
         }
         is_free
@@ -327,12 +329,15 @@ impl Pool {
 
     fn release(&mut self, now: Instant, index: u32) {
         let state = match self.states.get(&index) {
-            Some(State::Leased) => {
+            Some(State::Leased(_)) => {
                 let until = now + self.quarantine;
                 self.resting.insert((until, index));
                 State::Resting(until)
             }
-            Some(State::ReservedLeased) => State::Reserved,
+            Some(State::ReservedLeased(_)) => {
+                self.reserved += 1;
+                State::Reserved
+            }
             Some(State::Free(_) | State::Resting(_) | State::Reserved) | None => {
                 debug_assert!(false, "a lease is released once");
                 return;
@@ -342,10 +347,12 @@ impl Pool {
         self.leased -= 1;
     }
 
+    /// The rest of some is over.
     fn wake(&mut self, now: Instant) {
-        while let Some(&(until, index)) = self.resting.first()
-            && until <= now
-        {
+        for _ in 0..WOKEN_AT_ONCE {
+            let Some(&(_, index)) = self.resting.first().filter(|(until, _)| *until <= now) else {
+                return;
+            };
             self.resting.pop_first();
             self.releases += 1;
             self.free.insert((self.releases, index));
@@ -355,56 +362,14 @@ impl Pool {
 
     fn row(&mut self, now: Instant) -> PoolRow {
         self.wake(now);
-        let is_idle = |state: &&State| **state == State::Reserved;
-        let reserved = self.states.values().filter(is_idle).count() as u64;
         let quarantined = self.resting.len() as u64;
         PoolRow {
             name: self.name.clone(),
             size: self.size.into(),
             leased: self.leased,
             quarantined,
-            free: u64::from(self.size) - reserved - quarantined - self.leased,
+            free: u64::from(self.size) - self.reserved - quarantined - self.leased,
             exhausted: self.exhausted,
-        }
-    }
-
-    fn verify(&self, held: &BTreeSet<u32>, faults: &mut Vec<String>) {
-        let mut fault = |index, text: &str| {
-            faults.push(format!(
-                "{} in pool {}: {text}",
-                self.address(index),
-                self.name
-            ));
-        };
-        let mut leased = 0;
-        for (&index, &state) in &self.states {
-            let is_leased = matches!(state, State::Leased | State::ReservedLeased);
-            leased += u64::from(is_leased);
-            match (is_leased, held.contains(&index)) {
-                (true, false) => fault(index, "leased, but no session has it"),
-                (false, true) => fault(index, "a session has it, but it is not leased"),
-                (true, true) | (false, false) => {}
-            }
-            let is_listed = match state {
-                State::Free(release) => self.free.contains(&(release, index)),
-                State::Resting(until) => self.resting.contains(&(until, index)),
-                State::Leased | State::Reserved | State::ReservedLeased => true,
-            };
-            if !is_listed {
-                fault(index, "neither leased nor to be had");
-            }
-        }
-        for &index in held.iter().filter(|index| !self.states.contains_key(index)) {
-            fault(index, "a session has it, but it has never been leased");
-        }
-        let listed = self.free.len() + self.resting.len();
-        let reserved = self
-            .states
-            .values()
-            .filter(|state| **state == State::Reserved)
-            .count();
-        if leased != self.leased || listed + reserved + leased as usize != self.states.len() {
-            faults.push(format!("pool {}: sums disagree", self.name));
         }
     }
 }
@@ -419,6 +384,8 @@ fn distance(from: IpAddr, to: IpAddr) -> Option<u128> {
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
     }
 }
+
+pub(crate) mod verification;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,9 @@ use crate::admin::{
 };
 use crate::counters::Counter;
 use crate::peer::{Pair, Peer};
+use crate::pool::verification::{Stage, Verification};
 use crate::slots::Cursor;
+use crate::subscriber::Subscriber;
 use crate::tunnel::TunnelKey;
 use crate::{Control, Output};
 
@@ -24,6 +26,7 @@ pub(crate) struct Pending {
     request: u64,
     query: Request,
     cursor: Cursor,
+    verification: Option<Verification>,
     matched: usize,
 }
 
@@ -47,6 +50,7 @@ impl Control {
             request,
             query,
             cursor: Cursor::default(),
+            verification: None,
             matched: 0,
         });
     }
@@ -67,11 +71,7 @@ impl Control {
         let next = match pending.query.clone() {
             Request::Show { table, filter } => self.show(now, &mut pending, table, &filter),
             Request::Clear { what, filter } => self.clear(now, &mut pending, what, &filter),
-            Request::VerifyPools => {
-                let faults = self.verify_pools();
-                self.reply(pending.request, Response::Verified(faults), true);
-                None
-            }
+            Request::VerifyPools => self.verify(&mut pending),
             Request::Counters => {
                 let counters = self
                     .counters()
@@ -380,13 +380,49 @@ impl Control {
         self.end_peer(now, path, why);
     }
 
-    /// The books of the pools against the sessions.
+    fn verify(&mut self, pending: &mut Pending) -> Option<Cursor> {
+        let verification = pending.verification.take();
+        let mut verification = verification.unwrap_or_else(|| self.pools.begin_verification());
+        self.verify_page(&mut verification);
+        if let Stage::Done = verification.stage {
+            let response = Response::Verified(verification.faults);
+            self.reply(pending.request, response, true);
+            return None;
+        }
+        pending.verification = Some(verification);
+        Some(pending.cursor)
+    }
+
+    /// The next page of the books of the pools against the sessions.
+    fn verify_page(&self, verification: &mut Verification) {
+        let visits = self.settings.limits.rows_per_turn;
+        verification.stage = match verification.stage {
+            Stage::Sessions(cursor) => {
+                let (slots, next) = self.subscribers.page(cursor, visits);
+                let sessions = slots
+                    .into_iter()
+                    .filter_map(|slot| self.subscribers.get(slot));
+                for lease in sessions.filter_map(Subscriber::lease) {
+                    self.pools.verify_lease(lease, verification);
+                }
+                next.map_or(Stage::Books(0, 0), Stage::Sessions)
+            }
+            Stage::Books(pool, index) => {
+                let at = (pool, index);
+                self.pools.verify_books(at, visits, verification)
+            }
+            Stage::Done => Stage::Done,
+        };
+    }
+
+    /// All of it at once.
+    #[cfg(test)]
     pub(crate) fn verify_pools(&self) -> Vec<String> {
-        let leases = self
-            .subscribers
-            .iter()
-            .filter_map(|(_, subscriber)| subscriber.lease());
-        self.pools.verify(leases)
+        let mut verification = self.pools.begin_verification();
+        while !matches!(verification.stage, Stage::Done) {
+            self.verify_page(&mut verification);
+        }
+        verification.faults
     }
 }
 

@@ -4,6 +4,7 @@ use crypto::Random;
 use crypto::Secret;
 use ppp::UserSecret;
 
+use super::verification::Stage;
 use super::*;
 use crate::tests::start;
 
@@ -30,8 +31,8 @@ fn addresses_are_leased_once_and_own_and_fixed_ones_to_nobody_else() {
         Err(NoLease::InUse(ip("10.0.0.4")))
     );
     assert_eq!(pools.rows(now)[0].exhausted, 1);
-    assert!(pools.verify(leases.iter().chain([&fixed])).is_empty());
-    assert_eq!(pools.verify(leases.iter()).len(), 1);
+    assert!(verify(&pools, leases.iter().chain([&fixed])).is_empty());
+    assert_eq!(verify(&pools, leases.iter()).len(), 1);
 }
 
 #[test]
@@ -47,7 +48,7 @@ fn a_user_who_redials_gets_the_same_address_even_out_of_quarantine() {
     let long_after = now + QUARANTINE * 10;
     let bob = pools.lease(long_after, "bob", &[0]).unwrap();
     assert_eq!(bob.address(), of_bob);
-    assert!(pools.verify([&ann, &bob].into_iter()).is_empty());
+    assert!(verify(&pools, [&ann, &bob].into_iter()).is_empty());
 }
 
 #[test]
@@ -78,9 +79,9 @@ fn a_fixed_address_outside_every_pool_is_leased_once() {
         pools.lease_fixed(0, ip("192.0.2.7")),
         Err(NoLease::InUse(ip("192.0.2.7")))
     );
-    assert!(pools.verify([&lease].into_iter()).is_empty());
+    assert!(verify(&pools, [&lease].into_iter()).is_empty());
     pools.release(start(), lease);
-    assert!(pools.verify([].into_iter()).is_empty());
+    assert!(verify(&pools, [].into_iter()).is_empty());
 }
 
 #[test]
@@ -102,6 +103,33 @@ fn several_ranges_and_pools_are_used_in_order() {
     );
 }
 
+/// Leases come and go between the pages.
+#[test]
+fn a_verification_under_way_is_not_mistaken_about_what_changes_meanwhile() {
+    let mut pools = pools("10.0.0.0/26", &[]);
+    let now = start();
+    let mut leases: Vec<Lease> = (0..40)
+        .map(|n| pools.lease(now, &n.to_string(), &[0]).unwrap())
+        .collect();
+    let lost = leases.pop().unwrap();
+    let mut verification = pools.begin_verification();
+    pools.release(now, leases.pop().unwrap());
+    for lease in &leases {
+        pools.verify_lease(lease, &mut verification);
+    }
+    let mut stage = Stage::Books(0, 0);
+    while let Stage::Books(pool, index) = stage {
+        pools.release(now, leases.pop().unwrap());
+        leases.insert(0, pools.lease(now, "late", &[0]).unwrap());
+        stage = pools.verify_books((pool, index), 7, &mut verification);
+    }
+    let fault = format!(
+        "{} in pool pool: leased, but no session has it",
+        lost.address()
+    );
+    assert_eq!(verification.faults, [fault]);
+}
+
 #[test]
 fn whatever_is_leased_and_released_free_and_used_add_up() {
     const STEPS: usize = 20_000;
@@ -119,7 +147,7 @@ fn whatever_is_leased_and_released_free_and_used_add_up() {
             pools.release(now, lease);
         }
         if step % 500 == 0 {
-            assert_eq!(pools.verify(held.iter()), Vec::<String>::new());
+            assert_eq!(verify(&pools, held.iter()), Vec::<String>::new());
             let row = &pools.rows(now)[0];
             assert_eq!(row.size, row.free + row.quarantined + row.leased + 1);
         }
@@ -129,6 +157,17 @@ fn whatever_is_leased_and_released_free_and_used_add_up() {
     }
     let row = &pools.rows(now + QUARANTINE)[0];
     assert_eq!((row.free, row.leased), (61, 0));
+}
+
+/// The whole of a verification, in pages of seven.
+fn verify<'a>(pools: &Pools, leases: impl Iterator<Item = &'a Lease>) -> Vec<String> {
+    let mut verification = pools.begin_verification();
+    leases.for_each(|lease| pools.verify_lease(lease, &mut verification));
+    let mut stage = Stage::Books(0, 0);
+    while let Stage::Books(pool, index) = stage {
+        stage = pools.verify_books((pool, index), 7, &mut verification);
+    }
+    verification.faults
 }
 
 fn pools(prefix: &str, fixed: &[&str]) -> Pools {
