@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use dataplane::change::{Change, Entry, Inject, SharedChange, ToWorker};
-use dataplane::id::{SHARDS, ShardId, WorkerId};
+use dataplane::id::{SHARDS, SessionSlot, ShardId, WorkerId};
 
 use crate::Output;
 
@@ -55,6 +55,16 @@ impl Outbox {
         }
     }
 
+    /// The session has ended: a shard that has not been told of it need not know any more.
+    pub(crate) fn withdraw(&mut self, shard: ShardId, ended: SessionSlot) {
+        if let Some(held) = self.held.get_mut(&shard) {
+            held.retain(|message| {
+                !matches!(message, ToWorker::Change(Change::OpenSession(session))
+                    if session.id == ended)
+            });
+        }
+    }
+
     /// Tells the present owner to let go; what follows waits for [`Outbox::arrived`].
     pub(crate) fn give(&mut self, shard: ShardId, to: WorkerId) {
         if self.held.contains_key(&shard) || self.owners[shard.index()] == to {
@@ -99,6 +109,9 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use dataplane::change::Session;
+    use dataplane::id::{PathId, Slot};
+
     use super::*;
 
     const SHARD: ShardId = ShardId::new(3);
@@ -120,6 +133,42 @@ mod tests {
         outbox.arrived(SHARD, WorkerId(1));
         assert_eq!(names(&mut outbox), ["false"]);
         assert_eq!(outbox.owner(SHARD), WorkerId(1));
+    }
+
+    /// The session lives in one shard, its path in another, and that one is on the move.
+    #[test]
+    fn a_session_that_has_ended_is_not_opened_where_it_was_held_back() {
+        let slot = |index| {
+            SessionSlot(Slot {
+                shard: ShardId::new(4),
+                index,
+                generation: 1,
+            })
+        };
+        let session = |id| Session {
+            id,
+            path: PathId(Slot {
+                shard: SHARD,
+                index: 0,
+                generation: 1,
+            }),
+            listener: 0,
+            tunnel: 1,
+            session: 1,
+            peer_tunnel: 1,
+            peer_session: 1,
+            local_port: 1701,
+            peer_port: 1701,
+            sequencing: false,
+        };
+        let mut outbox = Outbox::new([WorkerId(0); SHARDS]);
+        outbox.give(SHARD, WorkerId(1));
+        outbox.change(SHARD, Change::OpenSession(session(slot(1))));
+        outbox.change(SHARD, Change::OpenSession(session(slot(2))));
+        outbox.withdraw(SHARD, slot(1));
+        assert_eq!(names(&mut outbox), ["true"]);
+        outbox.arrived(SHARD, WorkerId(1));
+        assert_eq!(names(&mut outbox), ["false"]);
     }
 
     #[test]

@@ -296,6 +296,10 @@ impl Control {
         self.timers.set(Timer::Link(slot), None);
         self.timers.set(Timer::Session(slot), None);
         self.leave_tunnel(now, tunnel, session);
+        let of_path = tunnel.path.0.shard;
+        if of_path != slot.0.shard {
+            self.outbox.withdraw(of_path, slot);
+        }
         self.outbox.change(slot.0.shard, Change::CloseSession(slot));
         self.subscribers.retire(slot.0);
     }
