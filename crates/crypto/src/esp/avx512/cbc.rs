@@ -37,7 +37,7 @@ const LINE_BLOCKS: usize = 4;
 const FETCH_AHEAD: usize = 256;
 
 /// Opens packets (or seals them), with `R` round keys and a hash of `WORDS`.
-#[inline]
+#[inline(never)] // As in `gcm`.
 #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2,sha")]
 pub(super) fn batch<const R: usize, const WORDS: usize, const SEAL: bool>(
     keys: &Slots<Key>,

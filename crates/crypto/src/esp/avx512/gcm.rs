@@ -31,6 +31,7 @@ const BLOCKS: usize = VECTOR_LEN / size_of::<Block>();
 const GROUP: usize = 4;
 
 /// Opens (or seals) packets, whose round keys are `R`.
+#[inline(never)] // The compiler does better with each key length in a function of its own.
 #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
 pub(super) fn batch<const R: usize, const SEAL: bool>(
     keys: &Slots<Key>,
@@ -63,10 +64,13 @@ pub(super) fn batch<const R: usize, const SEAL: bool>(
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
 fn one<const R: usize, const SEAL: bool>(key: &Key, job: &mut EspJob<'_>) -> Verdict {
-    let header = Header::of::<SEAL>(key, job);
     let Some((packet, icv)) = job.packet.split_last_chunk_mut::<ICV_LEN>() else {
         return Verdict::BadLength;
     };
+    let Some(first) = packet.first_chunk() else {
+        return Verdict::BadLength;
+    };
+    let header = Header::of::<SEAL>(key, first, job.esn_high);
     let expected = transform::<R, SEAL>(key, &header, packet);
     if SEAL {
         store_block(icv, expected);
@@ -95,30 +99,28 @@ struct Header {
 impl Header {
     #[inline]
     #[target_feature(enable = "avx512vl")]
-    fn of<const SEAL: bool>(key: &Key, job: &EspJob<'_>) -> Self {
-        let word = |at: usize| i32::from_le_bytes([0, 1, 2, 3].map(|i| job.packet[at + i]));
-        let (spi, sequence) = (word(0), word(4));
-        // RFC 4106 §3.1: an IV must not repeat under a key, which a counter makes sure of.
-        let (iv_0, iv_1) = if SEAL {
-            (
-                job.esn_high.unwrap_or(0).swap_bytes().cast_signed(),
-                sequence,
-            )
+    fn of<const SEAL: bool>(key: &Key, first: &Block, esn_high: Option<u32>) -> Self {
+        let came = load_block(first);
+        let high = esn_high.unwrap_or(0).swap_bytes().cast_signed();
+        let octets = if SEAL {
+            // RFC 4106 §3.1: an IV must not repeat under a key, which a counter makes sure of.
+            _mm_insert_epi32::<2>(_mm_shuffle_epi32::<0b01_01_01_00>(came), high)
         } else {
-            (word(8), word(12))
+            came
         };
-        let (associated, associated_len) = match job.esn_high {
-            Some(high) => {
-                let high = high.swap_bytes().cast_signed();
-                (_mm_set_epi32(0, sequence, high, spi), 12)
+        let (associated, associated_len) = match esn_high {
+            Some(_) => {
+                let spread = _mm_maskz_shuffle_epi32::<0b11_01_01_00>(0b0101, came);
+                (_mm_insert_epi32::<1>(spread, high), 12)
             }
-            None => (_mm_set_epi32(0, 0, sequence, spi), 8),
+            None => (_mm_move_epi64(came), 8),
         };
+        let nonce = _mm_insert_epi32::<3>(_mm_shuffle_epi32::<0b00_11_10_00>(octets), 1);
         Self {
-            octets: _mm_set_epi32(iv_1, iv_0, sequence, spi),
+            octets,
             associated,
             associated_len,
-            nonce: _mm_set_epi32(1, iv_1, iv_0, i32::from_le_bytes(key.salt)),
+            nonce: _mm_insert_epi32::<0>(nonce, i32::from_le_bytes(key.salt)),
         }
     }
 
@@ -198,20 +200,37 @@ impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
     #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
     fn middle(&mut self, vectors: &mut [[u8; VECTOR_LEN]], steps: &Steps) {
         let (groups, rest) = vectors.as_chunks_mut::<GROUP>();
-        for group in groups {
-            self.group(group.each_mut(), steps);
+        if let Some((first, groups)) = groups.split_first_mut() {
+            let mut taken = self.cross(first.each_mut());
+            for group in groups {
+                // GHASH of one group needs nothing of the next one's AES, and fills its gaps.
+                let next = self.cross(group.each_mut());
+                self.sums = self.sums.add(taken, steps);
+                taken = next;
+            }
+            self.sums = self.sums.add(taken, steps);
         }
         match rest {
-            [a, b, c] => self.group([a, b, c], steps),
-            [a, b] => self.group([a, b], steps),
-            [a] => self.group([a], steps),
+            [a, b, c] => {
+                let taken = self.cross([a, b, c]);
+                self.sums = self.sums.add(taken, steps);
+            }
+            [a, b] => {
+                let taken = self.cross([a, b]);
+                self.sums = self.sums.add(taken, steps);
+            }
+            [a] => {
+                let taken = self.cross([a]);
+                self.sums = self.sums.add(taken, steps);
+            }
             _ => (),
         }
     }
 
+    /// Encrypts or decrypts full vectors; returns what GHASH takes in.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    fn group<const N: usize>(&mut self, octets: [&mut [u8; VECTOR_LEN]; N], steps: &Steps) {
+    fn cross<const N: usize>(&mut self, octets: [&mut [u8; VECTOR_LEN]; N]) -> [Vector; N] {
         let mut vectors = self.key_stream::<N>();
         for (vector, octets) in vectors.iter_mut().zip(octets) {
             let input = load(octets);
@@ -219,7 +238,7 @@ impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
             store(octets, output);
             *vector = ghash::reverse(if SEAL { output } else { input });
         }
-        self.sums = self.sums.add(vectors, steps);
+        vectors
     }
 
     /// The octets behind the last full vector; returns what GHASH takes in.
