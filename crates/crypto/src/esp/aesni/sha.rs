@@ -1,0 +1,72 @@
+//! Which hash, and on which processor.
+
+#![allow(unsafe_code)]
+
+use crate::cpu;
+use crate::esp::sha_ni::{self, Chunk, Hashing, State};
+
+/// Octets in a block of either hash.
+pub(in crate::esp) const BLOCK_LEN: usize = size_of::<Chunk>();
+
+/// Which hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::esp) enum Hash {
+    Sha1,
+    Sha256,
+}
+
+impl Hash {
+    /// What a hash starts from.
+    pub(in crate::esp) const fn initial(self) -> State {
+        match self {
+            Self::Sha1 => sha_ni::SHA1,
+            Self::Sha256 => sha_ni::SHA256,
+        }
+    }
+
+    /// Octets of the hash itself.
+    pub(in crate::esp) const fn output_len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+
+    /// Hashes equally many blocks of each message into its state.
+    #[inline]
+    pub(in crate::esp) fn compress<const N: usize>(
+        self,
+        states: &mut [State; N],
+        blocks: [&[Chunk]; N],
+    ) {
+        if !cpu::features().sha {
+            return self.compress_serially(states, blocks);
+        }
+        // SAFETY: the processor has just said that it has SHA-NI; no processor
+        // has that without SSE4.1.
+        unsafe {
+            match self {
+                Self::Sha1 => add::<N, 5>(states, blocks),
+                Self::Sha256 => add::<N, 8>(states, blocks),
+            }
+        }
+    }
+
+    fn compress_serially<const N: usize>(self, states: &mut [State; N], blocks: [&[Chunk]; N]) {
+        for (state, blocks) in states.iter_mut().zip(blocks) {
+            match (self, state.first_chunk_mut()) {
+                (Self::Sha1, Some(five)) => sha1::block_api::compress(five, blocks),
+                (Self::Sha256 | Self::Sha1, _) => sha2::block_api::compress256(state, blocks),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn add<const N: usize, const WORDS: usize>(states: &mut [State; N], blocks: [&[Chunk]; N]) {
+    let mut hashing = Hashing::<N, WORDS>::new(states);
+    for at in 0..blocks[0].len() {
+        hashing.add(blocks.map(|blocks| &blocks[at]));
+    }
+    *states = hashing.states();
+}
