@@ -218,7 +218,11 @@ mod tests {
         let mut icmp = [&[3, 4, 0, 0, 0, 0, high, low][..], &quoted, &start].concat();
         let sum = checksum::checksum(&icmp).to_be_bytes();
         icmp[2..4].copy_from_slice(&sum);
-        let outer = ip(1, 20 + icmp.len() as u16, [[198, 51, 100, 254], [192, 0, 2, 1]]);
+        let outer = ip(
+            1,
+            20 + icmp.len() as u16,
+            [[198, 51, 100, 254], [192, 0, 2, 1]],
+        );
         [outer, icmp].concat()
     }
 

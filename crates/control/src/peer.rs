@@ -156,7 +156,9 @@ impl Peer {
     /// How its packets travel.
     pub(crate) fn carriage(&self, path_mtu: u16) -> Carriage {
         Carriage {
-            path_mtu: self.learnt_mtu.map_or(path_mtu, |learnt| learnt.min(path_mtu)),
+            path_mtu: self
+                .learnt_mtu
+                .map_or(path_mtu, |learnt| learnt.min(path_mtu)),
             remote: self.remote.address(),
             encapsulation: self.encapsulation,
             suite: self.suite(),

@@ -45,4 +45,5 @@ def keepalive(stage, io):
     sends(stage, stage.client, 3, (ENDPOINT, 4500), b"\xff")
     sends(stage, stage.client, 1, (ENDPOINT, 4500), b"\xfe\x01\x02\x03\xff\xff\xff\xff" + bytes(40))
     eventually("the ESP packet behind them is counted", lambda: gateway.counted("UnknownSpi"), NEW_S)
-    expect(set(gateway.discards()) == {"UnknownSpi"}, f"discarded: {gateway.discards()}")
+    # NotIpv4: the kernel solicits IPv6 routers on adit0.
+    expect(set(gateway.discards()) <= {"UnknownSpi", "NotIpv4"}, f"discarded: {gateway.discards()}")

@@ -97,13 +97,21 @@ fn mtu(world: &World) -> u16 {
 /// A router on the way says that an ESP packet of ours to the client was too long; `change` makes
 /// it another packet.
 fn tell(world: &mut World, mtu: u16, change: impl Fn(&mut Path, u32) -> u32) {
-    let (id, mut path) = world.fast.paths.iter().map(|(id, path)| (*id, *path)).next().unwrap();
+    let (id, mut path) = world
+        .fast
+        .paths
+        .iter()
+        .map(|(id, path)| (*id, *path))
+        .next()
+        .unwrap();
     let spi = change(&mut path, world.fast.outbound[&id].0.unwrap());
     let octets = |address| match address {
         IpAddr::V4(v4) => v4.octets(),
         IpAddr::V6(_) => panic!("peers come by IPv4"),
     };
-    let ends = [path.local, path.remote].map(|end| octets(end.address())).concat();
+    let ends = [path.local, path.remote]
+        .map(|end| octets(end.address()))
+        .concat();
     let ip = |protocol, ends: &[u8]| {
         let head = [0x45, 0, 5, 0xdc, 0, 0, 0x40, 0, 64, protocol, 0, 0];
         [&head[..], ends].concat()

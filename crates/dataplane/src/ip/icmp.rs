@@ -8,6 +8,7 @@ use packet::{Chunk, Frame, checksum};
 
 use crate::batch::{Exit, Guest, Room, Source};
 use crate::discard::Discard;
+use crate::shared::Target;
 use crate::tables::Tables;
 use zerocopy::IntoBytes;
 
@@ -64,7 +65,7 @@ pub(super) fn answer<C: Chunk>(
     let (Some(IpAddr::V4(own)), true) = (own, may_be_answered(t.frame)) else {
         return trouble.discard().into();
     };
-    let from = speaker(t.frame, own);
+    let from = speaker(t.frame, own, t.meta.vrf, tables);
     if !tables.icmp.take(tables.now_ms) || turn_round(t.frame, from, trouble).is_none() {
         return trouble.discard().into();
     }
@@ -72,12 +73,31 @@ pub(super) fn answer<C: Chunk>(
     send(t)
 }
 
-/// Whom an error is from: us. Only the host itself would not believe a packet from its own address,
-/// so what is about one of its own comes from where that was to go, as from Linux's own tunnels.
-fn speaker<C: Chunk>(frame: &Frame<C>, own: Ipv4Addr) -> Ipv4Addr {
-    match frame.peek::<Ipv4>() {
-        Some(header) if header.source() == own => header.destination(),
-        _ => own,
+/// Whom an error is from: us. Only what goes to the host or through it would be dropped there,
+/// because our address is one of the host's own: it comes from where the packet was to go, as from
+/// Linux's own tunnels.
+fn speaker<C: Chunk>(frame: &Frame<C>, own: Ipv4Addr, vrf: u16, tables: &Tables) -> Ipv4Addr {
+    let Some(header) = frame.peek::<Ipv4>() else {
+        return own;
+    };
+    let is_by_the_host = match tables.shared.lookup(vrf, IpAddr::V4(header.source())) {
+        Target::Local => true,
+        Target::Via(hop) => {
+            let hop = tables.shared.adjacency(hop);
+            hop.is_some_and(|hop| hop.is_resolved && hop.rewrite.is_none())
+        }
+        Target::Session(_)
+        | Target::Endpoint
+        | Target::Host
+        | Target::Blackhole
+        | Target::Pool
+        | Target::None
+        | Target::Unreachable => false,
+    };
+    if is_by_the_host {
+        header.destination()
+    } else {
+        own
     }
 }
 

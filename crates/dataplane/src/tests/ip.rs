@@ -543,13 +543,38 @@ fn the_host_is_told_of_a_packet_that_is_too_big_for_a_subscriber() {
     let mut gateway = Gateway::with_peer(&mut peer);
     let packet = ip(OWN, peer.address, 1401);
     let fates = gateway.fates(NETWORK, ethernet(&packet));
-    let [Fate::Punted(Origin::Host(_), answer), Fate::Discarded(Discard::TooBig)] = &fates[..]
+    let [
+        Fate::Punted(Origin::Host(_), answer),
+        Fate::Discarded(Discard::TooBig),
+    ] = &fates[..]
     else {
         panic!("{fates:?}");
     };
     assert_eq!(answer[20..22], [3, 4]);
     assert_eq!(answer[26..28], 1400u16.to_be_bytes());
     let ends = [peer.address, OWN].map(|address| address.octets()).concat();
-    assert_eq!(answer[12..20], ends, "its own address the host would not believe");
+    assert_eq!(
+        answer[12..20],
+        ends,
+        "its own address the host would not believe"
+    );
+
+    // The same holds where the host is the way to everybody.
+    let packet = ip(SERVER, peer.address, 1401);
+    for (rewrite, from) in [(Some([[6; 6]; 2]), OWN), (None, peer.address)] {
+        let adjacency = Adjacency {
+            port: 1,
+            mtu: 1500,
+            rewrite,
+            is_resolved: true,
+        };
+        let change = SharedChange::SetAdjacency(AdjacencyId(1), adjacency);
+        gateway.shared.apply(change);
+        let fates = gateway.fates(NETWORK, ethernet(&packet));
+        let [Fate::Network(answer), Fate::Discarded(Discard::TooBig)] = &fates[..] else {
+            panic!("{fates:?}");
+        };
+        assert_eq!(answer[12..16], from.octets());
+    }
     gateway.assert_chunks_are_whole();
 }

@@ -457,8 +457,15 @@ mod tests {
     #[test]
     fn the_least_metric_holds() {
         let mut book = Book::new(vec![OUTLET], 9);
-        assert_eq!(book.add(net("10.0.0.0/8"), metric(10), Way::Blackhole).len(), 1);
-        assert!(book.add(net("10.0.0.0/8"), metric(20), Way::Host).is_empty());
+        assert_eq!(
+            book.add(net("10.0.0.0/8"), metric(10), Way::Blackhole)
+                .len(),
+            1
+        );
+        assert!(
+            book.add(net("10.0.0.0/8"), metric(20), Way::Host)
+                .is_empty()
+        );
         let steps = book.remove(net("10.0.0.0/8"), metric(10));
         assert_eq!(
             route(&steps[0]),
