@@ -132,7 +132,9 @@ impl Keys {
         keys: (&str, &str),
     ) {
         let key = || -> Result<EspKey, String> {
-            let spi_number = u32::from_str_radix(digits(spi), 16)
+            // `ip -s` repeats it as a decimal number.
+            let number = spi.split('(').next().unwrap_or(spi);
+            let spi_number = u32::from_str_radix(digits(number), 16)
                 .map_err(|_| "the SPI is not a hexadecimal number".to_owned())?;
             Ok(EspKey {
                 spi: spi_number,

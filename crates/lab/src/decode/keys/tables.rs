@@ -27,7 +27,9 @@ struct State<'t> {
 pub(super) fn xfrm(keys: &mut Keys, text: &str) {
     let mut state = State::default();
     for line in text.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
+        // `ip -s` says in parentheses how long a key is.
+        let is_no_aside = |word: &&str| !word.starts_with('(') && !word.ends_with("bits)");
+        let words: Vec<&str> = line.split_whitespace().filter(is_no_aside).collect();
         match &words[..] {
             [.., "src", _, "dst", destination] if !line.starts_with(char::is_whitespace) => {
                 std::mem::take(&mut state).finish(keys);

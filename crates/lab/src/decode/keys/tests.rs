@@ -98,6 +98,27 @@ fn what_is_not_spoken_here_is_complained_about_and_the_rest_is_taken() {
     assert_eq!(keys.esp[0].spi, 0x0100_0004);
 }
 
+/// As iproute2 6.1 shows SAs of strongSwan; the second with `ip -s`.
+#[test]
+fn what_the_kernel_says_beside_the_keys_is_passed_over() {
+    let keys = read(
+        "Updated src 10.9.0.1 dst 10.9.0.2\n\tproto esp spi 0xce784822 reqid 1 mode transport\n\
+         \treplay-window 32 \n\
+         \tauth-trunc hmac(sha1) 0x8212918259582965ab4820ccdf63e77b7a91dda4 96\n\
+         \tenc cbc(aes) 0x5c8593f6c878d19cebd533d0921f9b3c\n\
+         \tencap type espinudp sport 4500 dport 4500 addr 0.0.0.0\n\
+         \tanti-replay context: seq 0x0, oseq 0x0, bitmap 0x00000000\n\
+         \tsel src 10.9.0.1/32 dst 10.9.0.2/32 \n\
+         src 10.9.0.2 dst 10.9.0.1\n\
+         \tproto esp spi 0xcadb3297(3403362967) reqid 1(0x00000001) mode transport\n\
+         \tauth-trunc hmac(sha1) 0x3ca5a99f67052e2a7f59a43a581b47d55ef42f00 (160 bits) 96\n\
+         \tenc cbc(aes) 0x90678637b9f527a1893092b214772c08 (128 bits)\n",
+    );
+    assert_eq!(keys.complaints, [""; 0]);
+    let spis: Vec<u32> = keys.esp.iter().map(|key| key.spi).collect();
+    assert_eq!(spis, [0xce78_4822, 0xcadb_3297]);
+}
+
 #[test]
 fn an_isakmp_sa_is_named_by_its_initiator() {
     let keys = read(&format!("f4dd079ed2b60e77,{KEY}\n"));
