@@ -123,9 +123,53 @@ pub(crate) fn escaped(text: &str, keep: Option<char>) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    /// All source text of the crates that log lines and their reasons come from.
+    fn sources() -> String {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut folders: Vec<PathBuf> = ["control", "dataplane", "ike", "l2tp", "ppp"]
+            .map(|name| crates.join(name).join("src"))
+            .into();
+        let mut text = String::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    text += &fs::read_to_string(path).unwrap();
+                }
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_readme_explains_lines_that_are_written() {
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+        let readme = fs::read_to_string(readme).unwrap();
+        let sources = sources();
+        let rows = readme
+            .lines()
+            .skip_while(|row| !row.starts_with("| line | meaning"));
+        let rows = rows.skip(2).take_while(|row| row.starts_with('|'));
+        let lines = rows.map(|row| row.split('|').nth(1).unwrap_or_default());
+        let mut count = 0;
+        for phrase in lines.flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            // `why="no such user"`: the value is what counts.
+            let value = phrase.split_once('=').map_or(phrase, |(_, value)| value);
+            for part in value.trim_matches('"').split('…') {
+                assert!(sources.contains(part.trim()), "nobody says: {phrase}");
+                count += 1;
+            }
+        }
+        assert!(count > 20, "{count} phrases");
+    }
 
     /// What is written of the fields of `event`.
     fn line_of(event: impl FnOnce()) -> String {
