@@ -263,3 +263,101 @@ pub(in crate::esp) fn write_icv(suite: Suite, job: &mut EspJob<'_>, icv: &[u8; I
     to.copy_from_slice(&icv[..to.len()]);
     job.verdict = Verdict::Ok;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Random;
+    use crate::esp::kernel::Kernel;
+    use crate::esp::{Keymat, reference};
+
+    const KEY: KeySlot = KeySlot(0);
+
+    /// Which instructions are used is the processor's choice elsewhere; here both widths have to.
+    fn run(
+        wide: bool,
+        direction: Direction,
+        keys: &Slots<Key>,
+        suite: Suite,
+        jobs: &mut [EspJob<'_>],
+    ) {
+        let ahead = &mut |_| ();
+        let batch = Batch {
+            keys,
+            suite,
+            jobs,
+            ahead,
+        };
+        match (wide, Wide::detect(), Narrow::detect()) {
+            (true, Some(wide), _) => batch.with_width::<_, 4>(wide, direction),
+            (_, _, Some(narrow)) => batch.with_width::<_, 8>(narrow, direction),
+            (_, _, None) => unreachable!("checked by the test"),
+        }
+    }
+
+    fn slots<K: Kernel>(direction: Direction, keymat: &Keymat) -> Slots<K> {
+        let mut slots = Slots::default();
+        slots.install(KEY, K::new(direction, keymat, &[3; 16]));
+        slots
+    }
+
+    #[test]
+    fn both_widths_agree_with_the_reference_at_every_length() {
+        if Narrow::detect().is_none() {
+            return;
+        }
+        let mut random = Random::from_seed([5; 32]);
+        for suite in Suite::ALL
+            .into_iter()
+            .filter(|suite| super::super::has(*suite))
+        {
+            let mut keymat = vec![0; suite.keymat_len()];
+            random.fill(&mut keymat);
+            let keymat = Keymat::new(suite, &keymat).unwrap();
+            let around = HEADER_LEN + suite.iv_len() + suite.icv_len();
+            let clear: Vec<Vec<u8>> = (1..=600 / suite.block_len())
+                .map(|blocks| vec![random.u32() as u8; around + blocks * suite.block_len()])
+                .collect();
+            let esn_high = (random.below(2) == 0).then(|| random.u32());
+
+            let mut expected = clear.clone();
+            let reference = slots::<reference::Key>(Direction::Seal, &keymat);
+            let mut jobs = jobs(&mut expected, esn_high);
+            Kernel::seal(&reference, suite, &mut jobs, &mut |_| ());
+            for wide in [false, true] {
+                let mut packets = clear.clone();
+                let seal = slots(Direction::Seal, &keymat);
+                run(
+                    wide,
+                    Direction::Seal,
+                    &seal,
+                    suite,
+                    &mut self::jobs(&mut packets, esn_high),
+                );
+                assert!(packets == expected, "{suite}, wide: {wide}");
+
+                let open = slots(Direction::Open, &keymat);
+                let mut jobs = self::jobs(&mut packets, esn_high);
+                run(wide, Direction::Open, &open, suite, &mut jobs);
+                assert!(jobs.iter().all(|job| job.verdict == Verdict::Ok), "{suite}");
+                for (packet, clear) in packets.iter().zip(&clear) {
+                    let body = HEADER_LEN + suite.iv_len()..clear.len() - suite.icv_len();
+                    assert!(packet[body.clone()] == clear[body], "{suite}, wide: {wide}");
+                }
+            }
+        }
+    }
+
+    fn jobs(packets: &mut [Vec<u8>], esn_high: Option<u32>) -> Vec<EspJob<'_>> {
+        let job = |packet| EspJob {
+            packet,
+            slot: KEY,
+            esn_high,
+            verdict: Verdict::Pending,
+        };
+        packets
+            .iter_mut()
+            .map(|packet| job(&mut packet[..]))
+            .collect()
+    }
+}

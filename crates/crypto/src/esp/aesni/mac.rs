@@ -224,3 +224,57 @@ impl<'a> Lane<'a> {
         icv
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Random;
+    use hmac::{Hmac, KeyInit, Mac as _};
+    use sha1::Sha1;
+    use sha2::Sha256;
+
+    fn of_the_crate<M: KeyInit + hmac::Mac>(key: &[u8], input: &[u8]) -> [u8; ICV_LEN_MAX] {
+        let mut mac = <M as KeyInit>::new_from_slice(key).unwrap();
+        mac.update(input);
+        mac.finalize().into_bytes()[..ICV_LEN_MAX]
+            .try_into()
+            .unwrap()
+    }
+
+    #[test]
+    fn every_length_in_every_company_gives_the_hmac_of_the_crate() {
+        let mut random = Random::from_seed([6; 32]);
+        for hash in [Hash::Sha1, Hash::Sha256] {
+            for company in 1..=2 * LANES + 1 {
+                for first_len in (0..=260).step_by(company) {
+                    let key: [u8; 32] = random.array();
+                    let key = &key[..hash.output_len()];
+                    let mac = Mac::new(hash, key);
+                    let inputs: Vec<_> = (first_len..first_len + company)
+                        .map(|len| vec![random.u32() as u8; len])
+                        .collect();
+                    let esn_high = (random.below(2) == 0).then(|| random.u32());
+                    let messages = inputs.iter().enumerate().map(|(i, packet)| {
+                        let message = Message {
+                            mac: &mac,
+                            packet,
+                            esn_high,
+                        };
+                        (i, message)
+                    });
+                    let mut icvs = vec![[0; ICV_LEN_MAX]; company];
+                    authenticate(hash, messages, &mut icvs);
+                    for (input, icv) in inputs.into_iter().zip(icvs) {
+                        let high = esn_high.map(u32::to_be_bytes);
+                        let input = [&input[..], high.as_ref().map_or(&[], |high| high)].concat();
+                        let expected = match hash {
+                            Hash::Sha1 => of_the_crate::<Hmac<Sha1>>(key, &input),
+                            Hash::Sha256 => of_the_crate::<Hmac<Sha256>>(key, &input),
+                        };
+                        assert_eq!(icv, expected, "{hash:?}, {} octets", input.len());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -70,3 +70,20 @@ fn add<const N: usize, const WORDS: usize>(states: &mut [State; N], blocks: [&[C
     }
     *states = hashing.states();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_and_without_the_instructions_it_is_the_same_hash() {
+        let blocks: [[Chunk; 3]; 2] = [[[1; 64], [2; 64], [3; 64]], [[4; 64], [5; 64], [6; 64]]];
+        for hash in [Hash::Sha1, Hash::Sha256] {
+            let (mut fast, mut slow) = ([hash.initial(); 2], [hash.initial(); 2]);
+            hash.compress(&mut fast, blocks.each_ref().map(|blocks| &blocks[..]));
+            hash.compress_serially(&mut slow, blocks.each_ref().map(|blocks| &blocks[..]));
+            assert_eq!(fast, slow, "{hash:?}");
+            assert_ne!(fast[0], fast[1]);
+        }
+    }
+}

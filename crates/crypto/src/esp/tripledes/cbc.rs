@@ -394,3 +394,107 @@ fn store<I: Instructions>(isa: I, rows: [I::Vector; 8], blocks: &mut [u64; LANES
         isa.store(row, blocks);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Random;
+    use crate::vectors::hex;
+    use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+
+    /// Key, IV, clear and sealed: the first and the fifth message of NIST's TCBCMMT3 with three
+    /// different keys.
+    const NIST: [[&str; 4]; 2] = [
+        [
+            "b5cb1504802326c73df186e3e352a20de643b0d63ee30e37",
+            "43f791134c5647ba",
+            "dcc153cef81d6f24",
+            "92538bd8af18d3ba",
+        ],
+        [
+            "ef6d3e54266d978ffb0b8ce6689d803e2cd34cc802fd0252",
+            "38bae5bce06d0ad9",
+            "c4f228b537223cd01c0debb5d9d4e12ba71656618d119b2f8f0af29d23efa3a9\
+             e43c4c458a1b79a0",
+            "9e3289fb18379f55aa4e45a7e0e6df160b33b75f8627ad0954f8fdcb78cee55a\
+             4664caeda1000fe5",
+        ],
+    ];
+
+    struct Packet {
+        key: [u8; 24],
+        iv: [u8; BLOCK_LEN],
+        clear: Vec<[u8; BLOCK_LEN]>,
+    }
+
+    impl Packet {
+        fn random(blocks: usize, random: &mut Random) -> Self {
+            Self {
+                key: random.array(),
+                iv: random.array(),
+                clear: (0..blocks).map(|_| random.array()).collect(),
+            }
+        }
+
+        fn sealed_by_the_crate(&self) -> Vec<[u8; BLOCK_LEN]> {
+            let mode = cbc::Encryptor::<des::TdesEde3>::new_from_slices(&self.key, &self.iv);
+            let mut mode = mode.unwrap();
+            let mut sealed = self.clear.clone();
+            for block in &mut sealed {
+                mode.encrypt_block(block.into());
+            }
+            sealed
+        }
+    }
+
+    #[test]
+    fn every_kernel_gives_the_answers_of_nist() {
+        for cipher in Cipher::all() {
+            for [key, iv, clear, sealed] in NIST.map(|case| case.map(hex)) {
+                let key = key[..].try_into().unwrap();
+                let iv = iv[..].try_into().unwrap();
+                let mut blocks = clear.as_chunks().0.to_vec();
+                let schedule = cipher.encryption(key);
+                let body = &mut blocks[..];
+                cipher.encrypt(std::iter::once(Chain {
+                    key: &schedule,
+                    iv,
+                    body,
+                }));
+                assert_eq!(blocks.as_flattened(), sealed);
+                cipher.decrypt(&cipher.decryption(key), iv, &mut blocks);
+                assert_eq!(blocks.as_flattened(), clear);
+            }
+        }
+    }
+
+    /// Packets of 0 to 70 blocks under their own keys, more of them than there are lanes.
+    #[test]
+    fn packets_of_any_length_in_bursts_of_any_size_come_out_as_the_crate_has_them() {
+        let mut random = Random::from_seed([8; 32]);
+        for cipher in Cipher::all() {
+            for burst in [0, 1, 2, 31, 32, 33, 63, 64, 65, 130] {
+                let packets: Vec<_> = (0..burst)
+                    .map(|_| Packet::random(random.below(71) as usize, &mut random))
+                    .collect();
+                let schedules: Vec<_> = packets
+                    .iter()
+                    .map(|packet| cipher.encryption(&packet.key))
+                    .collect();
+                let mut bodies: Vec<_> =
+                    packets.iter().map(|packet| packet.clear.clone()).collect();
+                let chains = packets.iter().zip(&schedules).zip(&mut bodies);
+                cipher.encrypt(chains.map(|((packet, key), body)| Chain {
+                    key,
+                    iv: packet.iv,
+                    body,
+                }));
+                for (packet, mut body) in packets.iter().zip(bodies) {
+                    assert!(body == packet.sealed_by_the_crate());
+                    cipher.decrypt(&cipher.decryption(&packet.key), packet.iv, &mut body);
+                    assert!(body == packet.clear);
+                }
+            }
+        }
+    }
+}
