@@ -487,3 +487,6 @@ fn no_key(message: &Message<'_>, psks: &[Secret]) -> Fault {
     };
     Fault::NoKey(format!("ISAKMP SA {cookie}{why}"))
 }
+
+#[cfg(test)]
+mod tests;
