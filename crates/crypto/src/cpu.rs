@@ -33,6 +33,22 @@ pub fn prefetch<T>(value: &T) {
     let _ = value;
 }
 
+/// Asks for as many cache lines of `bytes` as there are from `offset` on, up to `lines`.
+#[inline(always)]
+pub fn prefetch_bytes(bytes: &[u8], offset: usize, lines: usize) {
+    let bytes = bytes.get(offset..).unwrap_or_default();
+    for line in bytes.chunks(LINE_LEN).take(lines) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: as in `prefetch`.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
+}
+
 /// The processor's cycle counter: for measuring how long a burst took, not for telling the time.
 #[inline(always)]
 #[must_use]
@@ -117,6 +133,9 @@ mod tests {
         prefetch(&0_u8);
         prefetch(&[0_u8; 100_000]);
         prefetch(&vec![1, 2, 3]);
+        for (offset, lines) in [(0, 0), (0, 1), (60, 2), (100, 100), (1000, 3)] {
+            prefetch_bytes(&[0; 100], offset, lines);
+        }
     }
 
     #[test]

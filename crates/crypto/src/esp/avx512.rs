@@ -182,3 +182,46 @@ fn run<const SEAL: bool>(
         (Algorithm::TripleDesCbc, _) => unreachable!("see `has`"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::esp::{Backend, KeySlot};
+
+    #[test]
+    fn a_key_that_leaves_its_slot_leaves_nothing_there() {
+        if !Backend::Avx512.available() {
+            return println!("not run: {}", Backend::Avx512.why());
+        }
+        let gcm = Suite::AesGcm16 { key_bits: 256 };
+        let cbc = Suite::AesCbc {
+            key_bits: 256,
+            integrity: Integrity::HmacSha256_128,
+        };
+        for suite in [gcm, cbc] {
+            let keymat = Keymat::new(suite, &vec![7; suite.keymat_len()]).unwrap();
+            let mut slots = Slots::default();
+            slots.install(KeySlot(9), Key::new(Direction::Seal, &keymat, &[7; 16]));
+            let key = std::ptr::from_ref(slots.key(KeySlot(9)).unwrap());
+            assert!(!is_zero(key));
+            slots.remove(KeySlot(9));
+            assert!(slots.key(KeySlot(9)).is_none());
+            assert!(is_zero(key), "{suite}");
+        }
+    }
+
+    /// Whether there is no secret where a key is, or was.
+    fn is_zero(key: *const Key) -> bool {
+        // SAFETY: a page of slots stays as long as the slots do, and these fields are octets
+        // whatever is in them.
+        let (material, salt, rounds) = unsafe {
+            (
+                (&raw const (*key).material).read_volatile(),
+                (&raw const (*key).salt).read_volatile(),
+                (&raw const (*key).rounds).read_volatile(),
+            )
+        };
+        let octets = material.as_flattened().iter().chain(&salt);
+        octets.chain(rounds.as_flattened()).all(|octet| *octet == 0)
+    }
+}

@@ -330,6 +330,7 @@ struct Lanes {
 impl Drop for Lanes {
     fn drop(&mut self) {
         self.keys = [[Block::default(); LANES]; ROUND_KEYS_MAX];
+        self.blocks = [Block::default(); LANES];
         seen(self);
     }
 }
@@ -452,5 +453,20 @@ fn scatter(vector: Vector, lanes: &mut [&mut [Block]; QUAD], step: usize) {
         if let Some(place) = lane.get_mut(step) {
             store_block(place, block);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::esp::avx512::vector::is_erased_on_drop;
+
+    #[test]
+    fn a_batch_leaves_no_key_behind() {
+        assert!(is_erased_on_drop(IvKeys([[7; 16]; LANES])));
+        assert!(is_erased_on_drop(Lanes {
+            keys: [[[7; 16]; LANES]; ROUND_KEYS_MAX],
+            blocks: [[7; 16]; LANES],
+        }));
     }
 }

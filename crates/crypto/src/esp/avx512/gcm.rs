@@ -19,10 +19,16 @@ use super::vector::{
     Block, VECTOR_LEN, Vector, load, load_block, load_part, mask, store, store_block, store_part,
 };
 use super::{Key, Slots};
+use crate::cpu;
 use crate::esp::kernel::PREFETCH_AHEAD;
 use crate::esp::{Direction, EspJob, Suite, Verdict};
 
 const ICV_LEN: usize = 16;
+
+/// How many packets ahead of the one at work bodies are fetched (2.6 times slower without, if
+/// they are not in the cache); the first octets are there, because others have looked at them.
+const BODY_AHEAD: usize = 2;
+const HEAD_LEN: usize = 2 * VECTOR_LEN;
 
 /// Blocks in a vector.
 const BLOCKS: usize = VECTOR_LEN / size_of::<Block>();
@@ -51,6 +57,9 @@ pub(super) fn batch<const R: usize, const SEAL: bool>(
         ahead(i);
         if let Some(next) = jobs.get(i + PREFETCH_AHEAD) {
             keys.prefetch(next.slot);
+        }
+        if let Some(later) = jobs.get(i + BODY_AHEAD) {
+            cpu::prefetch_bytes(later.packet, HEAD_LEN, usize::MAX);
         }
         let job = &mut jobs[i];
         job.verdict = match keys.key(job.slot) {

@@ -373,3 +373,17 @@ pub(super) fn padded(integrity: Integrity, key: &[u8], mask: u8) -> State {
         hashing.states()[0]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::esp::avx512::vector::is_erased_on_drop;
+
+    #[test]
+    fn a_batch_leaves_no_hash_behind() {
+        assert!(is_erased_on_drop(Lanes {
+            states: [[7; LANES]; 8],
+            own: [[[7; 64]; OWN]; LANES],
+        }));
+    }
+}

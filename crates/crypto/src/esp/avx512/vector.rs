@@ -118,3 +118,14 @@ pub(super) fn seen<T>(value: &T) {
         std::arch::asm!("/* {0} */", in(reg) value, options(readonly, nostack, preserves_flags));
     }
 }
+
+/// Whether a value leaves nothing but zeros where it was when it goes.
+#[cfg(test)]
+pub(super) fn is_erased_on_drop<T>(value: T) -> bool {
+    let mut place = std::mem::MaybeUninit::new(value);
+    // SAFETY: it is initialised and is not used as a `T` again.
+    unsafe { place.assume_init_drop() };
+    let octets = place.as_ptr().cast::<u8>();
+    // SAFETY: the place is still there; the values under test have no octet that was never written.
+    (0..size_of::<T>()).all(|i| unsafe { octets.add(i).read_volatile() } == 0)
+}
