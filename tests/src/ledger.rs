@@ -188,6 +188,10 @@ impl Ledger {
             }
             Change::OpenSession(session) => self.open_session(*session),
             Change::OpenNetwork(network) => self.open_network(network, mark),
+            Change::SetPolicers { session, .. } => {
+                let is_open = self.sessions.contains_key(session);
+                assert!(is_open, "{session:?} has no limits while it is not open");
+            }
             // The size of packets is nobody's state but the worker's.
             Change::ResizeNetwork { .. } => {}
             Change::CloseSession(slot) => self.close_session(*slot),
@@ -471,7 +475,9 @@ fn shard_of(change: &Change) -> Option<ShardId> {
         Change::InstallOutbound(install) => install.path.0.shard,
         Change::CloseTunnel { tunnel, .. } => ShardId::of(u32::from(*tunnel)),
         Change::OpenNetwork(network) => network.session.0.shard,
-        Change::ResizeNetwork { session, .. } | Change::CloseSession(session) => session.0.shard,
+        Change::CloseSession(session)
+        | Change::ResizeNetwork { session, .. }
+        | Change::SetPolicers { session, .. } => session.0.shard,
         Change::OpenSession(_) => return None,
         Change::GiveShard { shard, .. } => *shard,
     })

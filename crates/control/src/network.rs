@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use dataplane::change::{Change, Entry, Network, SharedChange};
+use dataplane::change::{Change, Entry, Network, Rate, SharedChange};
 use dataplane::id::SessionSlot;
 use ipnet::IpNet;
 use ppp::DownReason;
@@ -12,7 +12,7 @@ use crate::counters::Counter;
 use crate::mtu::{L2TP_HEADER, L2TP_HEADER_SEQUENCED, PPP_HEADER};
 use crate::peer::Peer;
 use crate::pool::Lease;
-use crate::settings::Settings;
+use crate::settings::{Profile, Settings, User};
 use crate::subscriber::Subscriber;
 use crate::timers::Timer;
 use crate::{Control, log};
@@ -70,8 +70,19 @@ impl Control {
                 session: slot,
             });
         }
+        let profile = self.settings.profiles.get(subscriber.profile);
+        let rate = |of_user: fn(&User) -> Option<Rate>, of_profile: fn(&Profile) -> Option<Rate>| {
+            user.and_then(of_user).or_else(|| profile.and_then(of_profile))
+        };
+        let up = rate(|user| user.up, |profile| profile.up);
+        let down = rate(|user| user.down, |profile| profile.down);
         self.outbox
             .change(slot.0.shard, Change::OpenNetwork(network));
+        if up.is_some() || down.is_some() {
+            let session = slot;
+            self.outbox
+                .change(slot.0.shard, Change::SetPolicers { session, up, down });
+        }
     }
 
     /// Nothing leads to the session any more.

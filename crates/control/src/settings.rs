@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane::change::Rate;
 use dataplane::id::{SHARDS, WorkerId};
 use ipnet::IpNet;
 
@@ -114,6 +115,10 @@ pub struct Profile {
     pub session_timeout: Option<Duration>,
     /// Longest time without a packet of the subscriber's.
     pub idle_timeout: Option<Duration>,
+    /// How fast the subscriber may send; without it, as fast as it can.
+    pub up: Option<Rate>,
+    /// How fast the subscriber is sent to.
+    pub down: Option<Rate>,
 }
 
 impl Profile {
@@ -129,6 +134,8 @@ impl Profile {
             isolate: false,
             session_timeout: None,
             idle_timeout: None,
+            up: None,
+            down: None,
         }
     }
 }
@@ -177,6 +184,10 @@ pub struct User {
     pub pool: Option<String>,
     /// Instead of the profile's.
     pub sessions: Option<SessionLimit>,
+    /// Instead of the profile's.
+    pub up: Option<Rate>,
+    /// Instead of the profile's.
+    pub down: Option<Rate>,
 }
 
 impl User {
@@ -190,6 +201,8 @@ impl User {
             profile: None,
             pool: None,
             sessions: None,
+            up: None,
+            down: None,
         }
     }
 }

@@ -11,14 +11,19 @@
 //! | one stride on | what that names: session or path | its line, which has arrived |
 //! | at hand | what the session names: path and key | its line, which has arrived |
 
+use packet::Chunk;
 use packet::header::Ipv4;
 
-use crate::batch::{BATCH_FRAMES, Batch};
+use crate::batch::{BATCH_FRAMES, Batch, Room};
 use crate::port::Port;
+use crate::stages::Stage;
 use crate::tables::Tables;
 
 /// Frames between asking for a line and reading it: at 100 cycles a packet, more than memory takes.
 const STRIDE: usize = 8;
+
+/// What a frame names, what that names, and what that names.
+const STAGES: usize = 3;
 
 /// One walk's view of the batch that comes after it.
 pub(crate) struct Ahead<'b, P: Port> {
@@ -43,36 +48,47 @@ impl<'b, P: Port> Ahead<'b, P> {
     }
 
     /// Asks for all that is left, when no cipher was there to wait for.
-    pub(crate) fn finish(mut self, tables: &Tables) {
+    pub(crate) fn finish(mut self, tables: &mut Tables) {
         if let Some((batch, port)) = &mut self.next {
+            tables.watch.lap(Stage::Ahead, || batch.len());
             for nth in batch.approached..BATCH_FRAMES {
                 port.expect(nth);
             }
             approach_all(batch, tables);
+            tables.watch.pause();
         }
     }
 }
 
 /// Asks for all lines of a batch that is about to be walked.
-pub(crate) fn approach_all<C: packet::Chunk>(batch: &mut Batch<C>, tables: &Tables) {
-    while batch.approached < batch.len() + 2 * STRIDE {
-        approach(batch, tables);
+pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
+    let from = std::mem::replace(&mut batch.approached, BATCH_FRAMES + 2 * STRIDE);
+    for stage in 0..STAGES {
+        for seat in from.saturating_sub(stage * STRIDE)..batch.len() {
+            approach_seat(batch, seat, stage, tables);
+        }
     }
 }
 
 #[inline]
-fn approach<C: packet::Chunk>(batch: &mut Batch<C>, tables: &Tables) {
-    let first = batch.approached;
+fn approach<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
+    let at = batch.approached;
     batch.approached += 1;
-    for (stage, seat) in [
-        (0, Some(first)),
-        (1, first.checked_sub(STRIDE)),
-        (2, first.checked_sub(2 * STRIDE)),
-    ] {
-        if let Some((packet, note)) = seat.and_then(|seat| batch.waiting(seat)) {
-            tables.approach(stage, note.stop(), packet.meta.vrf, || {
-                packet.frame.peek::<Ipv4>().map(Ipv4::destination)
-            });
+    approach_seat(batch, at, 0, tables);
+    approach_seat(batch, at.wrapping_sub(STRIDE), 1, tables);
+    approach_seat(batch, at.wrapping_sub(2 * STRIDE), 2, tables);
+}
+
+#[inline]
+fn approach_seat<C: Chunk>(batch: &Batch<C>, seat: usize, stage: usize, tables: &Tables) {
+    if let Some((packet, note)) = batch.waiting(seat) {
+        match note.room {
+            Room::Route => {
+                if let Some(header) = packet.frame.peek::<Ipv4>() {
+                    tables.approach_address(stage, packet.meta.vrf, header.destination());
+                }
+            }
+            _ => tables.approach(stage, note.stop()),
         }
     }
 }

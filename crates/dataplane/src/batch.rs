@@ -19,6 +19,8 @@ use crate::change::Class;
 use crate::discard::Discard;
 use crate::id::{SessionSlot, Slot};
 use crate::port::{Meta, Packet};
+use crate::stages::Stage;
+use crate::tables::Tables;
 
 /// Frames in a batch (PERF §7: 64 for ESP), a bit of a word each.
 pub(crate) const BATCH_FRAMES: usize = 64;
@@ -95,6 +97,21 @@ impl Room {
     /// The stop at this room, where it looks nothing up.
     pub(crate) fn anywhere(self) -> Stop {
         self.stop(Slot::from_word(0))
+    }
+
+    /// What its cycles are counted as, or the first of them.
+    fn stage(self) -> Option<Stage> {
+        Some(match self {
+            Self::Open => Stage::Admit,
+            Self::Decap => Stage::Decap,
+            Self::Strip => Stage::Strip,
+            Self::Forward => Stage::Forward,
+            Self::Route => Stage::Route,
+            Self::Frame => Stage::Frame,
+            Self::Encap => Stage::Encap,
+            Self::Seal => Stage::Prepare,
+            Self::Fragment | Self::Transmit => return None,
+        })
     }
 
     /// Whether the room belongs to a shard.
@@ -226,7 +243,7 @@ pub(crate) type Seats = u64;
 
 /// The seats of a set, first to last.
 #[inline]
-fn each(mut seats: Seats) -> impl Iterator<Item = usize> {
+pub(crate) fn each(mut seats: Seats) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let seat = seats.trailing_zeros() as usize;
         (seats != 0).then(|| {
@@ -304,14 +321,24 @@ impl<C> Batch<C> {
 
     /// Those who enter at this room step into line.
     #[inline]
-    pub(crate) fn board(&mut self, room: Room) {
+    pub(crate) fn board(&mut self, room: Room, tables: &mut Tables) {
         self.line |= std::mem::take(&mut self.enters[room as usize]);
+        if let Some(stage) = room.stage() {
+            tables.watch.lap(stage, || self.in_line());
+        }
+    }
+
+    /// How many are in line.
+    #[inline]
+    pub(crate) fn in_line(&self) -> usize {
+        self.line.count_ones() as usize
     }
 
     /// At the end of a line nobody is in it any more.
     #[inline]
-    pub(crate) fn arrive(&mut self) {
+    pub(crate) fn arrive(&mut self, tables: &mut Tables) {
         self.line = 0;
+        tables.watch.pause();
     }
 
     /// Runs one room over every frame in line. Those it refuses step out.
@@ -379,8 +406,9 @@ mod tests {
 
     #[test]
     fn survivors_stay_in_order_and_leavers_keep_their_exits() {
+        let mut tables = tables();
         let mut batch = batch(0..6, Room::Strip);
-        batch.board(Room::Strip);
+        batch.board(Room::Strip, &mut tables);
         batch.walk(|t| refuse_if(t, |n| n % 2 == 1, Discard::Replayed));
         assert_eq!(line(&mut batch), [0, 2, 4]);
         batch.walk(|t| refuse_if(t, |n| n == 2, Discard::NoRoute));
@@ -393,21 +421,23 @@ mod tests {
 
     #[test]
     fn each_steps_into_line_at_its_own_room_and_all_keep_the_order_of_arrival() {
+        let mut tables = tables();
         let mut batch = batch(0..3, Room::Strip);
         batch.seat(traveller(10, Room::Open));
         batch.seat(traveller(11, Room::Strip));
-        batch.board(Room::Open);
+        batch.board(Room::Open, &mut tables);
         assert_eq!(line(&mut batch), [10]);
-        batch.board(Room::Strip);
+        batch.board(Room::Strip, &mut tables);
         assert_eq!(line(&mut batch), [0, 1, 2, 10, 11]);
-        batch.arrive();
-        batch.board(Room::Strip);
+        batch.arrive(&mut tables);
+        batch.board(Room::Strip, &mut tables);
         assert!(line(&mut batch).is_empty(), "nobody boards twice");
         assert_eq!(batch.drain().count(), 5);
     }
 
     #[test]
     fn who_is_sorted_out_never_steps_into_line() {
+        let mut tables = tables();
         let mut batch = batch(0..0, Room::Open);
         for n in 0..64 {
             batch.packets.push(traveller(n, Room::Open).packet);
@@ -417,10 +447,17 @@ mod tests {
             n => Ok([Room::Open, Room::Decap][usize::from(n % 2)].anywhere()),
         });
         assert!(batch.is_full());
-        batch.board(Room::Open);
+        batch.board(Room::Open, &mut tables);
         assert_eq!(line(&mut batch).len(), 32);
-        batch.board(Room::Decap);
+        batch.board(Room::Decap, &mut tables);
         assert_eq!(line(&mut batch), (0..63).collect::<Vec<_>>());
+    }
+
+    fn tables() -> Tables {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+        let now = std::time::Instant::now();
+        let shared = crate::Shared::new(crate::Limits::default(), now);
+        Tables::new(crate::id::WorkerId(0), shared, &crate::Settings::default())
     }
 
     fn batch(frames: std::ops::Range<u8>, room: Room) -> Batch<Box<[u8]>> {

@@ -83,6 +83,15 @@ pub enum Change {
     OpenSession(Session),
     /// The subscriber has an address: data flows.
     OpenNetwork(Network),
+    /// How fast a subscriber may send and be sent to; a session begins without limits.
+    SetPolicers {
+        /// Whose.
+        session: SessionSlot,
+        /// Subscriber to network.
+        up: Option<Rate>,
+        /// Network to subscriber.
+        down: Option<Rate>,
+    },
     /// Packets towards the subscriber may have another size: the way to it, or the suite, is
     /// another. Nothing happens if the session carries no IP yet.
     ResizeNetwork {
@@ -250,6 +259,15 @@ pub struct Network {
     pub clamp_mss: bool,
     /// Refuse traffic between this and other subscribers.
     pub isolate: bool,
+}
+
+/// What a policer lets pass, counted in octets of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub bits_per_second: u64,
+    /// At once, octets.
+    pub burst: u32,
 }
 
 /// A control frame from the slow path.

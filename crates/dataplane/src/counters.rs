@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::change::Traffic;
 use crate::discard::Discard;
+use crate::stages::Stage;
 
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -103,6 +104,8 @@ pub struct WorkerCounters {
     /// Chunks this worker holds at the end of its last turn, outside the ports.
     pub chunks: Counter,
     discards: [Counter; Discard::COUNT],
+    /// Packets and cycles of the turns that were timed.
+    stages: [[Counter; 2]; Stage::COUNT],
 }
 
 impl Default for WorkerCounters {
@@ -124,11 +127,24 @@ impl Default for WorkerCounters {
             burst_cycles_max: Counter::default(),
             chunks: Counter::default(),
             discards: [const { Counter(AtomicU64::new(0)) }; Discard::COUNT],
+            stages: [const { [const { Counter(AtomicU64::new(0)) }; 2] }; Stage::COUNT],
         }
     }
 }
 
 impl WorkerCounters {
+    /// Packets and cycles of a stage, in those turns that were timed: one of 64.
+    pub fn stage(&self, stage: Stage) -> (u64, u64) {
+        let [packets, cycles] = &self.stages[stage as usize];
+        (packets.value(), cycles.value())
+    }
+
+    pub(crate) fn add_stage(&self, stage: Stage, packets: u64, cycles: u64) {
+        let [all_packets, all_cycles] = &self.stages[stage as usize];
+        all_packets.add(packets);
+        all_cycles.add(cycles);
+    }
+
     /// Frames discarded for this reason.
     pub fn discarded(&self, reason: Discard) -> u64 {
         self.discards[reason.index()].value()

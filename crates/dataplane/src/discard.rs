@@ -65,6 +65,7 @@ discards! {
     WrongEndpoint     = "outer address is not the one the peer set up",
     NoOutboundSa      = "no SA to send on, never sent in clear",
     SaExhausted       = "SA is at a hard limit or at its last sequence number",
+    CompatShare       = "3DES has its share of the worker's cycles (compat.max_share)",
     NoPath            = "the peer is gone",
     // l2tp
     L2tpVersion       = "L2TP version other than 2",
@@ -76,6 +77,8 @@ discards! {
     // ppp
     PppMalformed      = "PPP header malformed",
     NetworkNotOpen    = "data before the subscriber has an address",
+    PolicedUp         = "subscriber sends faster than its profile allows",
+    PolicedDown       = "subscriber is sent more than its profile allows",
     // ip
     NotIpv4           = "inner packet is not IPv4",
     IpMalformed       = "IPv4 header malformed",

@@ -22,6 +22,7 @@ use crate::discard::Discard;
 use crate::port::Port;
 use crate::shard::news::{Item, Subject};
 use crate::shard::{KeyRings, Shard, key_slot};
+use crate::stages::Stage;
 use crate::tables::Tables;
 
 /// RFC 4303 §2.6: the next header of a dummy packet.
@@ -48,10 +49,15 @@ pub(crate) fn open<P: Port>(
     ahead: &mut Ahead<'_, P>,
 ) {
     batch.walk(|t| admit(t, tables));
+    tables.watch.lap(Stage::Open, || batch.in_line());
     cipher::run(batch, |suite, jobs| {
         let step = &mut |_| ahead.step(tables);
-        tables.keys.opening.open_with(suite, jobs, step);
+        let keys = &tables.keys.opening;
+        tables
+            .compat
+            .charge(suite, || keys.open_with(suite, jobs, step));
     });
+    tables.watch.lap(Stage::Accept, || batch.in_line());
     batch.walk(|t| accept(t, tables));
 }
 
@@ -67,6 +73,9 @@ fn admit<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit
         sa.tally.replayed.add(1);
         return Err(Discard::Replayed.into());
     };
+    if !tables.compat.admits(sa.suite) {
+        return Err(Discard::CompatShare.into());
+    }
     t.work = Some(Work {
         suite: sa.suite,
         key: key_slot(t.slot),
@@ -202,9 +211,13 @@ pub(crate) fn seal<P: Port>(
     ahead: &mut Ahead<'_, P>,
 ) {
     batch.walk(|t| prepare(t, tables));
+    tables.watch.lap(Stage::Seal, || batch.in_line());
     cipher::run(batch, |suite, jobs| {
         let step = &mut |_| ahead.step(tables);
-        tables.keys.sealing.seal_with(suite, jobs, step);
+        let keys = &tables.keys.sealing;
+        tables
+            .compat
+            .charge(suite, || keys.seal_with(suite, jobs, step));
     });
     batch.walk(sealed);
 }
@@ -221,6 +234,9 @@ fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Ex
     let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
     let key = key_slot(t.slot);
     let (suite, esn, spi) = (sa.suite, sa.esn, sa.spi);
+    if !tables.compat.admits(suite) {
+        return Err(Discard::CompatShare.into());
+    }
     let sequence = match sa.take(t.frame.len()) {
         Ok(sequence) => sequence,
         Err(reason) => {

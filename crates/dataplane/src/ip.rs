@@ -35,6 +35,12 @@ pub(crate) fn forward<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
     if !network.is_source(header.source()) {
         return Err(Discard::SourceForged.into());
     }
+    let (len, now_ms) = (t.frame.len(), tables.now_ms);
+    if let Some(policer) = &mut session.up
+        && !policer.passes(len, now_ms)
+    {
+        return Err(Discard::PolicedUp.into());
+    }
     t.source = Source::Subscriber;
     if t.meta.dscp_ecn & CE == CE {
         mark_congestion(t.frame)?;
@@ -64,6 +70,7 @@ pub(crate) fn forward<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
 }
 
 /// To a next hop.
+#[inline]
 fn onward<C: Chunk>(
     t: &mut Guest<'_, C>,
     adjacency: AdjacencyId,
@@ -121,6 +128,7 @@ pub(crate) fn route<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
 
 /// RFC 1812 §5.2.2: what a header must be before anything in it is believed. Octets behind the
 /// packet are cut off.
+#[inline]
 fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
     let header = *frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
     if header.version_ihl >> 4 != 4 {
@@ -131,7 +139,11 @@ fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
         return Err(Discard::IpMalformed);
     }
     frame.truncate(len).ok_or(Discard::Truncated)?;
-    if checksum::checksum(&frame.bytes()[..header_len]) != 0 {
+    let is_right = match header_len {
+        Ipv4::LEN => header.is_right(),
+        _ => checksum::checksum(&frame.bytes()[..header_len]) == 0,
+    };
+    if !is_right {
         return Err(Discard::IpChecksum);
     }
     // RFC 1812 §5.3.7, §5.3.5: neither "this network", loopback, multicast nor broadcast.
@@ -143,6 +155,7 @@ fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
 }
 
 /// RFC 1812 §5.3.1: one hop less, or its end.
+#[inline]
 fn take_hop<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let header = t.frame.peek_mut::<Ipv4>().ok_or(Discard::Truncated)?;
     if header.ttl <= 1 {

@@ -31,7 +31,11 @@ pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
         path.may_control(tables.now_ms)?;
         return Err(Exit::Punt(Why::SecuredL2tp));
     }
-    enter(t, &header, path)
+    enter(t, &header, path)?;
+    if let Some(session) = shard.sessions.at(t.slot) {
+        session.tally.prefetch();
+    }
+    Ok(())
 }
 
 fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
@@ -59,7 +63,11 @@ fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -
         };
         return Err(Exit::Punt(Why::PlainL2tp(class)));
     }
-    enter(t, &header, path)
+    enter(t, &header, path)?;
+    if let Some(session) = shard.sessions.at(t.slot) {
+        session.tally.prefetch();
+    }
+    Ok(())
 }
 
 /// Takes the header off; from here on the frame is its session's.

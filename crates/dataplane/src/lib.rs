@@ -29,6 +29,7 @@ mod ahead;
 mod batch;
 mod bucket;
 pub mod change;
+mod compat;
 pub mod cookie;
 pub mod counters;
 mod depot;
@@ -40,12 +41,14 @@ mod l2tp;
 mod link;
 pub mod memory;
 pub mod mesh;
+mod police;
 pub mod port;
 mod ppp;
 mod replay;
 pub mod ring;
 mod shard;
 mod shared;
+mod stages;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -55,6 +58,7 @@ mod worker;
 pub use counters::WorkerCounters;
 pub use discard::Discard;
 pub use shared::{Limits, PathView, SaView, SessionView, Shared, Snapshot, Target};
+pub use stages::Stage;
 pub use worker::{Settings, Turn, Worker};
 
 use ahead::Ahead;
@@ -64,27 +68,28 @@ use tables::Tables;
 
 /// Subscriber to network.
 fn upstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
-    batch.board(Room::Open);
+    batch.board(Room::Open, tables);
     esp::open(batch, tables, ahead);
-    batch.board(Room::Decap);
+    batch.board(Room::Decap, tables);
     batch.walk(|frame| l2tp::decap(frame, tables));
-    batch.board(Room::Strip);
+    batch.board(Room::Strip, tables);
     batch.walk(|frame| ppp::strip(frame, tables));
-    batch.board(Room::Forward);
+    batch.board(Room::Forward, tables);
     batch.walk(|frame| ip::forward(frame, tables));
-    batch.arrive();
+    batch.arrive(tables);
 }
 
 /// Network to subscriber.
 fn downstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
-    batch.board(Room::Route);
+    batch.board(Room::Route, tables);
     batch.walk(|frame| ip::route(frame, tables));
-    batch.board(Room::Frame);
+    batch.board(Room::Frame, tables);
     batch.walk(|frame| ppp::frame(frame, tables));
-    batch.board(Room::Encap);
+    batch.board(Room::Encap, tables);
     batch.walk(|frame| l2tp::encap(frame, tables));
-    batch.board(Room::Seal);
+    batch.board(Room::Seal, tables);
     esp::seal(batch, tables, ahead);
+    tables.watch.lap(Stage::Address, || batch.in_line());
     batch.walk(|frame| link::address(frame, tables));
-    batch.arrive();
+    batch.arrive(tables);
 }

@@ -95,7 +95,7 @@ fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Guest<'_, C>, tables: &
 /// Writes the address on a frame that leaves for a peer.
 pub(crate) fn address<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Seal, t.slot)?;
-    let path = shard.paths.at(t.slot).ok_or(Discard::NoPath)?;
+    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     t.meta.kind = match path.encapsulation {
         Encapsulation::Plain => Kind::L2tp,
         Encapsulation::Esp => Kind::Esp,
@@ -104,7 +104,7 @@ pub(crate) fn address<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
     (t.meta.local, t.meta.remote) = (path.local, path.remote);
     path.tally.last_sent.set(tables.now_ms);
     t.meta.port = path.port.unwrap_or(tables.tunnel_port);
-    t.meta.next_hop = tables.shared.next_hop(t.meta.remote);
+    t.meta.next_hop = path.next_hop(&tables.shared);
     t.meta.checksum = t.meta.kind == Kind::L2tp && tables.makes_checksum(t.meta.local);
     Ok(())
 }

@@ -88,6 +88,11 @@ pub(crate) fn frame<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
         let mtu = network.mtu;
         return Err(ip::too_big(t, mtu, Room::Frame, tables));
     }
+    if let Some(policer) = &mut session.down
+        && !policer.passes(len, tables.now_ms)
+    {
+        return Err(Discard::PolicedDown.into());
+    }
     if network.clamp_mss {
         ip::clamp_mss(t.frame, network.mtu);
     }
@@ -95,10 +100,14 @@ pub(crate) fn frame<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
     // zero, because the peers' kernels do not carry a mark inward.
     let header = t.frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
     t.meta.dscp_ecn = header.dscp_ecn & !0b11;
+    let path = session.path.0;
     session.tally.down.add(len);
     session.tally.last_down.set(tables.now_ms);
     t.frame
         .prepend_bytes(network.ppp_header())
         .ok_or(Discard::NoHeadroom)?;
+    if let Some(path) = shard.paths.at(path) {
+        path.tally.prefetch();
+    }
     Ok(())
 }

@@ -20,6 +20,7 @@ use crypto::esp::{Backend, Compartment, Direction, KeySlot, Keys};
 
 use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
 use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
+use crate::police::Policer;
 use crate::shared::Shared;
 use inbound::Inbound;
 use news::{Item, Subject, Untold};
@@ -117,8 +118,11 @@ impl Shard {
     /// Brings near the session that a peer's next frame is most likely for.
     #[inline]
     pub(crate) fn approach_session(&self, path: Slot) {
-        let path = self.paths.at(path);
-        if let Some(session) = path.and_then(|path| path.directory.likely()) {
+        let Some(path) = self.paths.at(path) else {
+            return;
+        };
+        path.tally.prefetch();
+        if let Some(session) = path.directory.likely() {
             self.sessions.prefetch(session.0);
         }
     }
@@ -144,7 +148,8 @@ impl Shard {
                 encapsulation,
             } => {
                 if let Some(path) = self.paths.at_mut(path.0) {
-                    (path.remote, path.encapsulation) = (remote, encapsulation);
+                    path.go_to(path.local, remote);
+                    path.encapsulation = encapsulation;
                 }
             }
             Change::ClosePath(path) => self.close_path(path, keys),
@@ -165,6 +170,12 @@ impl Shard {
             Change::OpenNetwork(network) => {
                 if let Some(session) = self.sessions.at_mut(network.session.0) {
                     session.network = Some(Network::new(&network));
+                }
+            }
+            Change::SetPolicers { session, up, down } => {
+                if let Some(session) = self.sessions.at_mut(session.0) {
+                    let policer = |rate| Policer::new(rate, 0);
+                    (session.up, session.down) = (up.map(policer), down.map(policer));
                 }
             }
             Change::ResizeNetwork { session, mtu } => {

@@ -20,7 +20,7 @@ mod view;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -128,6 +128,8 @@ pub struct Shared {
     trie: Trie,
     adjacencies: Adjacencies,
     version: AtomicU64,
+    /// Counts what may change the next hop towards a peer.
+    ways: AtomicU32,
     serves_all: AtomicBool,
     checks_data: AtomicBool,
     snapshot: Mutex<Arc<Snapshot>>,
@@ -156,6 +158,7 @@ impl Shared {
             trie: Trie::new(2 * usize::from(limits.vrfs), limits.trie_nodes),
             adjacencies: Adjacencies::new(limits.adjacencies),
             version: AtomicU64::new(1),
+            ways: AtomicU32::new(1),
             serves_all: AtomicBool::new(false),
             checks_data: AtomicBool::new(false),
             snapshot: Mutex::default(),
@@ -222,7 +225,7 @@ impl Shared {
     #[inline]
     pub fn lookup(&self, vrf: u16, address: IpAddr) -> Target {
         Target::from_word(match address {
-            IpAddr::V4(v4) => self.trie.lookup(root(vrf, true), &v4.octets()),
+            IpAddr::V4(v4) => self.trie.lookup_v4(root(vrf, true), v4.octets()),
             IpAddr::V6(v6) => self.trie.lookup(root(vrf, false), &v6.octets()),
         })
     }
@@ -230,7 +233,7 @@ impl Shared {
     /// Asks for the word that a look-up will find to be brought near.
     #[inline]
     pub(crate) fn prefetch(&self, vrf: u16, address: Ipv4Addr) {
-        self.trie.prefetch(root(vrf, true), &address.octets());
+        self.trie.prefetch(root(vrf, true), address.octets());
     }
 
     /// The next hop towards an outer endpoint.
@@ -253,6 +256,12 @@ impl Shared {
             | Target::Blackhole
             | Target::Unreachable => None,
         }
+    }
+
+    /// Counts every change of what [`Shared::next_hop`] says: an answer of another count is stale.
+    #[inline]
+    pub(crate) fn ways(&self) -> u32 {
+        self.ways.load(Acquire)
     }
 
     /// A next hop.
@@ -297,6 +306,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The listener that serves an address of ours: the one that names it, or one that serves all.
+    #[inline]
     pub fn listener(&self, local: IpAddr) -> Option<Listener> {
         let at = |address: IpAddr| self.listeners.iter().find(|l| l.address == address);
         let any = || self.listeners.iter().find(|l| l.address.is_unspecified());

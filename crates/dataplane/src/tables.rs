@@ -9,10 +9,12 @@ use packet::Endpoint;
 use crate::batch::{Exit, Room, Stop};
 use crate::bucket::{Bucket, Rate};
 use crate::change::Change;
+use crate::compat::Ceiling;
 use crate::counters::WorkerCounters;
 use crate::id::{SHARDS, ShardId, Slot, WorkerId};
 use crate::shard::{KeyRings, Shard, key_slot};
 use crate::shared::{Shared, Snapshot, Target};
+use crate::stages::Stopwatch;
 use crate::worker::Settings;
 
 /// Buckets over which source addresses are spread.
@@ -33,6 +35,8 @@ pub(crate) struct Tables {
     version: u64,
     pub(crate) shards: Shards,
     pub(crate) keys: KeyRings,
+    pub(crate) watch: Stopwatch,
+    pub(crate) compat: Ceiling,
     /// The time of this turn, milliseconds since the epoch of `shared`.
     pub(crate) now_ms: u64,
     pub(crate) icmp: Limiter,
@@ -53,6 +57,8 @@ impl Tables {
             version: 0,
             shards,
             keys: KeyRings::new(settings.backend),
+            watch: Stopwatch::default(),
+            compat: Ceiling::new(settings.compat_max_share),
             now_ms: 0,
             icmp: Limiter::new(settings.icmp_per_second),
             strangers: Strangers::new(settings),
@@ -65,6 +71,7 @@ impl Tables {
     /// Looks at the clock and the listeners, once a turn.
     pub(crate) fn refresh(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        self.compat.fill();
         let version = self.shared.version();
         if version != self.version {
             self.snapshot = self.shared.snapshot();
@@ -119,34 +126,21 @@ impl Tables {
         self.shards.put(shard);
     }
 
-    /// Asks for the lines that a frame will need which enters at `stop`: in the first of three
-    /// stages those that the frame itself names, then each time those that the lines before name.
+    /// Asks for the lines that a packet for `address` will need: first the word that says whose it
+    /// is, then what that names.
     #[inline]
-    pub(crate) fn approach(
-        &self,
-        stage: u8,
-        stop: Stop,
-        vrf: u16,
-        destination: impl FnOnce() -> Option<Ipv4Addr>,
-    ) {
-        if stop.room == Room::Route {
-            let Some(address) = destination() else {
-                return;
-            };
-            if stage == 0 {
-                return self.shared.prefetch(vrf, address);
-            }
-            if let Target::Session(session) = self.shared.lookup(vrf, address.into()) {
-                let stop = Room::Frame.stop(session.0);
-                self.approach_state(stage - 1, stop);
-            }
-            return;
+    pub(crate) fn approach_address(&self, stage: usize, vrf: u16, address: Ipv4Addr) {
+        if stage == 0 {
+            self.shared.prefetch(vrf, address);
+        } else if let Target::Session(session) = self.shared.lookup(vrf, address.into()) {
+            self.approach(stage - 1, Room::Frame.stop(session.0));
         }
-        self.approach_state(stage, stop);
     }
 
+    /// Asks for the lines that a frame will need which enters at `stop`: in the first stage those
+    /// that the frame itself names, then each time those that the lines before name.
     #[inline]
-    fn approach_state(&self, stage: u8, stop: Stop) {
+    pub(crate) fn approach(&self, stage: usize, stop: Stop) {
         let Some(shard) = self.shards.peek(stop.slot.shard) else {
             return;
         };
@@ -157,6 +151,8 @@ impl Tables {
             }
             (Room::Open, 1) => {
                 if let Some(sa) = shard.inbound.at(stop.slot) {
+                    sa.window.prefetch();
+                    sa.tally.prefetch();
                     shard.paths.prefetch(sa.path.0);
                 }
             }
@@ -180,6 +176,7 @@ impl Tables {
             }
             (Room::Frame | Room::Encap, 1) => {
                 if let Some(session) = shard.sessions.at(stop.slot) {
+                    session.tally.prefetch();
                     shard.paths.prefetch(session.path.0);
                     self.keys.sealing.prefetch(key_slot(session.path.0));
                 }
@@ -210,7 +207,9 @@ fn homes(change: &Change) -> [ShardId; 2] {
         }
         Change::OpenSession(session) => [session.id.0.shard, session.path.0.shard],
         Change::OpenNetwork(network) => one(network.session.0),
-        Change::ResizeNetwork { session, .. } | Change::CloseSession(session) => one(session.0),
+        Change::CloseSession(session)
+        | Change::ResizeNetwork { session, .. }
+        | Change::SetPolicers { session, .. } => one(session.0),
         Change::GiveShard { shard, .. } => [*shard; 2],
     }
 }

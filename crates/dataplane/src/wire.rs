@@ -45,6 +45,7 @@ pub enum NotOurs {
 
 /// Reads what surrounds a frame whose window starts at Ethernet: gives the canonical packet. VLANs
 /// are the interfaces of the kernel that take them off.
+#[inline]
 pub fn read<C: Chunk>(
     mut frame: Frame<C>,
     interface: &Interface,
@@ -56,6 +57,7 @@ pub fn read<C: Chunk>(
     }
 }
 
+#[inline]
 fn canonical<C: Chunk>(
     frame: &mut Frame<C>,
     interface: &Interface,
@@ -83,11 +85,11 @@ fn canonical<C: Chunk>(
         checksum: false,
         moves: 0,
     };
-    if is_endpoint_protocol(&ip) && shared.is_endpoint(interface.vrf, ip.destination().into()) {
+    if may_be_ours(frame, &ip) && shared.is_endpoint(interface.vrf, ip.destination().into()) {
         if ip.is_fragment() {
             return Err(NotOurs::Fragment);
         }
-        if checksum::checksum(&frame.bytes()[..header_len]) != 0 {
+        if !is_right(frame, &ip) {
             return Err(NotOurs::Malformed);
         }
         endpoint_protocol(frame, &ip, &mut meta, shared)?;
@@ -95,18 +97,38 @@ fn canonical<C: Chunk>(
     Ok(meta)
 }
 
-fn is_endpoint_protocol(ip: &Ipv4) -> bool {
-    matches!(ip.protocol, Ipv4::ESP | Ipv4::UDP)
+/// Whether a packet is of an endpoint protocol: cheaper than to look its destination up. A fragment
+/// may be.
+#[inline]
+fn may_be_ours<C: Chunk>(frame: &Frame<C>, ip: &Ipv4) -> bool {
+    let port = || frame.bytes()[ip.header_len()..].get(2..4);
+    let is_known = |port: &[u8]| {
+        let port = u16::from_be_bytes([port[0], port[1]]);
+        matches!(port, Udp::NAT_T | Udp::L2TP | Udp::IKE)
+    };
+    match ip.protocol {
+        Ipv4::ESP => true,
+        Ipv4::UDP => ip.is_fragment() || port().is_none_or(is_known),
+        _ => false,
+    }
+}
+
+/// Whether the header's checksum is right.
+fn is_right<C: Chunk>(frame: &Frame<C>, ip: &Ipv4) -> bool {
+    match ip.header_len() {
+        Ipv4::LEN => ip.is_right(),
+        len => checksum::checksum(&frame.bytes()[..len]) == 0,
+    }
 }
 
 /// Peels the outer headers off, unless it is UDP to another port: that stays IP.
+#[inline]
 fn endpoint_protocol<C: Chunk>(
     frame: &mut Frame<C>,
     ip: &Ipv4,
     meta: &mut Meta,
     shared: &Shared,
 ) -> Result<(), NotOurs> {
-    let (source, destination) = (IpAddr::V4(ip.source()), IpAddr::V4(ip.destination()));
     let header_len = ip.header_len();
     let (kind, ports, outside) = if ip.protocol == Ipv4::ESP {
         (Kind::Esp, [0; 2], header_len)
@@ -131,7 +153,8 @@ fn endpoint_protocol<C: Chunk>(
     frame.skip(outside).ok_or(NotOurs::Malformed)?;
     let [from, to] = ports;
     meta.kind = kind;
-    (meta.local, meta.remote) = (Endpoint::new(destination, to), Endpoint::new(source, from));
+    meta.local = Endpoint::v4(ip.destination, to);
+    meta.remote = Endpoint::v4(ip.source, from);
     Ok(())
 }
 
@@ -142,6 +165,7 @@ fn udp_len(datagram: &[u8]) -> Option<usize> {
 }
 
 /// What a datagram is by its destination port, its ports, and the octets in front of the frame.
+#[inline]
 fn udp_kind(datagram: &[u8]) -> Option<(Kind, [u16; 2], usize)> {
     let (header, payload) = datagram.split_at_checked(Udp::LEN)?;
     let field = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
@@ -177,6 +201,7 @@ fn is_bad_checksum(ip: &Ipv4, datagram: &[u8]) -> bool {
 
 /// Writes what surrounds a packet that is to be sent; the window then starts at Ethernet. `rewrite`
 /// is destination and source MAC.
+#[inline]
 pub fn write<C: Chunk>(
     packet: &mut Packet<C>,
     interface: &Interface,
@@ -211,6 +236,7 @@ pub fn write<C: Chunk>(
     frame.prepend(&ethernet).ok_or(SendError::NoRoom)
 }
 
+#[inline]
 fn write_udp<C: Chunk>(
     frame: &mut Frame<C>,
     meta: &Meta,
@@ -235,6 +261,7 @@ fn write_udp<C: Chunk>(
     write_ip(frame, meta, Ipv4::UDP)
 }
 
+#[inline]
 fn write_ip<C: Chunk>(frame: &mut Frame<C>, meta: &Meta, protocol: u8) -> Result<(), SendError> {
     let [source, destination] = addresses(meta)?;
     let len = u16::try_from(frame.len()).map_err(|_| SendError::TooLong)?;
@@ -248,9 +275,10 @@ fn write_ip<C: Chunk>(frame: &mut Frame<C>, meta: &Meta, protocol: u8) -> Result
 }
 
 /// Our outer address and the peer's; only IPv4 for the time being.
+#[inline]
 fn addresses(meta: &Meta) -> Result<[Ipv4Addr; 2], SendError> {
-    match (meta.local.address(), meta.remote.address()) {
-        (IpAddr::V4(local), IpAddr::V4(remote)) => Ok([local, remote]),
+    match (meta.local.as_v4(), meta.remote.as_v4()) {
+        (Some(local), Some(remote)) => Ok([local, remote]),
         _ => Err(SendError::Unresolved),
     }
 }

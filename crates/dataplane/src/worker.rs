@@ -34,6 +34,7 @@ use crate::id::{SHARDS, ShardId, WorkerId};
 use crate::mesh::{Parcel, WorkerEnd};
 use crate::port::{Pool, Port};
 use crate::shared::Shared;
+use crate::stages::Stage;
 use crate::tables::Tables;
 use crate::{downstream, link, upstream};
 use hold::Held;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub strangers_per_second: u32,
     /// Messages of one strange address a second.
     pub stranger_per_second: u32,
+    /// Most of this worker's cycles that 3DES may take, percent; 100 sets no ceiling.
+    pub compat_max_share: u8,
     /// Free chunks to keep; more go to the depot, fewer are fetched from it.
     pub chunks: usize,
 }
@@ -74,6 +77,7 @@ impl Default for Settings {
             icmp_per_second: 1000,
             strangers_per_second: 1000,
             stranger_per_second: 20,
+            compat_max_share: 100,
             chunks: 4096,
         }
     }
@@ -190,6 +194,8 @@ impl<P: Port> Worker<P> {
     fn begin(&mut self, now: Instant) {
         self.now = Some(now);
         self.tables.shared.turns.begin(usize::from(self.end.id.0));
+        let busy_turns = self.counters().busy_turns.value();
+        self.tables.watch.start(busy_turns);
         let now_ms = self.tables.shared.ms(now);
         self.tables.refresh(now_ms);
     }
@@ -223,10 +229,13 @@ impl<P: Port> Worker<P> {
 
     fn receive_from(&mut self, port: usize) -> usize {
         let batch = &mut self.bursts[port].fresh;
+        self.tables.watch.lap(Stage::Receive, || 1);
         self.ports[port].receive(&mut self.free, &mut batch.packets, BATCH_FRAMES);
+        self.tables.watch.resume(Stage::Sort, batch.len());
         let octets = batch.packets.iter().map(|packet| packet.frame.len()).sum();
         self.tables.counters().received.add_all(batch.len(), octets);
         batch.sort(|t| link::sort(t, &self.tables));
+        self.tables.watch.pause();
         batch.len()
     }
 
@@ -249,7 +258,7 @@ impl<P: Port> Worker<P> {
             upstream(&mut self.batch, &mut self.tables, &mut ahead);
             downstream(&mut self.batch, &mut self.tables, &mut ahead);
         }
-        ahead.finish(&self.tables);
+        ahead.finish(&mut self.tables);
         if is_followed {
             std::mem::swap(waiting, fresh);
             self.settle();
@@ -285,12 +294,14 @@ impl<P: Port> Worker<P> {
     /// Those who came to the end of the line are sent, the others take their exits.
     fn settle(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
+        self.tables.watch.lap(Stage::Send, || batch.len());
         for (packet, mut note) in batch.drain() {
             match note.exit.take() {
                 None => self.transmit(packet, note.session),
                 Some(exit) => self.leave(Traveller { packet, note }, exit),
             }
         }
+        self.tables.watch.pause();
         self.batch = batch;
     }
 
@@ -311,7 +322,8 @@ impl<P: Port> Worker<P> {
         }
         let candidates = self.untold | std::mem::take(&mut self.tables.shards.touched);
         self.untold = 0;
-        for shard in ShardId::all().filter(|shard| candidates >> shard.index() & 1 == 1) {
+        for shard in crate::batch::each(candidates) {
+            let shard = ShardId::new(shard as u8);
             let Some(owned) = self.tables.shards.owned(shard) else {
                 continue;
             };
@@ -323,7 +335,8 @@ impl<P: Port> Worker<P> {
 
     fn finish(&mut self, work: usize, start: u64) {
         let end = cpu::cycles();
-        let counters = self.counters();
+        let counters = self.tables.shared.worker(self.end.id);
+        self.tables.watch.stop(counters);
         counters.turns.add(1);
         counters.cycles.set(end.wrapping_sub(self.first_cycle));
         counters.chunks.set(self.chunks() as u64);

@@ -38,6 +38,8 @@ pub(crate) enum Question {
     Discards,
     /// What the workers do.
     Workers,
+    /// Where the cycles of the workers go.
+    Stages,
     /// Version, back ends, uptime.
     Status,
 }
@@ -49,6 +51,7 @@ pub(crate) enum Answer {
     Control(Response),
     Discards(Vec<DiscardRow>),
     Workers(Vec<WorkerRow>),
+    Stages(Vec<StageRow>),
     Status(Status),
     /// The question cannot be answered, and why.
     Refused(String),
@@ -87,6 +90,20 @@ pub(crate) struct WorkerRow {
     pub(crate) burst_us_p50: f64,
     pub(crate) burst_us_p99: f64,
     pub(crate) burst_us_max: f64,
+}
+
+/// A stretch of the way through a worker, from those turns that were timed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StageRow {
+    pub(crate) worker: u8,
+    pub(crate) stage: String,
+    pub(crate) meaning: String,
+    /// Packets in the turns that were timed.
+    pub(crate) packets: u64,
+    /// Cycles of the processor's counter for each of them.
+    pub(crate) cycles_per_packet: f64,
+    /// Of all the time that was timed, percent.
+    pub(crate) percent: f64,
 }
 
 /// What is running.
@@ -264,6 +281,7 @@ pub(crate) fn ask(socket: &Path, question: &Question) -> Result<Vec<Answer>> {
             answer @ (Answer::Control(_)
             | Answer::Discards(_)
             | Answer::Workers(_)
+            | Answer::Stages(_)
             | Answer::Status(_)) => answers.push(answer),
         }
     }

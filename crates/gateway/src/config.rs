@@ -106,6 +106,8 @@ pub(crate) struct Rates {
     pub(crate) strangers: u32,
     /// Messages of one strange address.
     pub(crate) stranger: u32,
+    /// Cycles for 3DES, percent.
+    pub(crate) compat: u8,
 }
 
 /// An interface for XDP.
@@ -190,6 +192,8 @@ impl Config {
             limit::limits(limits, &mut control.limits);
             limit::rates(limits)
         });
+        let compat = root.section("compat", |compat| compat.number("max_share", 1..=100, 25));
+        let rates = Rates { compat, ..rates };
         root.section("rekey", |rekey| limit::rekey(rekey, &mut control.rekey));
         let log = root.section("log", |log| {
             control.redact = log.flag("redact", false);

@@ -258,6 +258,7 @@ fn worker_settings(rates: &Rates, chunks: usize) -> WorkerSettings {
         icmp_per_second: rates.icmp,
         strangers_per_second: rates.strangers,
         stranger_per_second: rates.stranger,
+        compat_max_share: rates.compat,
         chunks,
     }
 }

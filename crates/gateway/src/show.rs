@@ -10,7 +10,7 @@ use control::admin::{
     Clear, Filter, PoolRow, Request, Response, SaRow, SessionRow, Table as Which, Totals, TunnelRow,
 };
 
-use crate::admin::{Answer, DiscardRow, Question, Status, WorkerRow, ask};
+use crate::admin::{Answer, DiscardRow, Question, StageRow, Status, WorkerRow, ask};
 use crate::table::{Table, age, count};
 
 /// What `adit show` can show.
@@ -30,6 +30,8 @@ pub(crate) enum Show {
     },
     /// The poll-mode threads: load, hand-over, burst times
     Workers,
+    /// Cycles per packet in each stage of the fast path, sampled
+    Stages,
     /// Addresses for subscribers
     Pools {
         /// Hold every lease against the sessions; exit status 1 if anything is wrong
@@ -148,6 +150,7 @@ fn question(what: &Show) -> Question {
         Show::Counters => Question::Control(Request::Counters),
         Show::Discards { .. } => Question::Discards,
         Show::Workers => Question::Workers,
+        Show::Stages => Question::Stages,
         Show::Status => Question::Status,
     }
 }
@@ -160,6 +163,7 @@ fn table_name(what: &Show) -> &'static str {
         Show::Sas(_) => "sas",
         Show::Discards { .. } => "discards",
         Show::Workers => "workers",
+        Show::Stages => "stages",
         Show::Pools { verify: false } => "pools",
         Show::Pools { verify: true } => "verified",
         Show::Counters => "counters",
@@ -220,6 +224,7 @@ fn render(what: &Show, answers: Vec<Answer>, status: &mut u8) -> Vec<String> {
             Answer::Control(response) => rows.take(response),
             Answer::Discards(discards) => after.push(render_discards(what, &discards)),
             Answer::Workers(workers) => after.push(render_workers(&workers)),
+            Answer::Stages(stages) => after.push(render_stages(&stages)),
             Answer::Status(status) => after.push(render_status(&status)),
             Answer::Refused(_) | Answer::End => {}
         }
@@ -261,9 +266,11 @@ impl Rows {
             Show::Sas(_) => render_sas(&self.sas),
             Show::Pools { verify: false } => render_pools(&self.pools),
             Show::Counters => render_counters(&self.counters),
-            Show::Pools { verify: true } | Show::Discards { .. } | Show::Workers | Show::Status => {
-                String::new()
-            }
+            Show::Pools { verify: true }
+            | Show::Discards { .. }
+            | Show::Workers
+            | Show::Stages
+            | Show::Status => String::new(),
         }
     }
 }
@@ -396,6 +403,23 @@ fn render_discards(what: &Show, rows: &[DiscardRow]) -> String {
     format!("{table}\n{total} frames discarded\n")
 }
 
+fn render_stages(rows: &[StageRow]) -> String {
+    let mut table = Table::new(&[
+        "worker", "stage", "packets", "cycles", "%", "meaning",
+    ]);
+    for row in rows {
+        table.row(vec![
+            row.worker.to_string(),
+            row.stage.clone(),
+            count(row.packets),
+            format!("{:.1}", row.cycles_per_packet),
+            format!("{:.1}", row.percent),
+            row.meaning.clone(),
+        ]);
+    }
+    format!("{table}\none busy turn of 64 is timed; cycles are those of the processor's counter\n")
+}
+
 fn render_workers(rows: &[WorkerRow]) -> String {
     let mut table = Table::new(&[
         "worker",
@@ -472,6 +496,7 @@ fn render_totals(what: &Show, totals: &Totals) -> String {
         Show::Pools { .. }
         | Show::Discards { .. }
         | Show::Workers
+        | Show::Stages
         | Show::Counters
         | Show::Status => String::new(),
     }

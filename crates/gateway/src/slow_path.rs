@@ -24,9 +24,9 @@ use dataplane::change::{
 };
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
 use dataplane::mesh::SlowEnd;
-use dataplane::{Discard, Shared};
+use dataplane::{Discard, Shared, Stage};
 
-use crate::admin::{Answer, Asked, DiscardRow, Question, Status, WorkerRow};
+use crate::admin::{Answer, Asked, DiscardRow, Question, StageRow, Status, WorkerRow};
 use crate::clock;
 use crate::compute::Compute;
 use crate::host;
@@ -244,6 +244,7 @@ impl SlowPath {
                 }
                 Question::Discards => Answer::Discards(self.discards()),
                 Question::Workers => Answer::Workers(self.workers()),
+                Question::Stages => Answer::Stages(self.stages()),
                 Question::Status => Answer::Status(self.status()),
             };
             let _ = answers.try_send(answer);
@@ -381,6 +382,28 @@ impl SlowPath {
             .enumerate()
             .map(|(index, post)| self.worker(index, post))
             .collect()
+    }
+
+    fn stages(&self) -> Vec<StageRow> {
+        let workers = 0..self.posts.len() as u8;
+        workers.flat_map(|worker| self.stages_of(worker)).collect()
+    }
+
+    /// The stages of a worker through which packets have gone.
+    fn stages_of(&self, worker: u8) -> impl Iterator<Item = StageRow> {
+        let counters = self.shared.worker(WorkerId(worker));
+        let timed = |stage: &Stage| (*stage, counters.stage(*stage));
+        let stages: Vec<_> = Stage::ALL.iter().map(timed).collect();
+        let all: u64 = stages.iter().map(|(_, (_, cycles))| cycles).sum();
+        let gone_through = stages.into_iter().filter(|(_, (packets, _))| *packets > 0);
+        gone_through.map(move |(stage, (packets, cycles))| StageRow {
+            worker,
+            stage: stage.key().into(),
+            meaning: stage.text().into(),
+            packets,
+            cycles_per_packet: cycles as f64 / packets as f64,
+            percent: 100.0 * cycles as f64 / all.max(1) as f64,
+        })
     }
 
     fn worker(&self, index: usize, post: &Post) -> WorkerRow {

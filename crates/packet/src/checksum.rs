@@ -4,24 +4,31 @@ use std::net::Ipv4Addr;
 
 /// The folded one's-complement sum over `bytes`, not complemented; an odd last octet is padded with
 /// a zero behind it.
+#[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
-    let mut words = bytes.chunks_exact(2);
+    // RFC 1071 §2 (B), (C): the sum is the same in any byte order, and two words at once.
+    let mut words = bytes.chunks_exact(4);
     let mut total: u64 = words
         .by_ref()
-        .map(|w| u64::from(u16::from_be_bytes([w[0], w[1]])))
+        .map(|w| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]])))
         .sum();
-    if let [last] = words.remainder() {
-        total += u64::from(*last) << 8;
+    let mut last = [0; 4];
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        last[..rest.len()].copy_from_slice(rest);
+        total += u64::from(u32::from_ne_bytes(last));
     }
-    fold(total)
+    u16::from_be(fold(total))
 }
 
 /// The checksum field for `bytes` in which that field is zero, or 0 if `bytes` hold a right one.
+#[inline]
 pub fn checksum(bytes: &[u8]) -> u16 {
     !sum(bytes)
 }
 
 /// Adds partial sums of pieces that each begin at an even offset.
+#[inline]
 pub fn add(sums: &[u16]) -> u16 {
     fold(sums.iter().map(|sum| u64::from(*sum)).sum())
 }
@@ -38,14 +45,18 @@ pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, len:
 }
 
 /// RFC 1624 §3, equation 3: the field after a 16-bit word under it went from `old` to `new`.
+#[inline]
 pub fn update(field: u16, old: u16, new: u16) -> u16 {
     !add(&[!field, !old, new])
 }
 
-fn fold(mut total: u64) -> u16 {
-    while total > 0xffff {
-        total = (total & 0xffff) + (total >> 16);
-    }
+#[inline]
+fn fold(total: u64) -> u16 {
+    let total = (total >> 32) + (total & 0xffff_ffff);
+    let total = (total >> 32) + (total & 0xffff_ffff);
+    let total = (total >> 16) + (total & 0xffff);
+    let total = (total >> 16) + (total & 0xffff);
+    let total = (total >> 16) + (total & 0xffff);
     total as u16
 }
 

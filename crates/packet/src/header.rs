@@ -91,6 +91,7 @@ impl Ipv4 {
     pub const OFFSET: u16 = 0x1fff;
 
     /// A header without options for `payload` octets of `protocol`, its checksum right.
+    #[inline]
     pub fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: u16) -> Self {
         let mut header = Self {
             version_ihl: 0x45,
@@ -132,7 +133,14 @@ impl Ipv4 {
         self.destination.into()
     }
 
+    /// Whether the checksum is right; of a header without options.
+    #[inline]
+    pub fn is_right(&self) -> bool {
+        checksum::checksum(self.as_bytes()) == 0
+    }
+
     /// Computes the checksum anew; right only for a header without options.
+    #[inline]
     pub fn renew_checksum(&mut self) {
         self.checksum = 0.into();
         self.checksum = checksum::checksum(self.as_bytes()).into();

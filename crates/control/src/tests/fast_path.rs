@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dataplane::change::{
     Activation, Change, Class, Encapsulation, Entry, Event, Inject, InstallOutbound, Kind, Network,
-    Origin, Path, Punt, Session, SessionTraffic, SharedChange, ToWorker, Traffic,
+    Origin, Path, Punt, Rate, Session, SessionTraffic, SharedChange, ToWorker, Traffic,
 };
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
 use ipnet::IpNet;
@@ -74,6 +74,7 @@ pub(super) struct FastPath {
     pub(super) plain: BTreeMap<(u16, u16), PathId>,
     pub(super) sessions: BTreeMap<SessionSlot, Session>,
     pub(super) networks: BTreeMap<SessionSlot, Network>,
+    pub(super) policers: BTreeMap<SessionSlot, (Option<Rate>, Option<Rate>)>,
     pub(super) attached: BTreeMap<IpNet, SessionSlot>,
     /// Path, whether it has been used.
     pub(super) inbound: BTreeMap<u32, (PathId, bool)>,
@@ -171,6 +172,10 @@ impl FastPath {
             Change::OpenNetwork(network) => {
                 assert!(self.sessions.contains_key(&network.session));
                 self.networks.insert(network.session, network);
+            }
+            Change::SetPolicers { session, up, down } => {
+                assert!(self.networks.contains_key(&session));
+                self.policers.insert(session, (up, down));
             }
             Change::ResizeNetwork { session, mtu } => {
                 let network = self.networks.get_mut(&session);

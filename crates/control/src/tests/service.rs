@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dataplane::change::Rate;
 use dataplane::id::{ShardId, WorkerId};
 use l2tp::{CallParameters, SessionId, TunnelId};
 use packet::Endpoint;
@@ -32,6 +33,28 @@ fn a_user_with_a_fixed_address_and_prefixes_gets_them() {
     world.clients[0].hang_up(now);
     world.run(Duration::from_secs(60));
     world.assert_empty();
+}
+
+#[test]
+fn a_user_without_a_rate_has_the_profiles_and_without_either_no_policer_is_set() {
+    let rate = |kbit: u64| Rate {
+        bits_per_second: kbit * 1000,
+        burst: 1500,
+    };
+    for (of_profile, of_user, expected) in [
+        (None, None, None),
+        (Some(rate(8)), None, Some(rate(8))),
+        (Some(rate(8)), Some(rate(9)), Some(rate(9))),
+    ] {
+        let mut settings = plain_settings(1);
+        (settings.profiles[0].up, settings.users[0].up) = (of_profile, of_user);
+        let mut world = World::new(settings, 1);
+        world.dial(0);
+        assert!(world.inner(0).is_some());
+        let policers: Vec<_> = world.fast.policers.values().copied().collect();
+        let expected: Vec<_> = expected.map(|up| (Some(up), None)).into_iter().collect();
+        assert_eq!(policers, expected);
+    }
 }
 
 #[test]

@@ -5,10 +5,10 @@ use packet::Endpoint;
 use super::directory::Directory;
 use super::news::News;
 use crate::bucket::{Bucket, Rate};
-use crate::change::{self, Encapsulation, InstallOutbound, Limits};
+use crate::change::{self, AdjacencyId, Encapsulation, InstallOutbound, Limits};
 use crate::discard::Discard;
 use crate::id::{InboundSa, PathId};
-use crate::shared::{PathTally, Tally};
+use crate::shared::{PathTally, Shared, Tally};
 use crypto::esp::Suite;
 
 /// Outbound SAs that may wait at the same time.
@@ -34,6 +34,8 @@ pub(crate) struct Path {
     pub(crate) remote: Endpoint,
     pub(crate) encapsulation: Encapsulation,
     pub(crate) vrf: u16,
+    /// The next hop towards the peer, and the count of [`Shared::ways`] at which it was that.
+    way: (u32, Option<AdjacencyId>),
     /// The port by which the peer was last heard.
     pub(crate) port: Option<u8>,
     pub(crate) outbound: Option<Outbound>,
@@ -55,6 +57,7 @@ impl Path {
             remote: path.remote,
             encapsulation: path.encapsulation,
             vrf: path.vrf,
+            way: (0, None),
             port: None,
             outbound: None,
             waiting: Vec::new(),
@@ -79,6 +82,22 @@ impl Path {
         self.encapsulation != Encapsulation::Plain
     }
 
+    /// The peer is elsewhere.
+    pub(crate) fn go_to(&mut self, local: Endpoint, remote: Endpoint) {
+        (self.local, self.remote) = (local, remote);
+        self.way = (0, None);
+    }
+
+    /// The next hop towards the peer.
+    #[inline]
+    pub(crate) fn next_hop(&mut self, shared: &Shared) -> Option<AdjacencyId> {
+        let ways = shared.ways();
+        if self.way.0 != ways {
+            self.way = (ways, shared.next_hop(self.remote));
+        }
+        self.way.1
+    }
+
     /// Follows the peer to where an authentic frame, the newest of its SA, came from: at most once
     /// a second, so that two copies on two ways do not make it swing.
     #[inline]
@@ -87,7 +106,7 @@ impl Path {
         if self.remote == remote || self.followed_ms.is_some_and(recently) {
             return false;
         }
-        (self.local, self.remote) = (local, remote);
+        self.go_to(local, remote);
         self.followed_ms = Some(now_ms);
         true
     }

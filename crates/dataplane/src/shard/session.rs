@@ -8,6 +8,7 @@ use super::news::News;
 use crate::bucket::{Bucket, Rate};
 use crate::change;
 use crate::id::{PathId, SessionSlot};
+use crate::police::Policer;
 use crate::shared::{SessionTally, Tally};
 
 /// Data frames that may go to the slow path before the network is open.
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     /// Ns expected next, once the peer has sent one.
     pub(crate) nr: Option<u16>,
     pub(crate) network: Option<Network>,
+    pub(crate) up: Option<Policer>,
+    pub(crate) down: Option<Policer>,
     pub(crate) early: u8,
     pub(crate) punts: Bucket,
     pub(crate) news: News,
@@ -72,6 +75,8 @@ impl Session {
             ns: 0,
             nr: None,
             network: None,
+            up: None,
+            down: None,
             early: 0,
             punts: Bucket::full(PUNTS),
             news: News::default(),

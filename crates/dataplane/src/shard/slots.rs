@@ -10,10 +10,13 @@ const PAGE_SLOTS: usize = 256;
 /// What the slots of one kind in one shard hold.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    pages: Vec<Box<[Entry<T>]>>,
+    pages: Vec<Box<Page<T>>>,
 }
 
+type Page<T> = [Entry<T>; PAGE_SLOTS];
+
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry<T> {
     generation: u8,
     state: State<T>,
@@ -56,12 +59,8 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn prefetch(&self, slot: Slot) {
         let index = slot.index as usize;
-        if let Some(entry) = self
-            .pages
-            .get(index / PAGE_SLOTS)
-            .and_then(|page| page.get(index % PAGE_SLOTS))
-        {
-            cpu::prefetch(entry);
+        if let Some(page) = self.pages.get(index / PAGE_SLOTS) {
+            cpu::prefetch(&page[index % PAGE_SLOTS]);
         }
     }
 
@@ -73,8 +72,11 @@ impl<T> Slots<T> {
         assert!(slot.index < Slot::LIMIT, "a slot index has 18 bits");
         let page = slot.index as usize / PAGE_SLOTS;
         while self.pages.len() <= page {
-            self.pages
-                .push((0..PAGE_SLOTS).map(|_| Entry::vacant()).collect());
+            let vacant: Vec<_> = (0..PAGE_SLOTS).map(|_| Entry::vacant()).collect();
+            match vacant.try_into() {
+                Ok(page) => self.pages.push(page),
+                Err(_) => unreachable!("as many as a page has"),
+            }
         }
         let entry = &mut self.pages[page][slot.index as usize % PAGE_SLOTS];
         assert!(
@@ -118,10 +120,8 @@ impl<T> Slots<T> {
     #[inline]
     fn entry(&self, slot: Slot) -> Option<&Entry<T>> {
         let index = slot.index as usize;
-        let entry = self
-            .pages
-            .get(index / PAGE_SLOTS)?
-            .get(index % PAGE_SLOTS)?;
+        let page = self.pages.get(index / PAGE_SLOTS)?;
+        let entry = &page[index % PAGE_SLOTS];
         (entry.generation == slot.generation).then_some(entry)
     }
 
@@ -129,7 +129,7 @@ impl<T> Slots<T> {
     fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<T>> {
         let index = slot.index as usize;
         let page = self.pages.get_mut(index / PAGE_SLOTS)?;
-        let entry = page.get_mut(index % PAGE_SLOTS)?;
+        let entry = &mut page[index % PAGE_SLOTS];
         (entry.generation == slot.generation).then_some(entry)
     }
 }

@@ -97,6 +97,7 @@ impl Book {
             }
             SharedChange::SetAdjacency(id, adjacency) => {
                 self.refused += u64::from(!shared.adjacencies.set(id, &adjacency));
+                shared.ways.fetch_add(1, Release);
             }
         }
     }
@@ -147,6 +148,11 @@ impl Book {
         }
         if before != after {
             self.paint(shared, vrf, prefix);
+            // A subscriber's address that comes or goes is no way to a peer.
+            let is_way = |target| !matches!(target, Target::Session(_) | Target::Pool);
+            if is_way(before) || is_way(after) {
+                shared.ways.fetch_add(1, Release);
+            }
         }
     }
 

@@ -76,12 +76,14 @@ impl Word {
 }
 
 type Node = [AtomicU64; NODE_WORDS];
+type Root = [AtomicU64; 1 << ROOT_BITS];
+type Page = [Node; PAGE_NODES];
 
 /// One trie per routing instance and family, over one arena of nodes.
 #[derive(Debug)]
 pub(crate) struct Trie {
-    roots: Box<[OnceLock<Box<[AtomicU64]>>]>,
-    pages: Box<[OnceLock<Box<[Node]>>]>,
+    roots: Box<[OnceLock<Box<Root>>]>,
+    pages: Box<[OnceLock<Box<Page>>]>,
     nodes_max: u32,
 }
 
@@ -120,22 +122,34 @@ impl Trie {
         word
     }
 
+    /// The same for a key of four octets, as nearly all are.
+    #[inline]
+    pub(crate) fn lookup_v4(&self, root: usize, key: [u8; 4]) -> Word {
+        let Some(last) = self.last_word(root, key) else {
+            return Word::default();
+        };
+        Word(last.load(Acquire))
+    }
+
     /// Brings the last word near that a look-up will read: the nodes above are few and stay near.
     #[inline]
-    pub(crate) fn prefetch(&self, root: usize, key: &[u8; 4]) {
-        let [a, b, c, d] = *key;
-        let Some(words) = self.root(root) else {
-            return;
-        };
-        let word = &words[usize::from(u16::from_be_bytes([a, b]))];
-        let Some(node) = self.under(word) else {
-            return cpu::prefetch(word);
-        };
-        let word = &node[usize::from(c)];
-        match self.under(word) {
-            Some(node) => cpu::prefetch(&node[usize::from(d)]),
-            None => cpu::prefetch(word),
+    pub(crate) fn prefetch(&self, root: usize, key: [u8; 4]) {
+        if let Some(last) = self.last_word(root, key) {
+            cpu::prefetch(last);
         }
+    }
+
+    /// The word at which a look-up ends.
+    #[inline]
+    fn last_word(&self, root: usize, [a, b, c, d]: [u8; 4]) -> Option<&AtomicU64> {
+        let mut word = &self.root(root)?[usize::from(u16::from_be_bytes([a, b]))];
+        if let Some(node) = self.under(word) {
+            word = &node[usize::from(c)];
+            if let Some(node) = self.under(word) {
+                word = &node[usize::from(d)];
+            }
+        }
+        Some(word)
     }
 
     /// The node that a word leads to.
@@ -161,9 +175,11 @@ impl Trie {
         (leaf, leaf_len): (Word, usize),
     ) -> bool {
         gardener.reclaim(turns);
-        let Some(words) = self.roots.get(root).map(|root| {
-            root.get_or_init(|| (0..1 << ROOT_BITS).map(|_| AtomicU64::new(0)).collect())
-        }) else {
+        let Some(words) = self
+            .roots
+            .get(root)
+            .map(|root| root.get_or_init(|| boxed(|| AtomicU64::new(0))))
+        else {
             return false;
         };
         let mut brush = Brush {
@@ -174,12 +190,12 @@ impl Trie {
             len,
             leaf: leaf.with_len(leaf_len),
         };
-        brush.paint(words, 0, ROOT_BITS)
+        brush.paint(&words[..], 0, ROOT_BITS)
     }
 
     #[inline]
-    fn root(&self, root: usize) -> Option<&[AtomicU64]> {
-        self.roots.get(root)?.get().map(|words| &words[..])
+    fn root(&self, root: usize) -> Option<&Root> {
+        self.roots.get(root)?.get().map(|words| &**words)
     }
 
     #[inline]
@@ -191,16 +207,19 @@ impl Trie {
     /// A node in which every word is `leaf`.
     fn grow(&self, gardener: &mut Gardener, leaf: Word) -> Option<u32> {
         let index = gardener.take(self.nodes_max)?;
-        let page = self.pages[index as usize / PAGE_NODES].get_or_init(|| {
-            (0..PAGE_NODES)
-                .map(|_| [const { AtomicU64::new(0) }; NODE_WORDS])
-                .collect()
-        });
+        let page = self.pages[index as usize / PAGE_NODES]
+            .get_or_init(|| boxed(|| [const { AtomicU64::new(0) }; NODE_WORDS]));
         for word in &page[index as usize % PAGE_NODES] {
             word.store(leaf.0, Relaxed);
         }
         Some(index)
     }
+}
+
+/// An array that is too large for the stack.
+fn boxed<T: std::fmt::Debug, const N: usize>(mut make: impl FnMut() -> T) -> Box<[T; N]> {
+    let all: Vec<T> = std::iter::repeat_with(&mut make).take(N).collect();
+    all.try_into().expect("N were made")
 }
 
 /// One change on its way through the trie.

@@ -1,16 +1,17 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crypto::esp::Suite;
+use crypto::esp::{Integrity, Suite};
 use packet::Endpoint;
 
 use super::gateway::{SERVER, ethernet, hop, ip};
 use super::peer::GCM;
 use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
-use crate::Discard;
 use crate::change::{Activation, Change, Encapsulation, Event, Kind, Limits};
 use crate::id::{InboundSa, Slot};
+use crate::mesh::Sizes;
 use crate::shard::path::WAITING_SAS;
+use crate::{Discard, Settings};
 
 /// Both doors, both encapsulations, every suite, several lengths.
 // conformance: 4303-01 4303-04 4303-08 4303-09 4106-01 4106-03 4106-04 4106-05 3602-01 3602-02
@@ -516,4 +517,30 @@ fn the_udp_checksum_inside_is_not_looked_at() {
     let sealed = peer.seal(&payload, 17);
     let frame = peer.outer_esp(&sealed);
     assert_eq!(gateway.fate(TUNNEL, frame), Fate::Network(hop(&packet)));
+}
+
+#[test]
+fn what_3des_takes_beyond_its_share_is_dropped_by_name_and_others_are_not_touched() {
+    let settings = Settings {
+        compat_max_share: 1,
+        ..Settings::default()
+    };
+    let mut gateway = Gateway::with_settings(1, Sizes::default(), settings);
+    let [mut old, mut new] = [5, 6].map(|n| Peer::new(1, n));
+    old.suite = Suite::TripleDesCbc {
+        integrity: Integrity::HmacSha1_96,
+    };
+    gateway.open(&mut old);
+    gateway.open(&mut new);
+    for _ in 0..640 {
+        for peer in [&mut old, &mut new] {
+            let frame = peer.data(&ip(peer.address, SERVER, 1300));
+            gateway.send(0, TUNNEL, frame);
+        }
+    }
+    gateway.settle();
+    let dropped = gateway.discarded(Discard::CompatShare);
+    assert!((1..640).contains(&dropped), "{dropped} of 640");
+    assert_eq!(gateway.discards(), [(Discard::CompatShare, dropped)]);
+    assert_eq!(gateway.received(0, NETWORK).len() as u64, 1280 - dropped);
 }

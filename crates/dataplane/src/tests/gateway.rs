@@ -51,6 +51,10 @@ impl Gateway {
     }
 
     pub(super) fn with_sizes(workers: u8, sizes: Sizes) -> Self {
+        Self::with_settings(workers, sizes, Settings::default())
+    }
+
+    pub(super) fn with_settings(workers: u8, sizes: Sizes, settings: Settings) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let epoch = Instant::now();
         let limits = Limits {
@@ -70,7 +74,7 @@ impl Gateway {
                 let ports = vec![tunnel.0, network.0];
                 let settings = Settings {
                     chunks: CHUNKS_PER_WORKER,
-                    ..Settings::default()
+                    ..settings
                 };
                 Worker::new(Arc::clone(&shared), ports, chunks, end, settings)
             })

@@ -5,7 +5,7 @@ use super::gateway::{SERVER, ethernet, hop, ip};
 use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
 use crate::Discard;
 use crate::change::{Change, Event};
-use crate::id::{InboundSa, ShardId, Slot, WorkerId};
+use crate::id::{InboundSa, SessionSlot, ShardId, Slot, WorkerId};
 use crate::mesh::Sizes;
 
 /// Subscribers whose traffic arrives at the worker that does not own them.
@@ -323,3 +323,29 @@ fn a_million_packets_go_in_at_one_worker_and_out_at_the_other() {
     assert_eq!(gateway.discards(), []);
     gateway.assert_chunks_are_whole();
 }
+
+#[test]
+fn between_two_bursts_at_most_64_changes_are_applied() {
+    let mut gateway = Gateway::new(1);
+    let mut peer = Peer::new(1, 5);
+    gateway.open(&mut peer);
+    let before = gateway.shared.worker(WorkerId(0)).applied.load(Relaxed);
+    for _ in 0..200 {
+        gateway.change(peer.slot.shard, Change::CloseSession(SessionSlot(STALE)));
+    }
+    for expected in [64, 128, 192, 200, 200] {
+        let frame = peer.data(&ip(peer.address, SERVER, 100));
+        gateway.send(0, TUNNEL, frame);
+        gateway.turn(0);
+        let applied = gateway.shared.worker(WorkerId(0)).applied.load(Relaxed);
+        assert_eq!(applied - before, expected);
+        assert_eq!(gateway.received(0, NETWORK).len(), 1, "frames do not wait");
+    }
+}
+
+/// A slot that nobody holds.
+const STALE: Slot = Slot {
+    shard: ShardId::new(1),
+    index: 6,
+    generation: 9,
+};

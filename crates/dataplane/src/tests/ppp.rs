@@ -1,7 +1,7 @@
 use super::gateway::{SERVER, ethernet, hop, ip};
 use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
 use crate::Discard;
-use crate::change::{Change, Network, Origin};
+use crate::change::{Change, Network, Origin, Rate};
 
 /// The ways out of `ppp::strip`.
 // conformance: 3193-11
@@ -165,4 +165,42 @@ fn the_outer_header_takes_the_inner_dscp_and_no_congestion_mark() {
     };
     assert_eq!(frame[15], 0xb8);
     assert_eq!(peer.open(&frame), hop(&packet));
+}
+
+#[test]
+fn what_is_above_a_subscribers_rate_is_dropped_by_name_in_each_direction() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let (session, rate) = (peer.session, |burst| {
+        Some(Rate {
+            bits_per_second: 8000,
+            burst,
+        })
+    });
+    let policers = |up, down| Change::SetPolicers { session, up, down };
+    gateway.change(session.0.shard, policers(rate(250), rate(150)));
+    let up = ip(peer.address, SERVER, 100);
+    let down = ethernet(&ip(SERVER, peer.address, 100));
+    let is_through = |fate: Fate| match fate {
+        Fate::Network(_) | Fate::Peer(_) => None,
+        Fate::Discarded(reason) => Some(reason),
+        Fate::Punted(..) => panic!("nothing for the slow path"),
+    };
+    let mut send = |gateway: &mut Gateway| {
+        let frame = peer.data(&up);
+        let up = is_through(gateway.fate(TUNNEL, frame));
+        (up, is_through(gateway.fate(NETWORK, down.clone())))
+    };
+    let (above_up, above_down) = (Some(Discard::PolicedUp), Some(Discard::PolicedDown));
+    assert_eq!(send(&mut gateway), (None, None));
+    assert_eq!(send(&mut gateway), (None, above_down));
+    assert_eq!(send(&mut gateway), (above_up, above_down));
+    // An octet comes in a millisecond.
+    gateway.pass(std::time::Duration::from_millis(50));
+    assert_eq!(send(&mut gateway), (None, None));
+    assert_eq!(send(&mut gateway), (above_up, above_down));
+    let view = gateway.shared.session(session).expect("it is open");
+    assert_eq!(view.traffic.discarded.packets, 5);
+    gateway.change(session.0.shard, policers(None, None));
+    assert_eq!(send(&mut gateway), (None, None));
 }

@@ -45,6 +45,7 @@ pub(super) fn rates(section: &mut Section<'_>) -> Rates {
         icmp: number("icmp_per_second", 1_000),
         strangers: number("strangers_per_second", 10_000),
         stranger: number("stranger_per_second", 100),
+        compat: 100,
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use control::settings::{Beyond, Pool, Profile, Range, SessionLimit, User};
 use control::{POOL_SIZE_MAX, Settings};
 use crypto::mschap::NtHash;
+use dataplane::change::Rate;
 use ipnet::IpNet;
 use ppp::UserSecret;
 
@@ -19,6 +20,9 @@ pub(super) const LISTENER_PROFILE: &str = "listener ";
 
 /// Longest quarantine and session: what an operator may mean, not a typing error.
 const LONG: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// The largest packet that a subscriber can send has to fit into a burst.
+const BURST_MIN: u32 = 1500;
 
 pub(super) fn pool(section: &mut Section<'_>) -> Pool {
     let ranges: Vec<WrittenRange> = section.list(
@@ -85,6 +89,8 @@ pub(super) fn profile(section: &mut Section<'_>) -> Profile {
         isolate: section.flag("isolate", false),
         session_timeout: timeout(section, "session_timeout"),
         idle_timeout: timeout(section, "idle_timeout"),
+        up: rate(section, "up_kbit_per_second", "up_burst_octets"),
+        down: rate(section, "down_kbit_per_second", "down_burst_octets"),
         ..Profile::new(&name, "")
     }
 }
@@ -116,6 +122,8 @@ pub(super) fn user(section: &mut Section<'_>) -> User {
         profile: section.text("profile"),
         pool: section.text("pool"),
         sessions: sessions(section),
+        up: rate(section, "up_kbit_per_second", "up_burst_octets"),
+        down: rate(section, "down_kbit_per_second", "down_burst_octets"),
         ..User::new(&name, secret)
     }
 }
@@ -137,6 +145,23 @@ fn sessions(section: &Section<'_>) -> Option<SessionLimit> {
     Some(SessionLimit {
         max,
         beyond: section.choice("beyond_sessions", &choices, Beyond::Replace),
+    })
+}
+
+/// A policer's rate. The burst is by default what comes in a tenth of a second, and ten large packets
+/// at least.
+fn rate(section: &Section<'_>, rate: &str, burst: &str) -> Option<Rate> {
+    if !section.has(rate) {
+        if section.has(burst) {
+            section.fault(burst, format!("means nothing without {rate}"));
+        }
+        return None;
+    }
+    let kbits: u64 = section.number(rate, 1..=1_000_000_000, 1);
+    let tenth = u32::try_from(kbits * 1000 / 8 / 10).unwrap_or(u32::MAX);
+    Some(Rate {
+        bits_per_second: kbits * 1000,
+        burst: section.number(burst, BURST_MIN..=u32::MAX, tenth.max(10 * BURST_MIN)),
     })
 }
 

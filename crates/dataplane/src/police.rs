@@ -1,0 +1,97 @@
+//! The policer: a token bucket that holds octets.
+
+use crate::change::Rate;
+
+/// The unit of the bucket: at one bit a second this much comes in a millisecond.
+const PER_OCTET: u64 = 8 * 1000;
+
+/// What one direction of a session has left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policer {
+    /// What comes in a millisecond.
+    rate: u64,
+    burst: u64,
+    level: u64,
+    filled_ms: u64,
+}
+
+impl Policer {
+    /// A full bucket.
+    pub(crate) fn new(rate: Rate, now_ms: u64) -> Self {
+        let burst = u64::from(rate.burst) * PER_OCTET;
+        Self {
+            rate: rate.bits_per_second,
+            burst,
+            level: burst,
+            filled_ms: now_ms,
+        }
+    }
+
+    /// Whether a packet of `len` octets conforms; one that does not costs nothing.
+    #[inline]
+    pub(crate) fn passes(&mut self, len: usize, now_ms: u64) -> bool {
+        if now_ms > self.filled_ms {
+            let filled = (now_ms - self.filled_ms).saturating_mul(self.rate);
+            self.level = self.level.saturating_add(filled).min(self.burst);
+            self.filled_ms = now_ms;
+        }
+        let cost = len as u64 * PER_OCTET;
+        let conforms = cost <= self.level;
+        if conforms {
+            self.level -= cost;
+        }
+        conforms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 8 kbit/s: an octet a millisecond.
+    const RATE: Rate = Rate {
+        bits_per_second: 8000,
+        burst: 3000,
+    };
+
+    #[test]
+    fn it_lets_its_burst_pass_and_then_its_rate_to_the_octet() {
+        let mut policer = Policer::new(RATE, 5);
+        assert!(policer.passes(1500, 5) && policer.passes(1500, 5));
+        assert!(!policer.passes(1, 5));
+        assert!(!policer.passes(100, 104));
+        assert!(policer.passes(100, 105));
+        assert!(!policer.passes(1, 105));
+    }
+
+    #[test]
+    fn what_does_not_conform_costs_nothing_and_a_rest_fills_no_more_than_the_burst() {
+        let mut policer = Policer::new(RATE, 0);
+        assert!(!policer.passes(3001, 0));
+        assert!(policer.passes(3000, 0));
+        assert!(policer.passes(3000, u64::MAX / 2));
+        assert!(!policer.passes(1, u64::MAX / 2));
+        assert!(
+            !policer.passes(1, 9),
+            "time that runs backwards brings nothing"
+        );
+    }
+
+    #[test]
+    fn a_second_brings_what_the_rate_says() {
+        let rate = Rate {
+            bits_per_second: 1_000_000,
+            burst: 12_500,
+        };
+        let mut policer = Policer::new(rate, 0);
+        let passed = (1..=10_000).filter(|ms| policer.passes(100, *ms)).count();
+        assert_eq!(passed, 10_000, "800 kbit/s are within a megabit");
+        let mut taken = 0;
+        for ms in 10_000..20_000 {
+            while policer.passes(125, ms) {
+                taken += 125;
+            }
+        }
+        assert!((1_250_000..=1_250_000 + 12_500).contains(&taken), "{taken}");
+    }
+}
