@@ -5,7 +5,7 @@
 //! opens ESP and ISAKMP, checks what can be checked, and names what is wrong.
 //!
 //! ```text
-//!   capture ─► link ─► ip ─► transport ─┬─► isakmp ── Ivs, Transcript: what messages left behind
+//!   capture ─► link ─► ip ─► transport ─┬─► isakmp ── Run, Transcript: what messages left behind
 //!                       ▲               ├─► esp ───── Sas, Window
 //!                       │               │    │
 //!                       │               ├────┘ next header
