@@ -28,6 +28,8 @@ const SESSIONS: usize = 1000;
 const SIZE: usize = 1400;
 /// Subscribers that may dial.
 const USERS: usize = 60_000;
+/// Ticks beyond which a burst counts as this long.
+const LONGEST: u64 = 1 << 36;
 const QUANTILE: f64 = 0.999;
 
 /// Who dials beside, and how often.
@@ -90,7 +92,7 @@ impl Probe for Bursts {
     fn round(&mut self) -> Result<Sample> {
         clock::pin_to(0);
         let mut staged = self.far.stage(Line::Up, &[SIZE], PACKETS)?;
-        let mut histogram = Histogram::<u64>::new(3)?;
+        let mut histogram = Histogram::<u64>::new_with_max(LONGEST, 3)?;
         let before = clock::cycles_per_tick();
         for start in (0..staged.len()).step_by(BURST) {
             for index in start..start + BURST {

@@ -280,16 +280,23 @@ impl Exchange {
                 is_floated,
                 message,
             } => self.send_ike(number, is_floated, message),
-            client::Output::L2tp(message) => self.send_l2tp(number, message),
+            client::Output::L2tp(message) if self.call.has_session() => {
+                self.send_l2tp(number, message);
+            }
             client::Output::Compute { token, job } => {
                 let outcome = job.run();
                 self.touch(number, |client, turn| {
                     client.handle_computed(token, outcome, turn);
                 });
             }
-            client::Output::SaUp(_) if !self.call.has_session() => self.up += 1,
+            // It has what it wants; its tunnel is of no interest.
+            client::Output::SaUp(_) if !self.call.has_session() => {
+                self.up += 1;
+                self.lines[number].client = None;
+            }
             client::Output::Up(_) => self.up += 1,
             client::Output::SaUp(_)
+            | client::Output::L2tp(_)
             | client::Output::Keepalive
             | client::Output::Keys(_)
             | client::Output::SaConfirmed(_)

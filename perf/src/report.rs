@@ -14,7 +14,7 @@ use crate::cipher::{BURSTS, IMIX, SIZES};
 use crate::figures::{BURST_SIZES, EVERYBODY, FULL_BURST, cipher};
 use crate::measure::{Found, Verdict};
 use crate::probe::Spec;
-use crate::run::table;
+use crate::run::{limit, table};
 use crate::traffic::Line::{self, Down, Up};
 pub(crate) use machine::Machine;
 
@@ -108,7 +108,11 @@ impl Run {
             };
             html += &format!(
                 "<tr><td>{}<td class={class}>{:.2}<td>{}<td>{}<td>{}",
-                v.name, v.value, v.unit, v.must, v.aim
+                v.name,
+                v.value,
+                v.unit,
+                limit(v.must),
+                limit(v.aim)
             );
             html += &match v.best.filter(|best| best.ns > 0.0) {
                 Some(best) => format!(

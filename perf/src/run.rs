@@ -100,25 +100,38 @@ impl Arguments {
 /// Figure, value, must, aim, met or not met.
 pub(crate) fn table(verdicts: &[Verdict]) -> String {
     let mut text = format!(
-        "{:<48} {:>9} {:<7} {:>8} {:>8}  {:<9} {:>7} {:>7} {:>8}\n",
+        "{:<62} {:>9} {:<7} {:>8} {:>8}  {:<9} {:>7} {:>7} {:>8}\n",
         "figure", "value", "unit", "must", "aim", "", "ns", "Mpps", "Gbit/s"
     );
     for v in verdicts {
         let met = match (v.meets_aim, v.meets_must) {
+            _ if v.must.is_infinite() => "",
             (true, _) => "aim met",
             (false, true) => "met",
             (false, false) => "NOT MET",
         };
         let digits = if v.value.abs() < 20.0 { 2 } else { 0 };
         text += &format!(
-            "{:<48} {:>9.digits$} {:<7} {:>8} {:>8}  {met:<9}",
-            v.name, v.value, v.unit, v.must, v.aim
+            "{:<62} {:>9.digits$} {:<7} {:>8} {:>8}  {met:<9}",
+            v.name,
+            v.value,
+            v.unit,
+            limit(v.must),
+            limit(v.aim)
         );
-        if let Some(best) = v.best.filter(|best| best.ns > 0.0) {
+        if let Some(best) = v.best.filter(|best| best.ns > 0.0 && best.bytes > 0.0) {
             let gbits = best.bytes * 8.0 / best.ns;
             text += &format!(" {:>7.1} {:>7.2} {gbits:>8.2}", best.ns, 1e3 / best.ns);
         }
         text = text.trim_end().to_owned() + "\n";
     }
     text
+}
+
+/// A limit, if there is one.
+pub(crate) fn limit(value: f64) -> String {
+    match value.is_finite() {
+        true => value.to_string(),
+        false => "-".to_owned(),
+    }
 }
