@@ -28,7 +28,6 @@ use super::kernel::Kernel;
 use super::sha_ni::State;
 use super::slots::Slots;
 use super::{Direction, EspJob, Integrity, Keymat, Suite};
-use crate::cipher::Algorithm;
 
 /// Which suites are done here.
 #[inline(always)]
@@ -159,27 +158,19 @@ fn run<const SEAL: bool>(
     jobs: &mut [EspJob<'_>],
     ahead: &mut impl FnMut(usize),
 ) {
-    let Some((algorithm, integrity)) = suite.cbc_and_hmac() else {
-        return match suite {
-            Suite::AesGcm16 { key_bits: 128 } => gcm::batch::<11, SEAL>(keys, suite, jobs, ahead),
-            Suite::AesGcm16 { key_bits: 192 } => gcm::batch::<13, SEAL>(keys, suite, jobs, ahead),
-            _ => gcm::batch::<15, SEAL>(keys, suite, jobs, ahead),
-        };
-    };
-    match (algorithm, integrity) {
-        (Algorithm::Aes128Cbc, Integrity::HmacSha1_96) => {
-            cbc::batch::<11, 5, SEAL>(keys, suite, jobs, ahead)
-        }
-        (Algorithm::Aes192Cbc, Integrity::HmacSha1_96) => {
-            cbc::batch::<13, 5, SEAL>(keys, suite, jobs, ahead)
-        }
-        (Algorithm::Aes256Cbc, Integrity::HmacSha1_96) => {
-            cbc::batch::<15, 5, SEAL>(keys, suite, jobs, ahead)
-        }
-        (Algorithm::Aes128Cbc, _) => cbc::batch::<11, 8, SEAL>(keys, suite, jobs, ahead),
-        (Algorithm::Aes192Cbc, _) => cbc::batch::<13, 8, SEAL>(keys, suite, jobs, ahead),
-        (Algorithm::Aes256Cbc, _) => cbc::batch::<15, 8, SEAL>(keys, suite, jobs, ahead),
-        (Algorithm::TripleDesCbc, _) => unreachable!("see `has`"),
+    use Integrity::HmacSha1_96;
+
+    let integrity = suite.cbc_and_hmac().map(|(_, integrity)| integrity);
+    match (suite.encryption_key_len(), integrity) {
+        (16, None) => gcm::batch::<11, SEAL>(keys, suite, jobs, ahead),
+        (24, None) => gcm::batch::<13, SEAL>(keys, suite, jobs, ahead),
+        (_, None) => gcm::batch::<15, SEAL>(keys, suite, jobs, ahead),
+        (16, Some(HmacSha1_96)) => cbc::batch::<11, 5, SEAL>(keys, suite, jobs, ahead),
+        (24, Some(HmacSha1_96)) => cbc::batch::<13, 5, SEAL>(keys, suite, jobs, ahead),
+        (_, Some(HmacSha1_96)) => cbc::batch::<15, 5, SEAL>(keys, suite, jobs, ahead),
+        (16, Some(_)) => cbc::batch::<11, 8, SEAL>(keys, suite, jobs, ahead),
+        (24, Some(_)) => cbc::batch::<13, 8, SEAL>(keys, suite, jobs, ahead),
+        (_, Some(_)) => cbc::batch::<15, 8, SEAL>(keys, suite, jobs, ahead),
     }
 }
 

@@ -83,7 +83,7 @@ impl<const N: usize, const WORDS: usize> Hashing<N, WORDS> {
         groups!(GROUP in [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19] {
             for i in 0..N {
                 let w = &mut message[i];
-                if GROUP >= 4 {
+                if (4..).contains(&GROUP) {
                     let old = _mm_sha1msg1_epu32(w[GROUP % 4], w[(GROUP + 1) % 4]);
                     let old = _mm_xor_si128(old, w[(GROUP + 2) % 4]);
                     w[GROUP % 4] = _mm_sha1msg2_epu32(old, w[(GROUP + 3) % 4]);
@@ -117,7 +117,7 @@ impl<const N: usize, const WORDS: usize> Hashing<N, WORDS> {
             let k = words([K[4 * GROUP], K[4 * GROUP + 1], K[4 * GROUP + 2], K[4 * GROUP + 3]]);
             for i in 0..N {
                 let w = &mut message[i];
-                if GROUP >= 4 {
+                if (4..).contains(&GROUP) {
                     let (last, before) = (w[(GROUP + 3) % 4], w[(GROUP + 2) % 4]);
                     let old = _mm_sha256msg1_epu32(w[GROUP % 4], w[(GROUP + 1) % 4]);
                     let old = _mm_add_epi32(old, _mm_alignr_epi8::<4>(last, before));
@@ -308,7 +308,10 @@ mod tests {
     #[test]
     fn several_messages_at_once_give_what_each_gives_alone() {
         if crate::cpu::features().sha {
-            (agrees::<1>(), agrees::<2>(), agrees::<3>(), agrees::<4>());
+            agrees::<1>();
+            agrees::<2>();
+            agrees::<3>();
+            agrees::<4>();
         } else {
             println!("not run: this CPU has no SHA-NI");
         }

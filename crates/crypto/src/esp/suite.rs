@@ -155,7 +155,7 @@ impl Suite {
         len > around && (len - around).is_multiple_of(self.block_len())
     }
 
-    const fn encryption_key_len(self) -> usize {
+    pub(super) const fn encryption_key_len(self) -> usize {
         match self {
             Self::AesGcm16 { key_bits } | Self::AesCbc { key_bits, .. } => key_bits as usize / 8,
             Self::TripleDesCbc { .. } => 24,

@@ -94,7 +94,7 @@ pub(super) fn expand(key: &[u8]) -> [Block; ROUND_KEYS_MAX] {
         let mut word = u32::from_le_bytes(words[i - 1]);
         if i % key_words == 0 {
             word = substitute(word).rotate_right(8) ^ u32::from(round_constant);
-            round_constant = round_constant << 1 ^ (round_constant >> 7) * 0x1b;
+            round_constant = (round_constant << 1) ^ ((round_constant >> 7) * 0x1b);
         } else if key_words > 6 && i % key_words == 4 {
             word = substitute(word);
         }

@@ -136,7 +136,7 @@ fn open_alone<const R: usize, const WORDS: usize>(
 ) -> Verdict {
     let authenticated = job.packet.len() - icv_len;
     let (authenticated, icv) = job.packet.split_at_mut(authenticated);
-    let (chunks, rest) = (&*authenticated).as_chunks();
+    let (chunks, rest) = authenticated.as_chunks();
     let mut hashing = Hashing::<1, WORDS>::new(&[key.hash(INNER)]);
     for chunk in chunks {
         hashing.add([chunk]);
@@ -175,7 +175,7 @@ fn seal_alone<const R: usize, const WORDS: usize>(
             hashing.add([&authenticated.as_chunks().0[chunk]]);
         }
     }
-    let (_, rest) = (&*authenticated).as_chunks::<{ size_of::<Chunk>() }>();
+    let (_, rest) = authenticated.as_chunks::<{ size_of::<Chunk>() }>();
     let digest = hmac::finish(hashing, key, chunks, rest, job.esn_high);
     hmac::conclude::<true>(icv, &digest)
 }
@@ -299,7 +299,7 @@ impl<const R: usize> Chain<R> {
         }
         let state = iv
             .first_chunk()
-            .map_or(_mm_setzero_si128(), |iv| load_block(iv));
+            .map_or_else(|| _mm_setzero_si128(), |iv| load_block(iv));
         Self { keys, state }
     }
 

@@ -122,7 +122,7 @@ impl<'j> Packet<'j> {
     pub(super) fn new(key: &'j Key, job: &'j mut EspJob<'_>, icv_len: usize) -> Self {
         let authenticated = job.packet.len() - icv_len;
         let (authenticated, icv) = job.packet.split_at_mut(authenticated);
-        let (blocks, rest) = (&*authenticated).as_chunks();
+        let (blocks, rest) = authenticated.as_chunks();
         Self {
             key,
             blocks,
