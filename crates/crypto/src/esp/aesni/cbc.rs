@@ -60,24 +60,27 @@ fn decrypt_group<W: Width, const R: usize, const N: usize>(
 #[inline(always)]
 pub(super) fn encrypt<'a, const R: usize>(
     narrow: Narrow,
-    packets: impl Iterator<Item = (&'a Schedule, &'a mut [Block])>,
+    mut packets: impl Iterator<Item = (&'a Schedule, &'a mut [Block])>,
 ) {
-    let mut packets = packets.filter_map(|(schedule, blocks)| Lane::new(schedule, blocks));
     let mut lanes: [Lane<'a>; LANES] = std::array::from_fn(|_| Lane::default());
+    // The ones at work come first.
+    let mut lanes = lanes.each_mut();
     let mut active = 0;
     loop {
         while active < LANES
-            && let Some(lane) = packets.next()
+            && let Some((schedule, blocks)) = packets.next()
         {
-            lanes[active] = lane;
-            active += 1;
+            lanes[active].start(schedule, blocks);
+            active += usize::from(!lanes[active].body.is_empty());
         }
-        let Some(steps) = lanes[..active].iter().map(|lane| lane.body.len()).min() else {
+        let steps = lanes[..active].iter().map(|lane| lane.body.len()).min();
+        let Some(steps) = steps else {
             return;
         };
         let (eights, rest) = lanes[..active].as_chunks_mut::<8>();
         let (fours, rest) = rest.as_chunks_mut::<4>();
         let (twos, ones) = rest.as_chunks_mut::<2>();
+        let (ones, _) = ones.as_chunks_mut::<1>();
         eights
             .iter_mut()
             .for_each(|lanes| advance::<R, 8>(narrow, lanes, steps));
@@ -86,9 +89,8 @@ pub(super) fn encrypt<'a, const R: usize>(
             .for_each(|lanes| advance::<R, 4>(narrow, lanes, steps));
         twos.iter_mut()
             .for_each(|lanes| advance::<R, 2>(narrow, lanes, steps));
-        for lane in ones {
-            advance::<R, 1>(narrow, std::array::from_mut(lane), steps);
-        }
+        ones.iter_mut()
+            .for_each(|lanes| advance::<R, 1>(narrow, lanes, steps));
         for at in (0..active).rev() {
             if lanes[at].body.is_empty() {
                 active -= 1;
@@ -117,14 +119,12 @@ impl Default for Lane<'_> {
 }
 
 impl<'a> Lane<'a> {
-    /// A packet that has something to encrypt behind its IV.
-    fn new(schedule: &'a Schedule, blocks: &'a mut [Block]) -> Option<Self> {
-        let (iv, body) = blocks.split_first_mut()?;
-        (!body.is_empty()).then_some(Lane {
-            schedule,
-            chain: *iv,
-            body,
-        })
+    /// The first block is the IV.
+    #[inline(always)]
+    fn start(&mut self, schedule: &'a Schedule, blocks: &'a mut [Block]) {
+        if let Some((iv, body)) = blocks.split_first_mut() {
+            (self.schedule, self.chain, self.body) = (schedule, *iv, body);
+        }
     }
 }
 
@@ -132,7 +132,7 @@ impl<'a> Lane<'a> {
 #[inline(always)]
 fn advance<const R: usize, const N: usize>(
     narrow: Narrow,
-    lanes: &mut [Lane<'_>; N],
+    lanes: &mut [&mut Lane<'_>; N],
     steps: usize,
 ) {
     let mut state = [narrow.first(&lanes[0].chain); N];

@@ -196,19 +196,19 @@ impl<'k, W: Width, const R: usize, const N: usize> Walk<'k, W, R, N> {
     #[inline(always)]
     fn absorb(&mut self, group: &[Block; POWERS]) {
         let width = self.width;
-        let mut vectors = [self.hash; N];
-        for (vector, octets) in vectors.iter_mut().zip(group.chunks_exact(W::BLOCKS)) {
-            *vector = width.reverse(width.load(octets));
-        }
+        let (moving, last) = group.split_at(POWERS - W::BLOCKS);
+        let powers = self.key.powers[W::BLOCKS..].chunks_exact(W::BLOCKS);
         let mut sum = Product::none(width);
-        for (i, vector) in vectors[..N - 1].iter().enumerate() {
-            let power = width.broadcast(&self.key.powers[(i + 1) * W::BLOCKS]);
-            sum = sum.plus(width, Product::of(width, *vector, power));
+        for (blocks, powers) in moving.chunks_exact(W::BLOCKS).zip(powers) {
+            let vector = width.reverse(width.load(blocks));
+            let product = Product::of(width, vector, width.broadcast(&powers[0]));
+            sum = sum.plus(width, product);
         }
         // What the next group waits for comes last.
         let power = width.broadcast(&self.key.powers[0]);
         sum = sum.plus(width, Product::of(width, self.hash, power));
-        self.hash = width.xor(sum.reduced(width), vectors[N - 1]);
+        let last = width.reverse(width.load(last));
+        self.hash = width.xor(sum.reduced(width), last);
     }
 
     /// GHASH of nothing but these, at most twice eight blocks. It ends in the first place.

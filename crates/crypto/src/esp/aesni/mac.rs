@@ -75,49 +75,54 @@ pub(in crate::esp) fn authenticate<'a>(
     mut messages: impl Iterator<Item = (usize, Message<'a>)>,
     icvs: &mut [[u8; ICV_LEN_MAX]],
 ) {
-    let mut lanes: [Option<Lane<'a>>; LANES] = [const { None }; LANES];
+    let mut lanes: [Lane<'a>; LANES] = std::array::from_fn(|_| Lane::default());
+    // The ones at work come first.
+    let mut lanes = lanes.each_mut();
     let mut active = 0;
     loop {
         while active < LANES
             && let Some((index, message)) = messages.next()
         {
-            lanes[active] = Some(Lane::new(index, message));
+            lanes[active].start(index, message);
             active += 1;
         }
-        match &mut lanes {
-            [Some(a), Some(b), Some(c), Some(d)] => compress(hash, [a, b, c, d]),
-            [Some(a), Some(b), Some(c), _] => compress(hash, [a, b, c]),
-            [Some(a), Some(b), ..] => compress(hash, [a, b]),
-            [Some(a), ..] => compress(hash, [a]),
-            [None, ..] => return,
+        match &mut lanes[..active] {
+            [] => return,
+            [a] => alone(hash, a),
+            [a, b] => compress(hash, [a, b]),
+            [a, b, c] => compress(hash, [a, b, c]),
+            [a, b, c, d, ..] => compress(hash, [a, b, c, d]),
         }
         for at in (0..active).rev() {
-            if let Some(lane) = &mut lanes[at]
-                && lane.blocks().is_empty()
-                && lane.next(hash) == Stage::Done
-            {
+            let lane = &mut *lanes[at];
+            if lane.blocks().is_empty() && lane.next(hash) == Stage::Done {
                 icvs[lane.index] = lane.icv();
                 active -= 1;
                 lanes.swap(at, active);
-                lanes[active] = None;
             }
         }
     }
 }
 
+/// Hashes all blocks of one lane.
+#[inline(always)]
+fn alone(hash: Hash, lane: &mut Lane<'_>) {
+    let rest = &lane.rest[lane.rest_at..lane.rest_end];
+    hash.compress_one(&mut lane.state, [lane.whole, rest]);
+    (lane.whole, lane.rest_at) = (&[], lane.rest_end);
+}
+
 /// Hashes as many blocks as every lane has.
 #[inline(always)]
-fn compress<const N: usize>(hash: Hash, lanes: [&mut Lane<'_>; N]) {
+fn compress<const N: usize>(hash: Hash, lanes: [&mut &mut Lane<'_>; N]) {
     let steps = lanes.iter().map(|lane| lane.blocks().len()).min();
     let steps = steps.unwrap_or(0);
     let mut states = [[0; 8]; N];
     for (state, lane) in states.iter_mut().zip(&lanes) {
         *state = lane.state;
     }
-    hash.compress(
-        &mut states,
-        lanes.each_ref().map(|lane| &lane.blocks()[..steps]),
-    );
+    let blocks = lanes.each_ref().map(|lane| &lane.blocks()[..steps]);
+    hash.compress(&mut states, blocks);
     for (state, lane) in states.into_iter().zip(lanes) {
         lane.state = state;
         lane.advance(steps);
@@ -147,38 +152,50 @@ struct Lane<'a> {
     rest_end: usize,
 }
 
-impl<'a> Lane<'a> {
-    fn new(index: usize, message: Message<'a>) -> Self {
-        let (whole, over) = message.packet.as_chunks();
-        let mut lane = Lane {
-            index,
-            mac: message.mac,
-            state: message.mac.inner,
-            stage: Stage::Inner,
-            whole,
+/// The key of nobody, for lanes without a message.
+static NO_KEY: Mac = Mac {
+    inner: [0; 8],
+    outer: [0; 8],
+};
+
+impl Default for Lane<'_> {
+    fn default() -> Self {
+        Self {
+            index: 0,
+            mac: &NO_KEY,
+            state: [0; 8],
+            stage: Stage::Done,
+            whole: &[],
             rest: [[0; BLOCK_LEN]; 2],
             rest_at: 0,
             rest_end: 0,
-        };
-        let rest = lane.rest.as_flattened_mut();
+        }
+    }
+}
+
+impl<'a> Lane<'a> {
+    fn start(&mut self, index: usize, message: Message<'a>) {
+        let (whole, over) = message.packet.as_chunks();
+        self.index = index;
+        self.mac = message.mac;
+        self.state = message.mac.inner;
+        self.stage = Stage::Inner;
+        self.whole = whole;
+
+        // FIPS 180-4 §5.1.1: a bit, zeros, and the length in bits of everything, to which the
+        // block of the key belongs.
+        self.rest = [[0; BLOCK_LEN]; 2];
+        let rest = self.rest.as_flattened_mut();
         let mut len = over.len();
         rest[..len].copy_from_slice(over);
         if let Some(high) = message.esn_high {
             rest[len..len + 4].copy_from_slice(&high.to_be_bytes());
             len += 4;
         }
-        lane.pad(len, whole.len() * BLOCK_LEN + len);
-        lane
-    }
-
-    /// FIPS 180-4 §5.1.1 behind `len` octets of the rest: a bit, zeros, and the length in bits of
-    /// everything, to which the block of the key belongs.
-    fn pad(&mut self, len: usize, hashed: usize) {
-        let rest = self.rest.as_flattened_mut();
         rest[len] = 0x80;
         self.rest_at = 0;
         self.rest_end = (len + 9).div_ceil(BLOCK_LEN);
-        let bits = 8 * (BLOCK_LEN + hashed) as u64;
+        let bits = 8 * ((1 + whole.len()) * BLOCK_LEN + len) as u64;
         rest[self.rest_end * BLOCK_LEN - 8..][..8].copy_from_slice(&bits.to_be_bytes());
     }
 
@@ -202,12 +219,17 @@ impl<'a> Lane<'a> {
     fn next(&mut self, hash: Hash) -> Stage {
         self.stage = match self.stage {
             Stage::Inner => {
-                let len = hash.output_len();
-                self.rest[0] = [0; BLOCK_LEN];
-                for (octets, word) in self.rest[0][..len].chunks_exact_mut(4).zip(self.state) {
-                    octets.copy_from_slice(&word.to_be_bytes());
+                // The words of SHA-1's state behind its five are zeros. The block is put together
+                // from words because the processor reads it back in larger pieces.
+                let hashed = hash.output_len();
+                let mut words = [0; BLOCK_LEN / 4];
+                words[..8].copy_from_slice(&self.state);
+                words[hashed / 4] = 0x8000_0000;
+                words[15] = 8 * (BLOCK_LEN + hashed) as u32;
+                for (octets, word) in self.rest[0].as_chunks_mut().0.iter_mut().zip(words) {
+                    *octets = word.to_be_bytes();
                 }
-                self.pad(len, len);
+                (self.rest_at, self.rest_end) = (0, 1);
                 self.state = self.mac.outer;
                 Stage::Outer
             }
@@ -229,7 +251,7 @@ impl<'a> Lane<'a> {
 mod tests {
     use super::*;
     use crate::Random;
-    use hmac::{Hmac, KeyInit, Mac as _};
+    use hmac::{Hmac, KeyInit};
     use sha1::Sha1;
     use sha2::Sha256;
 

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use crate::cpu;
 use crate::esp::sha_ni::{self, Chunk, Hashing, State};
 
 /// Octets in a block of either hash.
@@ -39,7 +38,7 @@ impl Hash {
         states: &mut [State; N],
         blocks: [&[Chunk]; N],
     ) {
-        if !cpu::features().sha {
+        if !is_x86_feature_detected!("sha") {
             return self.compress_serially(states, blocks);
         }
         // SAFETY: the processor has just said that it has SHA-NI; no processor
@@ -48,6 +47,23 @@ impl Hash {
             match self {
                 Self::Sha1 => add::<N, 5>(states, blocks),
                 Self::Sha256 => add::<N, 8>(states, blocks),
+            }
+        }
+    }
+
+    /// Hashes two runs of blocks, one behind the other, into a state.
+    #[inline]
+    pub(in crate::esp) fn compress_one(self, state: &mut State, runs: [&[Chunk]; 2]) {
+        if !is_x86_feature_detected!("sha") {
+            return runs.into_iter().for_each(|run| {
+                self.compress_serially(std::array::from_mut(state), [run]);
+            });
+        }
+        // SAFETY: as above.
+        unsafe {
+            match self {
+                Self::Sha1 => add_one::<5>(state, runs),
+                Self::Sha256 => add_one::<8>(state, runs),
             }
         }
     }
@@ -71,6 +87,15 @@ fn add<const N: usize, const WORDS: usize>(states: &mut [State; N], blocks: [&[C
     *states = hashing.states();
 }
 
+#[target_feature(enable = "sha,sse4.1,ssse3")]
+fn add_one<const WORDS: usize>(state: &mut State, runs: [&[Chunk]; 2]) {
+    let mut hashing = Hashing::<1, WORDS>::new(std::array::from_ref(state));
+    for chunk in runs.into_iter().flatten() {
+        hashing.add([chunk]);
+    }
+    [*state] = hashing.states();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +109,9 @@ mod tests {
             hash.compress_serially(&mut slow, blocks.each_ref().map(|blocks| &blocks[..]));
             assert_eq!(fast, slow, "{hash:?}");
             assert_ne!(fast[0], fast[1]);
+            let mut alone = hash.initial();
+            hash.compress_one(&mut alone, [&blocks[0][..1], &blocks[0][1..]]);
+            assert_eq!(alone, slow[0], "{hash:?}");
         }
     }
 }
