@@ -34,6 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let groups: Vec<_> = GROUPS.iter().filter(|g| arguments.wants(g)).collect();
     ensure!(!groups.is_empty(), "no such case");
     let mut found: Vec<Vec<Found>> = groups.iter().map(|_| Vec::new()).collect();
+    let mut failures = Vec::new();
     for process in 0..=PROCESSES {
         for (group, found) in groups.iter().zip(&mut found) {
             eprintln!("{} {process}/{PROCESSES}", group.name);
@@ -42,9 +43,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 (_, true) => group.rounds.div_ceil(2),
                 (_, false) => group.rounds,
             };
-            let one = Found::of_process(group, rounds)?;
-            if process > 0 {
-                found.push(one);
+            match Found::of_process(group, rounds) {
+                Ok(one) if process > 0 => found.push(one),
+                Ok(_) => {}
+                // Its figures are missing from the table; the others are worth having.
+                Err(error) => failures.push(error),
             }
         }
     }
@@ -69,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     } else {
         print!("{}", run.text());
     }
-    Ok(())
+    failures.into_iter().next().map_or(Ok(()), Err)
 }
 
 impl Arguments {
