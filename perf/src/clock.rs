@@ -44,6 +44,14 @@ fn chain() -> u64 {
     cpu::cycles() - start
 }
 
+/// Ticks that this thread had a core for: what takes milliseconds is always interrupted on a busy
+/// machine. Asking costs a system call.
+pub(crate) fn thread_ticks() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let ns = time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    (ns as f64 * ticks_per_ns()) as u64
+}
+
 /// Ticks of the TSC in a nanosecond: it does not change while the machine runs.
 pub(crate) fn ticks_per_ns() -> f64 {
     static TICKS_PER_NS: OnceLock<f64> = OnceLock::new();

@@ -384,11 +384,11 @@ impl Exchange {
                     self.ticks += cpu::cycles() - start;
                 }
                 Some(Output::Compute { token, job }) => {
-                    let start = cpu::cycles();
+                    let start = clock::thread_ticks();
                     let outcome = job.run();
                     let input = Input::Computed { token, outcome };
                     self.control.handle_input(self.now, input);
-                    self.ticks += cpu::cycles() - start;
+                    self.ticks += clock::thread_ticks() - start;
                 }
                 Some(Output::Reply { .. } | Output::KeyLog(_) | Output::Finished) => {}
             }
