@@ -4,7 +4,8 @@
 //! read and no randomness drawn. Random bytes are an argument everywhere, so that the whole control
 //! plane replays from one seed. The primitives are the RustCrypto crates'; this crate gives them
 //! the shapes the protocols need and the habits that keys need: zeroised on drop, compared in
-//! constant time, never printed.
+//! constant time, never printed. For ESP there are faster ones of our own as well, chosen by
+//! processor and held against the crates' results.
 //!
 //! ```text
 //!        IKE                                 PPP                    the data plane

@@ -22,7 +22,8 @@ use super::{INNER, Key, OUTER};
 use crate::esp::sha_ni::{self, Chunk, Hashing, State};
 use crate::esp::{EspJob, Integrity, Verdict};
 
-/// From how many lanes on it is worth to hash sixteen, of which some are idle.
+/// From how many lanes on it is worth to hash sixteen, of which some are idle: measured, with either
+/// hash.
 const WIDE_FROM: usize = 9;
 
 /// Messages at once with SHA-NI.
