@@ -15,8 +15,9 @@ use dataplane::port::{Packet, Pool, Port, SendError};
 use dataplane::wire::{self, Interface};
 use packet::Frame;
 
-/// What a driver fetches of a frame before it is asked for it.
-type HeaderLine = [u8; 64];
+/// Cache lines of a frame that are fetched when it is expected: all headers, and the first octets
+/// of what they are in front of.
+const HEAD_LINES: usize = 3;
 
 /// A frame in a ring.
 #[derive(Debug)]
@@ -29,14 +30,6 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.chunk.as_ref()[self.offset..][..self.len]
-    }
-
-    #[inline]
-    fn prefetch(&self) {
-        let bytes = self.chunk.as_ref().get(self.offset..);
-        if let Some(line) = bytes.and_then(|bytes| bytes.first_chunk::<64>()) {
-            cpu::prefetch::<HeaderLine>(line);
-        }
     }
 }
 
@@ -89,12 +82,13 @@ impl Port for RingPort {
             }
             self.filled.extend(pool.take());
         }
-        // The next burst's headers are on their way while this one is at work.
-        self.arriving
-            .iter()
-            .take(max)
-            .for_each(Descriptor::prefetch);
         count
+    }
+
+    fn expect(&self, nth: usize) {
+        if let Some(next) = self.arriving.get(nth) {
+            cpu::prefetch_bytes(next.chunk.as_ref(), next.offset, HEAD_LINES);
+        }
     }
 
     fn send(&mut self, mut packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use crypto::esp::{Keymat, Suite};
 use dataplane::change::{
     Activation, Change, Encapsulation, InstallInbound, InstallOutbound, Limits, Network, Path,
-    Session,
+    Rate, Session,
 };
 use dataplane::id::{InboundSa, PathId, SHARDS, SessionSlot, ShardId, Slot};
 use packet::Endpoint;
@@ -25,6 +25,12 @@ const PLAIN_TUNNELS: usize = 32_768;
 
 /// Slots below are a slow path's, where there is one beside.
 const FIRST_SECURED: u32 = 4096;
+
+/// A policer that is on, and lets everything pass.
+const UNREACHED: Rate = Rate {
+    bits_per_second: 1_000_000_000_000,
+    burst: u32::MAX,
+};
 
 /// Packets behind the newest that are still taken.
 const WINDOW: u32 = 1024;
@@ -175,6 +181,11 @@ impl Subscriber {
         }
         changes.push(Change::OpenSession(self.as_session()));
         changes.push(Change::OpenNetwork(self.as_network()));
+        changes.push(Change::SetPolicers {
+            session: SessionSlot(self.slot()),
+            up: Some(UNREACHED),
+            down: Some(UNREACHED),
+        });
         changes
     }
 
