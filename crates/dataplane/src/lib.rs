@@ -16,6 +16,9 @@
 //! **The two lines**: this file. A `batch` walks through the rooms `link`, `esp`, `l2tp`, `ppp` and
 //! `ip`, which look things up in `tables`.
 //!
+//! `ahead` asks for what the next batch will look up while this one is in the cipher, `police` and
+//! `compat` say how much is too much, and [`Stage`] names the stretches whose cycles are counted.
+//!
 //! **State**: [`change`] is the whole vocabulary between the planes; a `shard` is what a worker
 //! owns, [`Shared`] what all of them read; [`id`] says how an id carries its place.
 //!

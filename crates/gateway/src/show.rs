@@ -404,9 +404,7 @@ fn render_discards(what: &Show, rows: &[DiscardRow]) -> String {
 }
 
 fn render_stages(rows: &[StageRow]) -> String {
-    let mut table = Table::new(&[
-        "worker", "stage", "packets", "cycles", "%", "meaning",
-    ]);
+    let mut table = Table::new(&["worker", "stage", "packets", "cycles", "%", "meaning"]);
     for row in rows {
         table.row(vec![
             row.worker.to_string(),
