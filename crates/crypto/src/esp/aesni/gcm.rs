@@ -1,9 +1,9 @@
 //! AES-GCM with a 16-octet ICV (RFC 4106), in one pass over the packet.
 //!
 //! ```text
-//!   packet         │ SPI SEQ │ IV │  C1  │  C2  │ … │  Cn  │  ICV  │
-//!   cipher stream                │ E(2) │ E(3) │ … │      │ E(J0) │
-//!   GHASH          │ SPI SEQ │    │  C1  │  C2  │ … │ Cn 0 │ lengths
+//!   packet         │ SPI SEQ │ IV  │  C1  │  C2  │ … │  Cn  │  ICV  │
+//!   cipher stream                  │ E(2) │ E(3) │ … │      │ E(J0) │
+//!   GHASH          │ SPI SEQ │     │  C1  │  C2  │ … │ Cn 0 │ lengths
 //! ```
 //!
 //! GHASH multiplies reversed blocks by powers of H·x, which turns the field's reflected bits into

