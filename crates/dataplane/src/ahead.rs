@@ -82,13 +82,10 @@ fn approach<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
 #[inline]
 fn approach_seat<C: Chunk>(batch: &Batch<C>, seat: usize, stage: usize, tables: &Tables) {
     if let Some((packet, note)) = batch.waiting(seat) {
-        match note.room {
-            Room::Route => {
-                if let Some(header) = packet.frame.peek::<Ipv4>() {
-                    tables.approach_address(stage, packet.meta.vrf, header.destination());
-                }
-            }
-            _ => tables.approach(stage, note.stop()),
+        if note.room != Room::Route {
+            tables.approach(stage, note.stop());
+        } else if let Some(header) = packet.frame.peek::<Ipv4>() {
+            tables.approach_address(stage, packet.meta.vrf, header.destination());
         }
     }
 }

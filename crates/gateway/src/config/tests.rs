@@ -49,6 +49,30 @@ fn what_only_the_whole_file_shows_is_found_too() {
 }
 
 #[test]
+fn a_policer_has_a_rate_and_a_burst_of_a_tenth_of_a_second_unless_it_is_said() {
+    let config = read(
+        &(SMALL.to_owned()
+            + "up_kbit_per_second = 8000\ndown_kbit_per_second = 8000\ndown_burst_octets = 4000\n"),
+    )
+    .unwrap();
+    let [user] = &config.control.users[..] else {
+        panic!("one user");
+    };
+    let burst = |rate: Option<dataplane::change::Rate>| rate.map(|r| (r.bits_per_second, r.burst));
+    assert_eq!(burst(user.up), Some((8_000_000, 100_000)));
+    assert_eq!(burst(user.down), Some((8_000_000, 4000)));
+    let faults = read(&(SMALL.to_owned() + "up_burst_octets = 4000\n")).unwrap_err();
+    assert_eq!(faults[0].key, "user[0].up_burst_octets");
+}
+
+#[test]
+fn the_share_of_3des_is_a_quarter_unless_it_is_said() {
+    assert_eq!(read(SMALL).unwrap().rates.compat, 25);
+    let said = SMALL.to_owned() + "[compat]\nmax_share = 100\n";
+    assert_eq!(read(&said).unwrap().rates.compat, 100);
+}
+
+#[test]
 fn ipsec_without_a_key_is_refused() {
     let faults = read(&SMALL.replace("psk = [{ secret = \"lab-psk\" }]\n", "")).unwrap_err();
     assert_eq!(faults.len(), 1, "{faults:?}");
