@@ -377,7 +377,7 @@ impl Exchange {
             self.ticks += cpu::cycles() - start;
             match output {
                 None => break,
-                Some(Output::ToWorker { message, .. }) => self.to_worker(message),
+                Some(Output::ToWorker { message, .. }) => self.hand_to_worker(message),
                 Some(Output::Shared(change)) => {
                     let start = cpu::cycles();
                     self.shared.apply(change);
@@ -401,7 +401,7 @@ impl Exchange {
         }
     }
 
-    fn to_worker(&mut self, message: ToWorker) {
+    fn hand_to_worker(&mut self, message: ToWorker) {
         match message {
             ToWorker::Inject(inject) => self.deliver(inject),
             ToWorker::Change(change) => {
@@ -417,6 +417,10 @@ impl Exchange {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only some changes name a client"
+    )]
     /// Remembers by what names the gateway calls a client.
     fn note(&mut self, change: &Change) {
         match change {
@@ -452,7 +456,9 @@ impl Exchange {
                 places.addresses.get(&remote.address()),
                 match kind {
                     Kind::Ike => Letter::Ike(remote.port() != Udp::IKE, bytes),
-                    _ => Letter::L2tp(bytes),
+                    Kind::Esp | Kind::EspInUdp | Kind::L2tp | Kind::Keepalive | Kind::Ip => {
+                        Letter::L2tp(bytes)
+                    }
                 },
             ),
             Entry::Tunnel { path, .. } => (places.paths.get(&path), Letter::L2tp(bytes)),

@@ -201,7 +201,7 @@ impl Run {
             }
             html += &format!("<tr><td>{who}");
             for cost in costs {
-                html += &cost.map_or("<td>".to_owned(), |cost| format!("<td>{cost:.0}"));
+                html += &cost.map_or_else(|| "<td>".to_owned(), |cost| format!("<td>{cost:.0}"));
             }
         }
         html + "</table>"

@@ -19,7 +19,7 @@ impl Rng {
 
     /// A number below `end`; the bias of the multiplication is below 2^-32.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        ((self.next() >> 32) * end as u64 >> 32) as usize
+        (((self.next() >> 32) * end as u64) >> 32) as usize
     }
 
     pub(crate) fn fill(&mut self, bytes: &mut [u8]) {

@@ -107,7 +107,7 @@ impl Subscriber {
                 let tunnel = (self.path().0.index as u16) << 6 | shard;
                 [
                     tunnel,
-                    (self.number / PLAIN_TUNNELS + 1) as u16 * 64 | shard,
+                    ((self.number / PLAIN_TUNNELS + 1) as u16) << 6 | shard,
                 ]
             }
         }
