@@ -139,8 +139,16 @@ impl Credentials {
         }
     }
 
-    /// Whether the peer knows `secret`. `None` also when the method needs the password and only a
-    /// hash is there.
+    /// Whether what is known of the user is enough for the method: CHAP-MD5 needs the password.
+    pub fn is_comparable(&self, secret: &UserSecret) -> bool {
+        !matches!(
+            (self, secret),
+            (Self::ChapMd5 { .. }, UserSecret::NtHash(_))
+        )
+    }
+
+    /// Whether the peer knows `secret`. `None` also when the two are not
+    /// [comparable](Self::is_comparable).
     pub fn check(&self, secret: &UserSecret) -> Option<Proof> {
         match self {
             Self::None => Some(Proof::SILENT),

@@ -350,9 +350,10 @@ impl<D: Dialect> Negotiation<D> {
     /// request is dropped, as pppd does, because a doubled datagram would otherwise take a
     /// working link down.
     fn check_identifier(&self, packet: Packet<'_>) -> Result<(), Refusal> {
-        match packet.id == self.request.id && !self.request.is_answered {
-            true => Ok(()),
-            false => Err(Refusal::StaleIdentifier),
+        match (packet.id == self.request.id, self.request.is_answered) {
+            (true, false) => Ok(()),
+            (true, true) => Err(Refusal::SecondAnswer),
+            (false, _) => Err(Refusal::StaleIdentifier),
         }
     }
 

@@ -17,8 +17,10 @@ pub enum Refusal {
     BadOptionLength,
     /// A field inside the packet goes beyond its end.
     Malformed,
-    /// An answer to a request that is not the last one, or was answered already.
+    /// An answer to a request that is not the last one.
     StaleIdentifier,
+    /// The last request was answered already.
+    SecondAnswer,
     /// A Configure-Ack or -Reject that does not repeat our options.
     NotOurOptions,
     /// The automaton has no use for this event in its state.
@@ -44,6 +46,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether something is wrong: a peer that answers each copy of a request does as it should.
+    pub fn is_fault(self) -> bool {
+        self != Self::SecondAnswer
+    }
+
     /// For a counter's label.
     pub fn text(self) -> &'static str {
         match self {
@@ -54,6 +61,7 @@ impl Refusal {
             Self::BadOptionLength => "bad option length",
             Self::Malformed => "field beyond the packet's end",
             Self::StaleIdentifier => "answer to no pending request",
+            Self::SecondAnswer => "second answer to one request",
             Self::NotOurOptions => "answer names options that were not asked for",
             Self::OutOfState => "packet out of state",
             Self::WrongPhase(_) => "protocol not spoken in this phase",
@@ -87,6 +95,7 @@ impl fmt::Display for Refusal {
             | Self::BadOptionLength
             | Self::Malformed
             | Self::StaleIdentifier
+            | Self::SecondAnswer
             | Self::NotOurOptions
             | Self::OutOfState
             | Self::LinkDown

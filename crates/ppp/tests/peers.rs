@@ -305,9 +305,24 @@ fn answers_count_only_for_the_last_request_and_only_once() {
     assert_eq!(end.last_refusal(), Some(Refusal::NotOurOptions));
     // The MRU is rejected: it is not asked for again, and the Identifier is a new one.
     end.input(&hex("c021 04 01 0008 01 04 0578"));
+    assert_eq!(end.last_refusal(), None);
+    end.input(&hex("c021 04 01 0008 01 04 0578"));
+    assert_eq!(end.last_refusal(), Some(Refusal::StaleIdentifier));
     let renewed = end.sent().remove(0);
     assert_eq!(renewed[4..6], [1, 2]);
     assert_eq!(renewed[8..12], [3, 4, 0xc0, 0x23]);
+}
+
+#[test]
+fn a_second_answer_to_one_request_is_dropped_and_no_fault() {
+    let mut end = End::opened(server(&[Method::Pap]), 7);
+    let mut ack = end.sent().remove(0);
+    ack[4] = 2;
+    end.input(&ack);
+    assert_eq!(end.last_refusal(), None);
+    end.input(&ack);
+    assert_eq!(end.last_refusal(), Some(Refusal::SecondAnswer));
+    assert!(!Refusal::SecondAnswer.is_fault() && Refusal::StaleIdentifier.is_fault());
 }
 
 // conformance: 1661-32
