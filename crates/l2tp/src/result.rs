@@ -218,6 +218,8 @@ pub enum CallEnd {
     Administrative,
     /// No room for the call.
     NoResources,
+    /// Something that the call needs has run out for the moment: addresses, say.
+    NoFacilities,
     /// Not established within the set-up limit.
     SetupTimedOut,
     /// The tunnel ended.
@@ -254,6 +256,7 @@ impl CallEnd {
             Self::LostCarrier => ResultCode::plain(call::LOST_CARRIER),
             Self::Administrative => ResultCode::plain(call::ADMINISTRATIVE),
             Self::NoResources => ResultCode::general(ErrorCode::Resources, String::new()),
+            Self::NoFacilities => ResultCode::plain(call::NO_FACILITIES_TEMPORARY),
             Self::SetupTimedOut => ResultCode::plain(call::TIMED_OUT),
             Self::PeerMisbehaved(refusal) => refusal.cdn(),
             Self::BadSessionId => ResultCode::general(ErrorCode::Resources, String::new()),
@@ -268,6 +271,7 @@ impl fmt::Display for CallEnd {
             Self::LostCarrier => f.write_str("PPP ended"),
             Self::Administrative => f.write_str("ended by the operator"),
             Self::NoResources => f.write_str("no room for the call"),
+            Self::NoFacilities => f.write_str("something that the call needs has run out"),
             Self::SetupTimedOut => f.write_str("not established in time"),
             Self::TunnelDown => f.write_str("the tunnel ended"),
             Self::PeerHungUp(result) => write!(f, "peer hung up: {}", result.describe(Scope::Call)),

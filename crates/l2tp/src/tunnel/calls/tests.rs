@@ -424,6 +424,7 @@ fn hanging_up_sends_a_cdn_with_a_fitting_code() {
         (CallEnd::LostCarrier, (1, None)),
         (CallEnd::Administrative, (3, None)),
         (CallEnd::NoResources, (2, Some(4))),
+        (CallEnd::NoFacilities, (4, None)),
     ];
     for (end, result) in cases {
         let mut peer = with_call();
