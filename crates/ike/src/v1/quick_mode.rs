@@ -104,6 +104,16 @@ impl QuickMode {
         }
     }
 
+    /// The peer has shown that it has this pair. What was said to it is not said again, but its
+    /// message 3 may still be on its way, overtaken by what it protects.
+    pub(super) fn confirm(&mut self, inbound: Spi) {
+        if let Self::ExpectConfirmation(state) = self
+            && state.inbound == inbound
+        {
+            state.is_confirmed = true;
+        }
+    }
+
     /// The SPI that was reserved for a pair that does not exist yet.
     pub(super) fn reserved(&self) -> Option<Spi> {
         match self {
@@ -131,6 +141,9 @@ impl QuickMode {
     ) -> Next {
         let (now, policy) = (turn.now, turn.core.policy.clone());
         let (due, local, remote) = match &mut self {
+            Self::ExpectConfirmation(state) if state.is_confirmed => {
+                return (now < state.resend.deadline()).then_some(self);
+            }
             Self::ExpectConfirmation(state) => {
                 let due = state.resend.fire(now, &policy.ladder);
                 (due, state.origin.local, state.origin.remote)
@@ -166,6 +179,7 @@ impl QuickMode {
     /// Ends without an IPsec SA pair.
     pub(super) fn fail(self, reason: ChildEnd, children: &mut Children, turn: &mut Turn<'_>) {
         match self {
+            Self::ExpectConfirmation(state) if state.is_confirmed => {}
             Self::ExpectConfirmation(state) => {
                 children.down(state.inbound, reason, turn.out);
             }

@@ -343,9 +343,8 @@ impl Sa {
     pub fn saw_child_traffic(&mut self, at: Instant, inbound: Spi, out: &mut Vec<Output>) {
         self.saw_traffic(at);
         if let Phase::Established(isakmp) = &mut self.phase {
-            isakmp
-                .exchanges
-                .retain(|_, exchange| !exchange.confirms(inbound));
+            let exchanges = isakmp.exchanges.values_mut();
+            exchanges.for_each(|exchange| exchange.confirm(inbound));
         }
         self.children.confirm(inbound, out);
     }

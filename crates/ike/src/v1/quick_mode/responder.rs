@@ -242,6 +242,7 @@ fn send_answer(
         nonce_r,
         origin,
         resend,
+        is_confirmed: false,
     }
 }
 
@@ -283,6 +284,8 @@ pub(in crate::v1) struct ExpectConfirmation {
     nonce_r: Vec<u8>,
     pub(super) origin: Origin,
     pub(super) resend: Resend,
+    /// Traffic over the pair came first.
+    pub(super) is_confirmed: bool,
 }
 
 impl ExpectConfirmation {

@@ -332,6 +332,48 @@ fn traffic_over_a_pair_stands_in_for_message_three() {
 }
 
 #[test]
+fn message_three_may_be_overtaken_by_the_traffic_that_it_announces() {
+    let mut world = World::new(9, toy_policy(), toy_policy());
+    world.establish();
+    world.create_child(0);
+    while world.ends[0].children.is_empty() {
+        world.step();
+    }
+    let inbound = *world.ends[1].children.keys().next().unwrap();
+    world.act(1, |end, now, out| {
+        end.sa.saw_child_traffic(now, inbound, out)
+    });
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.ends[1].refusals, []);
+    assert_eq!(world.ends[1].children.len(), 1);
+    let is_confirmed = |event: &Output| matches!(event, Output::ChildConfirmed { .. });
+    assert_eq!(count(&world, 1, is_confirmed), 1);
+}
+
+#[test]
+fn a_pair_that_traffic_has_confirmed_outlives_its_isakmp_sa() {
+    let mut world = World::new(9, toy_policy(), toy_policy());
+    world.establish();
+    world.create_child(0);
+    while world.ends[0].children.is_empty() {
+        world.step();
+    }
+    world.lose_everything();
+    let inbound = *world.ends[1].children.keys().next().unwrap();
+    world.act(1, |end, now, out| {
+        end.sa.saw_child_traffic(now, inbound, out)
+    });
+    // The peer deletes the ISAKMP SA, as Windows does, and not the pair.
+    world.act(0, |end, now, out| {
+        let _kept = end.sa.take_children();
+        end.sa.close(now, &mut end.env, out);
+    });
+    world.run(Duration::from_millis(100));
+    assert!(world.ends[1].sa.is_down());
+    assert_eq!(world.ends[1].children.len(), 1);
+}
+
+#[test]
 fn a_pair_that_is_never_confirmed_ends() {
     let mut world = World::new(10, toy_policy(), toy_policy());
     world.establish();
