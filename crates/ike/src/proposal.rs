@@ -42,8 +42,8 @@ impl fmt::Display for Refused {
 pub enum WhyRefused {
     /// Another one was preferred.
     NotPreferred,
-    /// The combination is not in the policy.
-    NotInPolicy,
+    /// The policy does not have it, or not in this combination.
+    NotInPolicy(Foreign),
     /// The protocol is not ISAKMP or ESP.
     Protocol,
     /// The proposal asks for several protocols at once.
@@ -96,7 +96,7 @@ impl WhyRefused {
     pub fn text(self) -> &'static str {
         match self {
             Self::NotPreferred => "another one was preferred",
-            Self::NotInPolicy => "not in the policy",
+            Self::NotInPolicy(foreign) => foreign.text(),
             Self::Protocol => "protocol not supported",
             Self::Bundle => "asks for several protocols at once",
             Self::Spi => "SPI missing, of wrong length or reserved",
@@ -119,6 +119,32 @@ impl WhyRefused {
             Self::Encapsulation => "encapsulation does not fit the NATs between us",
             Self::PfsGroup => "group for perfect forward secrecy not acceptable",
             Self::Esn => "extended sequence numbers are off",
+        }
+    }
+}
+
+/// What of an offer occurs nowhere in the policy; nothing, if only the combination does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Foreign {
+    /// The cipher, with its key length.
+    pub cipher: bool,
+    /// The hash.
+    pub hash: bool,
+    /// The group.
+    pub group: bool,
+}
+
+impl Foreign {
+    fn text(self) -> &'static str {
+        match (self.cipher, self.hash, self.group) {
+            (false, false, false) => "combination not in the policy",
+            (true, false, false) => "cipher not in the policy",
+            (false, true, false) => "hash not in the policy",
+            (false, false, true) => "group not in the policy",
+            (true, true, false) => "cipher and hash not in the policy",
+            (true, false, true) => "cipher and group not in the policy",
+            (false, true, true) => "hash and group not in the policy",
+            (true, true, true) => "cipher, hash and group not in the policy",
         }
     }
 }

@@ -10,13 +10,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crypto::Secret;
+use crypto::cipher::Algorithm;
+use crypto::dh::Group;
 use crypto::esp::{Integrity, Suite};
+use crypto::hash::Hash;
 use ike::message::{Chain, HEADER_LEN, Padding, kind};
 use ike::nat::NatMethod;
 use ike::payload::security_association::SecurityAssociation;
-use ike::policy::Psk;
+use ike::policy::{Phase1Proposal, Psk};
 use ike::proposal::phase2::Situation;
-use ike::proposal::{WhyRefused, phase1, phase2};
+use ike::proposal::{Foreign, WhyRefused, phase1, phase2};
 use ike::v1::Sa;
 use ike::{Cookie, Environment, NatSituation, Output, Policy, Refusal, Spi, peek};
 
@@ -219,13 +222,44 @@ fn our_own_offer_fits_into_one_packet_and_still_finds_a_match() {
 }
 
 #[test]
+fn what_a_policy_lacks_is_named() {
+    let offer = android();
+    let sa = SecurityAssociation::parse(&offer).unwrap();
+    let why = |keep: fn(&Phase1Proposal) -> bool| {
+        let mut policy = Policy::compat();
+        policy.phase1.retain(keep);
+        phase1::refused(&policy, &sa)[0].to_string()
+    };
+    // 1.1 is AES256/SHA384/MODP1024.
+    let named = |text: &str| format!("1.1 AES256/SHA384/MODP1024: {text} not in the policy");
+    assert_eq!(
+        why(|one| one.cipher != Algorithm::Aes256Cbc),
+        named("cipher")
+    );
+    assert_eq!(why(|one| one.hash != Hash::Sha384), named("hash"));
+    assert_eq!(why(|one| one.group != Group::Modp1024), named("group"));
+    assert_eq!(
+        why(|one| one.cipher != Algorithm::Aes256Cbc && one.hash != Hash::Sha384),
+        named("cipher and hash")
+    );
+    // Each of the three is there, but never together.
+    let apart = |one: &Phase1Proposal| {
+        (one.cipher, one.hash, one.group) != (Algorithm::Aes256Cbc, Hash::Sha384, Group::Modp1024)
+    };
+    assert_eq!(why(apart), named("combination"));
+}
+
+#[test]
 fn every_refused_transform_has_its_reason() {
     let offer = android();
     let sa = SecurityAssociation::parse(&offer).unwrap();
     let refused = phase1::refused(&Policy::modern(), &sa);
     assert_eq!(refused.len(), 16);
     let line = |index: usize| refused[index].to_string();
-    assert_eq!(line(0), "1.1 AES256/SHA384/MODP1024: not in the policy");
+    assert_eq!(
+        line(0),
+        "1.1 AES256/SHA384/MODP1024: group not in the policy"
+    );
     assert_eq!(line(4), "1.5 AES256/MD5/MODP1024: hash not supported");
     assert_eq!(line(13), "1.14 DES/SHA256/MODP1024: cipher not supported");
 }
@@ -484,7 +518,7 @@ fn what_is_refused_is_listed_and_notified() {
     );
     assert_eq!(
         list[1].to_string(),
-        "1.2 3DES/SHA1/MODP1024: not in the policy"
+        "1.2 3DES/SHA1/MODP1024: cipher and group not in the policy"
     );
     assert_eq!(
         peek(message).unwrap().exchange,
@@ -605,7 +639,11 @@ fn the_quick_mode_of_windows_is_taken_behind_a_nat_and_without() {
         let refused = phase2::refused(&Policy::modern(), &situation, &sa);
         let whys: Vec<_> = refused.iter().map(|refused| refused.why).collect();
         use WhyRefused::{Cipher, NoEncryption, NotInPolicy, NotPreferred};
-        assert_eq!(whys, [NotPreferred, NotInPolicy, Cipher, NoEncryption]);
+        let foreign = NotInPolicy(Foreign {
+            cipher: true,
+            ..Foreign::default()
+        });
+        assert_eq!(whys, [NotPreferred, foreign, Cipher, NoEncryption]);
     }
 }
 

@@ -6,7 +6,7 @@ use crypto::cipher::Algorithm;
 use crypto::dh::Group;
 use crypto::hash::Hash;
 
-use super::{LISTED_MAX, Life, Refused, WhyRefused, short_once};
+use super::{Foreign, LISTED_MAX, Life, Refused, WhyRefused, short_once};
 use crate::Refusal;
 use crate::payload::attribute::{Attribute, write_long, write_short};
 use crate::payload::notification::PROTO_ISAKMP;
@@ -119,10 +119,19 @@ pub fn refused(policy: &Policy, sa: &SecurityAssociation<'_>) -> Vec<Refused> {
             why: match offer {
                 Err(why) => *why,
                 Ok(offer) if policy.phase1.contains(&offer.suite) => WhyRefused::NotPreferred,
-                Ok(_) => WhyRefused::NotInPolicy,
+                Ok(offer) => WhyRefused::NotInPolicy(foreign(policy, &offer.suite)),
             },
         });
     listed.collect()
+}
+
+fn foreign(policy: &Policy, offered: &Phase1Proposal) -> Foreign {
+    let suites = &policy.phase1;
+    Foreign {
+        cipher: suites.iter().all(|suite| suite.cipher != offered.cipher),
+        hash: suites.iter().all(|suite| suite.hash != offered.hash),
+        group: suites.iter().all(|suite| suite.group != offered.group),
+    }
 }
 
 /// What a responder's answer means; it has to be one transform of those that we offered.

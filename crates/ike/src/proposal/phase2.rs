@@ -6,7 +6,7 @@ use crypto::dh::Group;
 use crypto::esp::{Integrity, Suite};
 
 use super::phase1::{group, group_name, group_number};
-use super::{LISTED_MAX, Life, Refused, WhyRefused, short_once};
+use super::{Foreign, LISTED_MAX, Life, Refused, WhyRefused, short_once};
 use crate::Refusal;
 use crate::message::Spi;
 use crate::nat::{EncapsulationMode, NatSituation};
@@ -189,10 +189,32 @@ pub fn refused(
             why: match terms {
                 Err(why) => *why,
                 Ok(terms) if is_known(terms) => WhyRefused::NotPreferred,
-                Ok(_) => WhyRefused::NotInPolicy,
+                Ok(terms) => WhyRefused::NotInPolicy(foreign(policy, terms.suite)),
             },
         });
     listed.collect()
+}
+
+fn foreign(policy: &Policy, offered: Suite) -> Foreign {
+    let (cipher, integrity) = halves(offered);
+    let mut known = policy.phase2.iter().map(|known| halves(known.suite));
+    Foreign {
+        cipher: known.clone().all(|known| known.0 != cipher),
+        hash: integrity.is_some() && known.all(|known| known.1 != integrity),
+        group: false,
+    }
+}
+
+/// The cipher with its key length, and the integrity algorithm where it is one of its own.
+fn halves(suite: Suite) -> ((&'static str, u16), Option<Integrity>) {
+    match suite {
+        Suite::AesGcm16 { key_bits } => (("gcm", key_bits), None),
+        Suite::AesCbc {
+            key_bits,
+            integrity,
+        } => (("cbc", key_bits), Some(integrity)),
+        Suite::TripleDesCbc { integrity } => (("3des", 192), Some(integrity)),
+    }
 }
 
 /// What a responder's answer means; it has to be one transform of those that we offered.

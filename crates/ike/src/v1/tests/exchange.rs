@@ -281,7 +281,7 @@ fn nothing_acceptable_gets_one_notification_and_every_reason() {
     assert_eq!(reasons.len(), 16);
     assert_eq!(
         reasons[0].to_string(),
-        "1.1 AES256/SHA256/MODP1024: not in the policy"
+        "1.1 AES256/SHA256/MODP1024: group not in the policy"
     );
     // The initiator cannot trust the notification, but an operator reads it in the end.
     let Some(Output::Down { reason }) = world.ends[0].events.last() else {
