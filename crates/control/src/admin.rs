@@ -239,6 +239,8 @@ pub struct PoolRow {
     pub leased: u64,
     /// Resting.
     pub quarantined: u64,
+    /// Kept: the gateway's own, and the fixed ones of users who are not connected.
+    pub reserved: u64,
     /// To be had at once.
     pub free: u64,
     /// Dial-ins that found it empty.

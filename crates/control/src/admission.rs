@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dataplane::id::SessionSlot;
+use l2tp::CallEnd;
 use ppp::{Credentials, DownReason, Grant, Verdict};
 
 use crate::counters::Counter;
@@ -12,6 +13,21 @@ use crate::pool::{Lease, NoLease};
 use crate::settings::Beyond;
 use crate::users::{Service, Stranger, ipv4};
 use crate::{Control, log};
+
+/// Why somebody may not come in: in words, and as the CDN says it.
+struct Denial {
+    why: String,
+    end: CallEnd,
+}
+
+impl From<&str> for Denial {
+    fn from(why: &str) -> Self {
+        Self {
+            why: why.to_owned(),
+            end: CallEnd::Administrative,
+        }
+    }
+}
 
 impl Control {
     /// Who is it, and what does he get?
@@ -23,14 +39,8 @@ impl Control {
     ) {
         let verdict = match self.admit(now, slot, credentials) {
             Ok(grant) => Verdict::Accept(grant),
-            Err(why) => {
-                if let Some(subscriber) = self.subscribers.get_mut(slot.0) {
-                    let (user, remote) = (credentials.user(), subscriber.remote);
-                    log::refused(&self.log, subscriber, remote, user, &why);
-                    subscriber
-                        .end
-                        .get_or_insert_with(|| format!("refused: {why}"));
-                }
+            Err(denial) => {
+                self.deny(slot, credentials.user(), denial);
                 let message = String::new();
                 Verdict::Reject { message }
             }
@@ -40,12 +50,24 @@ impl Control {
         });
     }
 
+    fn deny(&mut self, slot: SessionSlot, user: &str, denial: Denial) {
+        let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
+            return;
+        };
+        let Denial { why, end } = denial;
+        log::refused(&self.log, subscriber, subscriber.remote, user, &why);
+        subscriber
+            .end
+            .get_or_insert_with(|| format!("refused: {why}"));
+        subscriber.denied = Some((user.to_owned(), end));
+    }
+
     fn admit(
         &mut self,
         now: Instant,
         slot: SessionSlot,
         credentials: &Credentials,
-    ) -> Result<Grant, String> {
+    ) -> Result<Grant, Denial> {
         let settings = Arc::clone(&self.settings);
         let listener = self
             .listener_of_session(slot)
@@ -58,9 +80,13 @@ impl Control {
             let (counter, why) = match stranger {
                 Stranger::UnknownUser => (Counter::AuthUnknownUser, "no such user"),
                 Stranger::WrongSecret => (Counter::AuthWrongSecret, "wrong password"),
+                Stranger::HashOnly => (
+                    Counter::AuthHashOnly,
+                    "only an NT hash is known, CHAP-MD5 needs the password",
+                ),
             };
             self.counters.add(counter);
-            why.to_owned()
+            Denial::from(why)
         })?;
         self.forget_previous_user(now, slot, &service.user);
         self.make_room_for(now, slot, &service)?;
@@ -90,7 +116,7 @@ impl Control {
         now: Instant,
         slot: SessionSlot,
         service: &Service,
-    ) -> Result<(), String> {
+    ) -> Result<(), Denial> {
         let limit = service.sessions;
         if limit.max == 0 || service.user.is_empty() {
             return Ok(());
@@ -100,7 +126,7 @@ impl Control {
         let surplus = (others.len() + 1).saturating_sub(limit.max as usize);
         if surplus > 0 && limit.beyond == Beyond::Deny {
             self.counters.add(Counter::AuthTooManySessions);
-            return Err("too many sessions of this user".to_owned());
+            return Err("too many sessions of this user".into());
         }
         for &oldest in others.iter().take(surplus) {
             self.counters.add(Counter::AuthReplaced);
@@ -116,7 +142,7 @@ impl Control {
         slot: SessionSlot,
         listener: usize,
         service: &Service,
-    ) -> Result<Lease, String> {
+    ) -> Result<Lease, Denial> {
         let subscriber = self
             .subscribers
             .get_mut(slot.0)
@@ -138,11 +164,13 @@ impl Control {
         };
         leased.map_err(|why| {
             self.counters.add(Counter::AuthNoAddress);
-            match why {
+            let why = match why {
                 NoLease::Exhausted => "no address left in the pool".to_owned(),
                 NoLease::InUse(address) => format!("the fixed address {address} is in use"),
-                NoLease::NoPool => "no pool is configured for this user".to_owned(),
-            }
+                NoLease::NoPool => return "no pool is configured for this user".into(),
+            };
+            let end = CallEnd::NoFacilities;
+            Denial { why, end }
         })
     }
 
@@ -179,7 +207,7 @@ impl Control {
         subscriber.lease = Some(lease);
         subscriber.profile = service.profile;
         subscriber.user.clone_from(&service.user);
-        subscriber.end = None;
+        (subscriber.end, subscriber.denied) = (None, None);
         if is_new && !service.user.is_empty() {
             self.users.enter(&service.user, slot);
         }

@@ -64,6 +64,7 @@ counters! {
     PppDiscarded = "ppp: frames discarded",
     AuthUnknownUser = "authentication: unknown users",
     AuthWrongSecret = "authentication: wrong passwords",
+    AuthHashOnly = "authentication: CHAP-MD5 where only an NT hash is known",
     AuthTooManySessions = "authentication: users at their session limit",
     AuthReplaced = "authentication: sessions replaced by a new one of their user",
     AuthNoAddress = "authentication: no address to be had",

@@ -212,7 +212,7 @@ pub(crate) fn summary(
 ) {
     info!(
         id = %subscriber.correlation,
-        user = %log.shown(&subscriber.user),
+        user = %log.shown(subscriber.claimant()),
         address = %log.shown(subscriber.address_text()),
         peer = %log.shown(subscriber.remote),
         suite = subscriber.suite,

@@ -71,8 +71,10 @@ impl Control {
             });
         }
         let profile = self.settings.profiles.get(subscriber.profile);
-        let rate = |of_user: fn(&User) -> Option<Rate>, of_profile: fn(&Profile) -> Option<Rate>| {
-            user.and_then(of_user).or_else(|| profile.and_then(of_profile))
+        let rate = |of_user: fn(&User) -> Option<Rate>,
+                    of_profile: fn(&Profile) -> Option<Rate>| {
+            user.and_then(of_user)
+                .or_else(|| profile.and_then(of_profile))
         };
         let up = rate(|user| user.up, |profile| profile.up);
         let down = rate(|user| user.down, |profile| profile.down);

@@ -182,7 +182,7 @@ impl Control {
             sessions: BTreeMap::new(),
             session_ids: Ids::default(),
             since: now,
-            is_over: false,
+            end: None,
         };
         self.tunnels.by_key.insert(key, tunnel);
         self.settle(now, key.path);

@@ -32,7 +32,7 @@ use crate::log::Correlation;
 use crate::mtu::Carriage;
 use crate::slots::Slots;
 use crate::timers::Timer;
-use crate::tunnel::TunnelKey;
+use crate::tunnel::{Tunnel, TunnelKey};
 use crate::{Control, log};
 
 /// ISAKMP SAs that one peer may have at a time: the living one and the one before it.
@@ -493,13 +493,13 @@ impl Control {
         // A closed tunnel only answers repeats, for which it needs SAs.
         let is_over = |&id| {
             let tunnel = tunnels.get(&TunnelKey { path, id });
-            tunnel.is_none_or(|tunnel| tunnel.is_over)
+            tunnel.is_none_or(Tunnel::is_over)
         };
         let lacks = match (ike.children.is_empty(), peer.tunnels.is_empty()) {
             (true, _) if !has_phase1 && peer.tunnels.iter().all(is_over) => {
                 let why = match ike.has_left {
                     true => "the peer hung up",
-                    false => "nothing left",
+                    false => "no SA, no tunnel",
                 };
                 return self.end_peer(now, path, why);
             }

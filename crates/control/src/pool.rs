@@ -368,6 +368,7 @@ impl Pool {
             size: self.size.into(),
             leased: self.leased,
             quarantined,
+            reserved: self.reserved,
             free: u64::from(self.size) - self.reserved - quarantined - self.leased,
             exhausted: self.exhausted,
         }

@@ -193,7 +193,7 @@ impl Control {
             let matches = is_wanted(filter.tunnel.as_ref(), &id)
                 && is_wanted(filter.peer.as_ref(), &peer.remote.address())
                 && self.has_session(tunnel.sessions.values(), filter);
-            let state = match (tunnel.is_over, tunnel.machine.is_established()) {
+            let state = match (tunnel.is_over(), tunnel.machine.is_established()) {
                 (true, _) => "ending",
                 (false, true) => "up",
                 (false, false) => "setting up",

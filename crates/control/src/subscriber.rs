@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use dataplane::change::{Change, Session, SessionTraffic};
 use dataplane::id::SessionSlot;
 use ipnet::IpNet;
-use l2tp::CallEnd;
+use l2tp::{CallEnd, TunnelEnd};
 use packet::Endpoint;
 use ppp::{DownReason, Link, Negotiated};
 
@@ -52,6 +52,8 @@ pub(crate) struct Subscriber {
     pub(crate) mru: u16,
     pub(crate) since: Instant,
     pub(crate) up_since: Option<Instant>,
+    /// Who was refused, and how the peer is told.
+    pub(crate) denied: Option<(String, CallEnd)>,
     /// Why it ends; the first reason counts.
     pub(crate) end: Option<String>,
     ended_at: Option<Instant>,
@@ -83,6 +85,7 @@ impl Subscriber {
             mru: 0,
             since: now,
             up_since: None,
+            denied: None,
             end: None,
             ended_at: None,
         }
@@ -91,6 +94,14 @@ impl Subscriber {
     pub(crate) fn address_text(&self) -> String {
         self.address
             .map_or_else(|| "none".to_owned(), |address| address.to_string())
+    }
+
+    /// Who it is, or claimed to be.
+    pub(crate) fn claimant(&self) -> &str {
+        match &self.denied {
+            Some((user, _)) if self.user.is_empty() => user,
+            _ => &self.user,
+        }
     }
 
     pub(crate) fn end_text(&self) -> &str {
@@ -216,7 +227,9 @@ impl Control {
             }
             ppp::Output::EchoRtt(time) => log::note(id, &time.as_millis(), "LCP echo, ms"),
             ppp::Output::Discarded(refusal) => {
-                self.counters.add(Counter::PppDiscarded);
+                if refusal.is_fault() {
+                    self.counters.add(Counter::PppDiscarded);
+                }
                 log::note(id, &refusal, "PPP frame discarded");
             }
             ppp::Output::Down(reason) => self.link_down(now, slot, &reason),
@@ -258,19 +271,30 @@ impl Control {
             return;
         };
         subscriber.end.get_or_insert_with(|| reason.to_string());
+        let denied = subscriber.denied.as_ref().map(|(_, end)| end.clone());
+        let end = denied.unwrap_or_else(|| call_end(reason));
         let (tunnel, session) = (subscriber.tunnel, subscriber.session.session);
-        self.hang_up(now, tunnel, session, CallEnd::LostCarrier);
+        self.hang_up(now, tunnel, session, end);
     }
 
     /// The call has ended below PPP.
-    pub(crate) fn call_down(&mut self, now: Instant, slot: SessionSlot, end: &CallEnd) {
+    pub(crate) fn call_down(
+        &mut self,
+        now: Instant,
+        slot: SessionSlot,
+        end: &CallEnd,
+        tunnel_end: Option<&TunnelEnd>,
+    ) {
         let subscriber = self.subscribers.get(slot.0);
         let link = subscriber.and_then(|subscriber| subscriber.link.as_ref());
         // Who says goodbye in LCP and closes the tunnel at once has given his reason there.
-        let said = link
-            .and_then(Link::ending)
-            .filter(|_| *end == CallEnd::TunnelDown);
-        let why = said.map_or_else(|| end.to_string(), ToString::to_string);
+        let is_tunnels = *end == CallEnd::TunnelDown;
+        let said = link.and_then(Link::ending).filter(|_| is_tunnels);
+        let why = match (said, tunnel_end.filter(|_| is_tunnels)) {
+            (Some(said), _) => said.to_string(),
+            (None, Some(tunnel_end)) => format!("{end}: {tunnel_end}"),
+            (None, None) => end.to_string(),
+        };
         self.end_subscriber(now, slot, &why);
     }
 
@@ -313,6 +337,32 @@ impl Control {
         let ended_at = subscriber.ended_at.unwrap_or(subscriber.since);
         let duration = ended_at.saturating_duration_since(subscriber.since);
         log::summary(&self.log, &subscriber, traffic, duration);
+    }
+}
+
+/// RFC 2661 §4.4.2: whether a call ends because somebody here wanted it, or because the line went.
+fn call_end(reason: &DownReason) -> CallEnd {
+    match reason {
+        DownReason::Cleared
+        | DownReason::Shutdown
+        | DownReason::SessionTimeout
+        | DownReason::IdleTimeout
+        | DownReason::NoCommonMethod
+        | DownReason::AuthenticationFailed { .. } => CallEnd::Administrative,
+        DownReason::LowerLayerDown
+        | DownReason::PeerTerminated { .. }
+        | DownReason::NoAnswer
+        | DownReason::NegotiationLimit
+        | DownReason::TooManyRenegotiations
+        | DownReason::AuthenticationTimeout
+        | DownReason::ServerNotAuthentic
+        | DownReason::Loopback
+        | DownReason::EchoTimeout
+        | DownReason::NetworkClosed
+        | DownReason::NoNetwork
+        | DownReason::NoAddress
+        | DownReason::ProtocolRejected(_)
+        | DownReason::CodeRejected(_) => CallEnd::LostCarrier,
     }
 }
 

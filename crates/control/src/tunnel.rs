@@ -68,7 +68,14 @@ pub(crate) struct Tunnel {
     pub(crate) sessions: BTreeMap<u16, SessionSlot>,
     pub(crate) session_ids: Ids,
     pub(crate) since: Instant,
-    pub(crate) is_over: bool,
+    /// Why it is over.
+    pub(crate) end: Option<TunnelEnd>,
+}
+
+impl Tunnel {
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
 }
 
 /// All tunnels.
@@ -114,6 +121,10 @@ impl Control {
         let tunnel = self.tunnels.by_key.get_mut(&key)?;
         let mut out = Vec::new();
         let result = act(&mut tunnel.machine, &mut self.random, &mut out);
+        // Calls end before their tunnel does, and each is told why.
+        if let Some(end) = out.iter().find_map(end_of) {
+            tunnel.end = Some(end);
+        }
         for output in out {
             self.take_tunnel_output(now, key, output);
         }
@@ -141,8 +152,10 @@ impl Control {
                 }
             }
             l2tp::Output::CallDown { session, end } => {
+                let tunnel = self.tunnels.by_key.get(&key);
+                let tunnel_end = tunnel.and_then(|tunnel| tunnel.end.clone());
                 if let Some(slot) = self.session_of(key, session) {
-                    self.call_down(now, slot, &end);
+                    self.call_down(now, slot, &end, tunnel_end.as_ref());
                 }
             }
             l2tp::Output::TunnelDown { end } => self.tunnel_down(key, &end),
@@ -195,11 +208,8 @@ impl Control {
 
     fn tunnel_down(&mut self, key: TunnelKey, end: &TunnelEnd) {
         self.leave_half_open_tunnel(key);
-        let Some(tunnel) = self.tunnels.by_key.get_mut(&key) else {
-            return;
-        };
-        tunnel.is_over = true;
-        let Some(peer) = self.peers.slots.get(key.path.0) else {
+        let peer = self.peers.slots.get(key.path.0);
+        let Some((tunnel, peer)) = self.tunnels.by_key.get(&key).zip(peer) else {
             return;
         };
         if *end == TunnelEnd::PeerSilent {
@@ -249,7 +259,7 @@ impl Control {
         }
         if let Some(peer) = self.peers.slots.get(key.path.0)
             && let Some(tunnel) = self.tunnels.by_key.get(&key)
-            && !tunnel.is_over
+            && !tunnel.is_over()
         {
             log::tunnel_down(&self.log, tunnel.correlation, peer.shown(), &why);
         }
@@ -307,5 +317,17 @@ impl Control {
         self.outbox.change(shard, closed);
         self.peers.slots.retire(key.path.0);
         self.outbox.change(shard, Change::ClosePath(key.path));
+    }
+}
+
+fn end_of(output: &l2tp::Output) -> Option<TunnelEnd> {
+    match output {
+        l2tp::Output::TunnelDown { end } => Some(end.clone()),
+        l2tp::Output::Send(_)
+        | l2tp::Output::TunnelUp { .. }
+        | l2tp::Output::CallOffered { .. }
+        | l2tp::Output::OfferWithdrawn { .. }
+        | l2tp::Output::CallUp { .. }
+        | l2tp::Output::CallDown { .. } => None,
     }
 }

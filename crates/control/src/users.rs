@@ -31,6 +31,8 @@ pub(crate) enum Stranger {
     UnknownUser,
     /// The secret does not fit.
     WrongSecret,
+    /// The method needs the password.
+    HashOnly,
 }
 
 /// Everybody who may come in.
@@ -75,6 +77,9 @@ impl Users {
             let _ = credentials.check(&self.nobody);
             return Err(Stranger::UnknownUser);
         };
+        if !credentials.is_comparable(&user.secret) {
+            return Err(Stranger::HashOnly);
+        }
         let Proof {
             authenticator_response,
         } = credentials

@@ -30,7 +30,14 @@ fn addresses_are_leased_once_and_own_and_fixed_ones_to_nobody_else() {
         pools.lease_fixed(0, ip("10.0.0.4")),
         Err(NoLease::InUse(ip("10.0.0.4")))
     );
-    assert_eq!(pools.rows(now)[0].exhausted, 1);
+    let row = &pools.rows(now)[0];
+    assert_eq!(row.exhausted, 1);
+    // Ours is left: the fixed one is leased.
+    assert_eq!(
+        row.size,
+        row.reserved + row.leased + row.quarantined + row.free
+    );
+    assert_eq!((row.reserved, row.leased), (1, 5));
     assert!(verify(&pools, leases.iter().chain([&fixed])).is_empty());
     assert_eq!(verify(&pools, leases.iter()).len(), 1);
 }

@@ -210,6 +210,13 @@ impl Client {
         });
     }
 
+    /// Closes the tunnel without a word to PPP.
+    pub(super) fn close_tunnel(&mut self, now: Instant) {
+        self.with_l2tp(now, |tunnel, _, out, now| {
+            tunnel.close(now, l2tp::TunnelEnd::Administrative, out);
+        });
+    }
+
     pub(super) fn hang_up_ike(&mut self, now: Instant) {
         self.with_ike(now, |sa, env, out, now| sa.close(now, env, out));
         self.sas.clear();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ppp::{Method, UserSecret};
+
 use super::world::{World, plain_settings, pool};
 use crate::admin::{Clear, Filter, Request, Response, Table};
 use crate::settings::{Beyond, SessionLimit};
@@ -72,6 +74,18 @@ fn a_client_that_closes_the_tunnel_right_after_its_lcp_goodbye_has_hung_up() {
 }
 
 #[test]
+fn the_reason_of_a_session_whose_tunnel_the_peer_closes_says_so() {
+    let mut world = World::new(plain_settings(1), 1);
+    world.dial(0);
+    let now = world.now;
+    world.clients[0].close_tunnel(now);
+    world.settle();
+    let summary = world.lines.with("session ended");
+    let reason = "reason=the tunnel ended: peer closed it: general request to clear (1)";
+    assert!(summary[0].contains(reason), "{summary:?}");
+}
+
+#[test]
 fn a_client_that_redials_gets_the_same_address() {
     let mut world = World::new(plain_settings(2), 2);
     world.dial(0);
@@ -116,9 +130,42 @@ fn a_wrong_password_is_refused_and_said_so() {
     assert_eq!(refused.len(), 1);
     assert!(refused[0].contains("user=user0"), "{refused:?}");
     assert!(refused[0].contains("why=wrong password"), "{refused:?}");
-    assert!(world.lines.with("session ended")[0].contains("reason=refused: wrong password"));
+    let summary = world.lines.with("session ended");
+    assert!(summary[0].contains("user=user0"), "{summary:?}");
+    assert!(
+        summary[0].contains("reason=refused: wrong password"),
+        "{summary:?}"
+    );
+    assert_eq!(call_ends(&world, 0), ["administrative reasons (3)"]);
     let verified = world.ask(Request::VerifyPools);
     assert_eq!(verified, [Response::Verified(Vec::new())]);
+}
+
+#[test]
+fn an_exhausted_pool_is_a_lack_for_the_moment() {
+    let mut settings = plain_settings(2);
+    settings.pools = vec![pool("10.64.0.2/32")];
+    let mut world = World::new(settings, 2);
+    world.dial(0);
+    world.dial(1);
+    world.run(AFTERWARDS);
+    assert!(world.inner(0).is_some());
+    assert_eq!(world.inner(1), None);
+    assert_eq!(call_ends(&world, 1), ["lack of facilities, temporary (4)"]);
+}
+
+#[test]
+fn a_user_of_whom_only_a_hash_is_known_cannot_use_chap_md5_and_that_is_the_reason() {
+    let mut settings = plain_settings(1);
+    settings.users[0].secret = UserSecret::NtHash(crypto::mschap::nt_password_hash("secret"));
+    settings.listeners[0].ppp.auth = vec![Method::ChapMd5];
+    let mut world = World::new(settings, 1);
+    world.dial(0);
+    assert_eq!(world.inner(0), None);
+    let refused = world.lines.with("subscriber refused");
+    let why = "why=only an NT hash is known, CHAP-MD5 needs the password";
+    assert!(refused[0].contains(why), "{refused:?}");
+    assert_eq!(world.count("authentication: wrong passwords"), 0);
 }
 
 #[test]
@@ -367,4 +414,11 @@ fn a_second_order_to_shut_down_finishes_at_once() {
         world.settle();
     }
     assert!(world.is_finished);
+}
+
+/// What the gateway's CDNs said to a client.
+fn call_ends(world: &World, n: usize) -> Vec<&str> {
+    let ends = world.clients[n].ends.iter();
+    ends.filter_map(|end| end.strip_prefix("call: peer hung up: "))
+        .collect()
 }

@@ -37,6 +37,18 @@ fn a_client_dials_in_through_ipsec() {
 }
 
 #[test]
+fn an_ordinary_dial_refuses_nothing() {
+    let mut world = secured(1);
+    world.dial(0);
+    assert!(world.inner(0).is_some());
+    // The tunnel's first message overtakes message 3 of quick mode.
+    assert_eq!(world.count("ike: messages refused"), 0);
+    // The client answers both copies of our Configure-Request.
+    assert!(!world.lines.with("second answer to one request").is_empty());
+    assert_eq!(world.count("ppp: frames discarded"), 0);
+}
+
+#[test]
 fn inbound_is_installed_before_the_peer_can_know_its_spi() {
     let mut world = secured(1);
     world.dial(0);
