@@ -2,7 +2,7 @@
 //!
 //! | table | what it says | read in |
 //! |---|---|---|
-//! | `[gateway]`, `[workers]`, `[memory]`, `[[port]]`, `[log]` | the machine | this file |
+//! | `[gateway]`, `[workers]`, `[memory]`, `[crypto]`, `[[port]]`, `[log]` | the machine | this file |
 //! | `[[listener]]` | where peers are served and how | [`listener`] |
 //! | `[[pool]]`, `[[profile]]`, `[[user]]` | who comes in and what they get | [`subscriber`] |
 //! | `[limits]`, `[rekey]` | how much of everything | [`limit`] |
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use control::Settings;
+use crypto::esp::Backend;
 
 pub(crate) use document::Fault;
 use document::{Document, Section};
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) workers: Workers,
     pub(crate) memory: Memory,
     pub(crate) rates: Rates,
+    /// Who opens and seals ESP packets.
+    pub(crate) ciphers: Backend,
     /// Interfaces for XDP.
     pub(crate) ports: Vec<PortSettings>,
     pub(crate) log: Log,
@@ -206,6 +209,7 @@ impl Config {
             owner.0 = shard as u8 % workers.count;
         }
         let memory = root.section("memory", Memory::read);
+        let ciphers = root.section("crypto", ciphers);
         let ports = root.sections("port", PortSettings::read);
         if matches!(machine.io, Io::Xdp | Io::XdpSkb) && ports.is_empty() {
             root.fault(
@@ -228,12 +232,29 @@ impl Config {
             workers,
             memory,
             rates,
+            ciphers,
             ports,
             log,
             compute_threads,
             warnings: Vec::new(),
         }
     }
+}
+
+/// The back end that is asked for, which this processor has to be able to run.
+fn ciphers(section: &mut Section<'_>) -> Backend {
+    const NAMES: [(&str, Option<Backend>); 4] = [
+        ("auto", None),
+        ("avx512", Some(Backend::Avx512)),
+        ("aesni", Some(Backend::AesNi)),
+        ("rustcrypto", Some(Backend::RustCrypto)),
+    ];
+    let backend = section.choice("backend", &NAMES, None);
+    let backend = backend.unwrap_or_else(Backend::auto);
+    if !backend.available() {
+        section.fault("backend", format!("{}; say \"auto\"", backend.why()));
+    }
+    backend
 }
 
 /// `1 pool`, `2 pools`.

@@ -16,7 +16,7 @@ use dataplane::{Settings as WorkerSettings, Shared, Worker};
 use crate::admin::{self, Status};
 use crate::clock;
 use crate::compute::Compute;
-use crate::config::{Config, Io, Rates};
+use crate::config::{Config, Io};
 use crate::host::Host;
 use crate::icmp::Icmp;
 use crate::interfaces::Interfaces;
@@ -45,7 +45,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     for ((end, ports), chunks) in ends.into_iter().zip(inside.ports).zip(inside.chunks) {
         let alarm = Alarm::new()?;
         end.bell.set_wake(Arc::clone(&alarm) as _);
-        let settings = worker_settings(&config.rates, chunks.len());
+        let settings = worker_settings(&config, chunks.len());
         let worker = Worker::new(Arc::clone(&shared), ports, chunks, end, settings);
         recruits.push(Recruit { worker, alarm });
     }
@@ -59,7 +59,7 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
     }
     let jobs = config.control.limits.computations;
     let compute = Compute::start(config.compute_threads, jobs, alarm.waker())?;
-    let status = status(&inside.io);
+    let status = status(&inside.io, config.ciphers);
     tracing::info!(io = %status.io, crypto = %status.crypto, workers = config.workers.count, "serving");
     let mut slow_path = SlowPath {
         control,
@@ -251,9 +251,10 @@ fn shared_limits(config: &Config) -> dataplane::Limits {
     }
 }
 
-fn worker_settings(rates: &Rates, chunks: usize) -> WorkerSettings {
+fn worker_settings(config: &Config, chunks: usize) -> WorkerSettings {
+    let rates = &config.rates;
     WorkerSettings {
-        backend: Backend::auto(),
+        backend: config.ciphers,
         tunnel_port: SOCKETS,
         icmp_per_second: rates.icmp,
         strangers_per_second: rates.strangers,
@@ -279,12 +280,12 @@ fn start_control(config: &Config, key_log: bool, shared: &Arc<Shared>) -> Result
     ))
 }
 
-fn status(io: &str) -> Status {
+fn status(io: &str, ciphers: Backend) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         uptime_seconds: 0,
         io: io.into(),
-        crypto: Backend::auto().to_string(),
+        crypto: ciphers.to_string(),
     }
 }

@@ -73,6 +73,15 @@ fn the_share_of_3des_is_a_quarter_unless_it_is_said() {
 }
 
 #[test]
+fn the_cipher_back_end_is_the_fastest_unless_another_is_named() {
+    assert_eq!(read(SMALL).unwrap().ciphers, Backend::auto());
+    let said = SMALL.to_owned() + "[crypto]\nbackend = \"rustcrypto\"\n";
+    assert_eq!(read(&said).unwrap().ciphers, Backend::RustCrypto);
+    let faults = read(&said.replace("rustcrypto", "openssl")).unwrap_err();
+    assert_eq!(faults[0].key, "crypto.backend");
+}
+
+#[test]
 fn ipsec_without_a_key_is_refused() {
     let faults = read(&SMALL.replace("psk = [{ secret = \"lab-psk\" }]\n", "")).unwrap_err();
     assert_eq!(faults.len(), 1, "{faults:?}");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use af_xdp::probe::{Capability, Probe};
 use crypto::cpu;
+use crypto::esp::Backend;
 
 use super::{Finding, Weight};
 use crate::config::Config;
@@ -41,7 +42,7 @@ pub(super) fn examine(probe: &Probe, config: Option<&Config>) -> Vec<Finding> {
         tun(),
         forwarding(),
         huge_pages(memory),
-        ciphers(),
+        ciphers(config),
     ]);
     findings
 }
@@ -162,9 +163,9 @@ fn huge_pages(memory: usize) -> Finding {
     Finding::of(Weight::Worse, subject, found, remedy)
 }
 
-fn ciphers() -> Finding {
-    let backend = crypto::esp::Backend::auto();
-    let found = format!("{backend}; this CPU has {}", cpu::features());
+fn ciphers(config: Option<&Config>) -> Finding {
+    let backend = config.map_or_else(Backend::auto, |config| config.ciphers);
+    let found = format!("{backend}: {}; it has {}", backend.why(), cpu::features());
     Finding::good("ciphers", found)
 }
 
