@@ -366,14 +366,12 @@ fn render_pools(rows: &[PoolRow]) -> String {
         "exhausted",
     ]);
     for row in rows {
-        // The gateway's own, and those of users with a fixed one who are not here.
-        let reserved = row.size - row.leased - row.quarantined - row.free;
         table.row(vec![
             row.name.clone(),
             row.size.to_string(),
             row.leased.to_string(),
             row.quarantined.to_string(),
-            reserved.to_string(),
+            row.reserved.to_string(),
             row.free.to_string(),
             row.exhausted.to_string(),
         ]);
