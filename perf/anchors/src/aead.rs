@@ -5,9 +5,7 @@ use crate::{Anchor, Cipher, GCM_ICV, Suite, gcm_parts};
 macro_rules! aead {
     ($maker:ident, $library:ident, $name:literal) => {
         pub(crate) fn $maker(suite: &Suite) -> Option<Box<dyn Anchor>> {
-            use ::$library::aead::{
-                AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey,
-            };
+            use ::$library::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
             struct Gcm {
                 key: LessSafeKey,

@@ -159,9 +159,8 @@ fn update_in_place(context: &mut CipherCtx, text: &mut [u8]) -> Result<(), Error
     // SAFETY: the context is initialised and ours alone; `text` is valid for `len` octets to read
     // and to write. EVP_CipherUpdate(3) allows input and output to be the same, and without
     // padding writes at most the whole blocks it was given.
-    let done = unsafe {
-        openssl_sys::EVP_CipherUpdate(context.as_ptr(), first, &mut written, first, len)
-    };
+    let done =
+        unsafe { openssl_sys::EVP_CipherUpdate(context.as_ptr(), first, &mut written, first, len) };
     if done == 1 && written == len {
         Ok(())
     } else {
