@@ -44,6 +44,9 @@ pub(crate) enum AnyPort {
     Sockets(Sockets<Chunk>),
     Tun(Tun<Chunk>),
     Xdp(Box<Xdp>),
+    /// One that a test has made.
+    #[cfg(test)]
+    Staged(Box<dyn Port<Chunk = Chunk> + Send>),
 }
 
 impl AnyPort {
@@ -53,6 +56,8 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets.descriptors().collect(),
             Self::Tun(tun) => vec![tun.descriptor()],
             Self::Xdp(xdp) => vec![xdp.descriptor()],
+            #[cfg(test)]
+            Self::Staged(_) => Vec::new(),
         }
     }
 
@@ -63,6 +68,8 @@ impl AnyPort {
             // The kernel counts for the whole device.
             Self::Tun(_) => {}
             Self::Xdp(xdp) => xdp.losses(losses),
+            #[cfg(test)]
+            Self::Staged(_) => {}
         }
     }
 
@@ -72,6 +79,8 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets.into_chunks(),
             Self::Tun(tun) => tun.into_chunks(),
             Self::Xdp(xdp) => xdp.into_chunks(),
+            #[cfg(test)]
+            Self::Staged(_) => Vec::new(),
         }
     }
 
@@ -80,6 +89,8 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets,
             Self::Tun(tun) => tun,
             Self::Xdp(xdp) => &mut **xdp,
+            #[cfg(test)]
+            Self::Staged(port) => &mut **port,
         }
     }
 }
@@ -109,6 +120,8 @@ impl Port for AnyPort {
             Self::Sockets(sockets) => sockets.in_flight(),
             Self::Tun(tun) => tun.in_flight(),
             Self::Xdp(xdp) => xdp.in_flight(),
+            #[cfg(test)]
+            Self::Staged(port) => port.in_flight(),
         }
     }
 }

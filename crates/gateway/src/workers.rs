@@ -211,3 +211,119 @@ fn save(file: &Path, text: &str) -> io::Result<()> {
         .open(file)?;
     file.write_all(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+
+    use af_xdp::{Area, AreaSettings, Chunk, HugePages};
+    use dataplane::change::Kind;
+    use dataplane::mesh::{Sizes, mesh};
+    use dataplane::port::{Meta, Packet, Pool, Port, SendError};
+    use dataplane::{Settings, Shared};
+    use packet::{Endpoint, Frame};
+
+    use super::*;
+
+    /// What the frame says that is at hand.
+    const FRAME: [u8; 4] = [0x45, 0xad, 0x17, 0x00];
+    /// Set in the process that is to end.
+    const CHILD: &str = "ADIT_TEST_PANIC_IN";
+
+    /// A port that receives one frame and then has a bug.
+    struct Faulty;
+
+    impl Port for Faulty {
+        type Chunk = Chunk;
+
+        fn receive(
+            &mut self,
+            pool: &mut dyn Pool<Chunk>,
+            burst: &mut Vec<Packet<Chunk>>,
+            _max: usize,
+        ) -> usize {
+            let chunk = pool.take().expect("the area is not empty");
+            let mut frame = Frame::new(chunk, 256, FRAME.len()).expect("it fits");
+            frame.bytes_mut().copy_from_slice(&FRAME);
+            let meta = Meta {
+                kind: Kind::Ip,
+                local: Endpoint::default(),
+                remote: Endpoint::default(),
+                port: 0,
+                vrf: 0,
+                next_hop: None,
+                dscp_ecn: 0,
+                bad_checksum: false,
+                checksum: false,
+                moves: 0,
+            };
+            burst.push(Packet { frame, meta });
+            panic!("a bug")
+        }
+
+        fn send(&mut self, packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
+            Err((packet, SendError::Full))
+        }
+
+        fn flush(&mut self, _pool: &mut dyn Pool<Chunk>) {}
+
+        fn in_flight(&self) -> usize {
+            0
+        }
+    }
+
+    fn serve_a_faulty_port() {
+        tracing_subscriber::fmt().with_writer(io::stderr).init();
+        let settings = AreaSettings {
+            chunks: 64,
+            chunk_size: 2048,
+            huge: HugePages::Never,
+        };
+        let (_area, chunks) = Area::new(settings).unwrap();
+        let shared = Shared::new(dataplane::Limits::default(), clock::now());
+        let (mut ends, _rings) = mesh::<Chunk>(1, Sizes::default());
+        let end = ends.pop().unwrap();
+        let ports = vec![AnyPort::Staged(Box::new(Faulty))];
+        let worker = Worker::new(shared, ports, chunks, end, Settings::default());
+        let alarm = Alarm::new().unwrap();
+        let stop = AtomicBool::new(false);
+        serve(
+            Recruit { worker, alarm },
+            &Post::new(None),
+            Idle::Spin,
+            &stop,
+        );
+    }
+
+    #[test]
+    fn a_worker_that_panics_ends_the_process_and_leaves_the_frame_at_hand() {
+        if env::var_os(CHILD).is_some() {
+            return serve_a_faulty_port();
+        }
+        let place = env::temp_dir().join(format!("adit-panic-test-{}", std::process::id()));
+        std::fs::create_dir(&place).unwrap();
+        let name =
+            "workers::tests::a_worker_that_panics_ends_the_process_and_leaves_the_frame_at_hand";
+        let child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .env("TMPDIR", &place)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr).into_owned();
+        let left = std::fs::read_dir(&place)
+            .unwrap()
+            .next()
+            .expect("a file")
+            .unwrap();
+        let frames = std::fs::read_to_string(left.path()).unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        assert_eq!(child.status.code(), Some(70), "{said}");
+        assert!(
+            said.contains("worker 0 panicked; the frames at hand are in"),
+            "{said}"
+        );
+        assert_eq!(frames.trim(), "45ad1700");
+    }
+}
