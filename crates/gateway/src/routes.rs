@@ -9,8 +9,9 @@
 //!
 //! The first packet for an unknown on-link neighbour comes to the slow path, which has the kernel
 //! look for the neighbour and sends the packet back into the line, where it waits for the answer;
-//! a neighbour that does not answer is forgotten. Next hops are managed neighbours because the kernel sees none of our traffic: it would keep an ordinary entry with a MAC address
-//! that has changed long ago.
+//! a neighbour that does not answer is forgotten. Next hops are managed neighbours because the
+//! kernel sees none of our traffic: it would keep an ordinary entry with a MAC address that has
+//! changed long ago. It asks a managed one every minute or so, and more often because we say so.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -48,6 +49,10 @@ const LOCAL: u32 = 255;
 
 /// How often a neighbour that is not known to be there is asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often a managed neighbour has to show that it is there, with the same MAC address.
+const VERIFY_EVERY: Duration = Duration::from_secs(15);
+/// How many are verified at a time.
+const VERIFY_PAGE: usize = 64;
 
 /// An interface that the workers send on.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +70,9 @@ pub(crate) struct Routes {
     book: Book,
     /// When to look again for neighbours that are not known to be there.
     look_at: Instant,
+    /// When to go on verifying, and who was the last.
+    verify_at: Instant,
+    verified: Option<Hop>,
 }
 
 /// Sends everything to `adit0`, as is right where the kernel routes.
@@ -108,6 +116,8 @@ impl Routes {
             ears,
             book: Book::new(outlets, adit0),
             look_at: clock::now(),
+            verify_at: clock::now() + VERIFY_EVERY,
+            verified: None,
         };
         let [adjacency, _] = host_changes(host_mtu);
         shared.apply(adjacency);
@@ -120,14 +130,17 @@ impl Routes {
         self.ears.socket().as_fd()
     }
 
-    /// When to look for neighbours that are missed, though the kernel says nothing.
+    /// When to look after neighbours, though the kernel says nothing.
     pub(crate) fn look_at(&self) -> Option<Instant> {
-        self.book.misses_neighbours().then_some(self.look_at)
+        let missing = self.book.misses_neighbours().then_some(self.look_at);
+        let present = self.book.manages_any().then_some(self.verify_at);
+        missing.into_iter().chain(present).min()
     }
 
     /// Takes the news; how much there was.
     pub(crate) fn follow(&mut self, shared: &Shared) -> usize {
         self.look_for_the_missing(shared);
+        self.verify_the_present();
         match self.ears.heard() {
             Ok(news) => {
                 let count = news.len();
@@ -160,6 +173,22 @@ impl Routes {
         for message in self.netlink.dump(question).unwrap_or_default() {
             self.take(message, shared);
         }
+    }
+
+    /// Has the kernel ask managed neighbours, a page at a time, whether they are still there.
+    fn verify_the_present(&mut self) {
+        let now = clock::now();
+        if now < self.verify_at {
+            return;
+        }
+        let page = self.book.managed_after(self.verified, VERIFY_PAGE);
+        for hop in &page {
+            // One without a MAC address is refused: it is being asked for anyway.
+            let _ = self.verify(*hop).and_then(|()| self.manage(*hop));
+        }
+        let is_last = page.len() < VERIFY_PAGE;
+        self.verified = page.last().copied().filter(|_| !is_last);
+        self.verify_at = now + if is_last { VERIFY_EVERY } else { LOOK_EVERY };
     }
 
     fn read_everything(&mut self, shared: &Shared) -> Result<()> {
@@ -239,6 +268,15 @@ impl Routes {
         message.attributes.push(managed);
         let order = RouteNetlinkMessage::NewNeighbour(message);
         self.netlink.order(order, Existing::Replace)
+    }
+
+    /// Has the kernel ask the neighbour at once. It does not take a state for a managed one, so
+    /// that it has to be managed anew.
+    fn verify(&mut self, hop: Hop) -> io::Result<()> {
+        let mut message = neighbour_message(hop);
+        message.header.state = NeighbourState::Probe;
+        let order = RouteNetlinkMessage::NewNeighbour(message);
+        self.netlink.order(order, Existing::Change)
     }
 
     fn give_up(&mut self, hop: Hop) -> io::Result<()> {

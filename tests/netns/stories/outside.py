@@ -14,7 +14,8 @@ from harness.subscriber import Subscriber, checksum
 
 from .telling import story
 
-MAC_PATIENCE_S = 60
+# The kernel alone takes up to a minute; where it sees no traffic of ours, we have it ask sooner.
+MAC_PATIENCE_S = {"sockets": 60, "xdp": 40}
 
 
 def ip_packet(source, protocol, body, identification):
@@ -126,7 +127,8 @@ def new_mac(stage, io):
     stage.exec(stage.internet, "ip", "link", "set", "net0", "address", "02:00:00:00:00:99")
     start = time.monotonic()
     for to in ("203.0.113.1", INTERNET):
-        eventually(f"{to} answers again", lambda: client.pings(to, int(time.monotonic()) & 0x7FFF, 1), MAC_PATIENCE_S)
+        left = start + MAC_PATIENCE_S[io] - time.monotonic()
+        eventually(f"{to} answers again", lambda: client.pings(to, int(time.monotonic()) & 0x7FFF, 1), left)
     return f"back after {time.monotonic() - start:.0f} s"
 
 

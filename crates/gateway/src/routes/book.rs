@@ -5,6 +5,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::ops::Bound;
 
 use dataplane::change::{Adjacency, AdjacencyId, RouteTarget, SharedChange};
 use ipnet::IpNet;
@@ -243,6 +244,18 @@ impl Book {
     /// Neighbours that the kernel keeps fresh for us.
     pub(super) fn managed(&self) -> Vec<Hop> {
         self.managed.iter().copied().collect()
+    }
+
+    /// Whether there are any.
+    pub(super) fn manages_any(&self) -> bool {
+        !self.managed.is_empty()
+    }
+
+    /// Some of them, behind `last`.
+    pub(super) fn managed_after(&self, last: Option<Hop>, most: usize) -> Vec<Hop> {
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.managed.range((start, Bound::Unbounded));
+        rest.take(most).copied().collect()
     }
 
     /// A route of its own to a neighbour.
