@@ -401,8 +401,6 @@ pub(crate) type Lobby<C> = VecDeque<Traveller<C>>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Kind;
-    use packet::Endpoint;
 
     #[test]
     fn survivors_stay_in_order_and_leavers_keep_their_exits() {
@@ -488,18 +486,7 @@ mod tests {
     }
 
     fn traveller(n: u8, room: Room) -> Traveller<Box<[u8]>> {
-        let meta = Meta {
-            kind: Kind::Ip,
-            local: Endpoint::default(),
-            remote: Endpoint::default(),
-            port: 0,
-            vrf: 0,
-            next_hop: None,
-            dscp_ecn: 0,
-            bad_checksum: false,
-            checksum: false,
-            moves: 0,
-        };
+        let meta = Meta::ip(0);
         let frame = Frame::new(vec![n].into(), 0, 1).unwrap();
         let mut traveller = Traveller::new(Packet { frame, meta }, Source::Network);
         traveller.note.room = room;

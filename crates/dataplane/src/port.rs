@@ -49,6 +49,25 @@ pub struct Meta {
     pub moves: u8,
 }
 
+impl Meta {
+    /// Of an IP packet that came by this port, with no outer header.
+    #[inline]
+    pub fn ip(port: u8) -> Self {
+        Self {
+            kind: Kind::Ip,
+            local: Endpoint::default(),
+            remote: Endpoint::default(),
+            port,
+            vrf: 0,
+            next_hop: None,
+            dscp_ecn: 0,
+            bad_checksum: false,
+            checksum: false,
+            moves: 0,
+        }
+    }
+}
+
 /// The free chunks of one worker. Chunks are conserved: what a port takes comes back.
 pub trait Pool<C> {
     /// A free chunk, if there is one.

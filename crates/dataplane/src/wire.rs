@@ -74,16 +74,9 @@ fn canonical<C: Chunk>(
     }
     frame.truncate(len).ok_or(NotOurs::Malformed)?;
     let mut meta = Meta {
-        kind: Kind::Ip,
-        local: Endpoint::default(),
-        remote: Endpoint::default(),
-        port: interface.port,
         vrf: interface.vrf,
-        next_hop: None,
         dscp_ecn: ip.dscp_ecn,
-        bad_checksum: false,
-        checksum: false,
-        moves: 0,
+        ..Meta::ip(interface.port)
     };
     if may_be_ours(frame, &ip) && shared.is_endpoint(interface.vrf, ip.destination().into()) {
         if ip.is_fragment() {

@@ -218,11 +218,10 @@ mod tests {
     use std::process::Command;
 
     use af_xdp::{Area, AreaSettings, Chunk, HugePages};
-    use dataplane::change::Kind;
     use dataplane::mesh::{Sizes, mesh};
     use dataplane::port::{Meta, Packet, Pool, Port, SendError};
     use dataplane::{Settings, Shared};
-    use packet::{Endpoint, Frame};
+    use packet::Frame;
 
     use super::*;
 
@@ -246,18 +245,7 @@ mod tests {
             let chunk = pool.take().expect("the area is not empty");
             let mut frame = Frame::new(chunk, 256, FRAME.len()).expect("it fits");
             frame.bytes_mut().copy_from_slice(&FRAME);
-            let meta = Meta {
-                kind: Kind::Ip,
-                local: Endpoint::default(),
-                remote: Endpoint::default(),
-                port: 0,
-                vrf: 0,
-                next_hop: None,
-                dscp_ecn: 0,
-                bad_checksum: false,
-                checksum: false,
-                moves: 0,
-            };
+            let meta = Meta::ip(0);
             burst.push(Packet { frame, meta });
             panic!("a bug")
         }

@@ -375,13 +375,7 @@ pub(super) fn outer(kind: Kind, from: Endpoint, to: Endpoint, bytes: &[u8]) -> V
         kind,
         local: from,
         remote: to,
-        port: 0,
-        vrf: 0,
-        next_hop: None,
-        dscp_ecn: 0,
-        bad_checksum: false,
-        checksum: false,
-        moves: 0,
+        ..Meta::ip(0)
     };
     let mut packet = Packet { frame, meta };
     let interface = Interface {

@@ -158,13 +158,8 @@ fn meta(kind: Kind, port: u16) -> Meta {
         kind,
         local: Endpoint::new(PEER.into(), port),
         remote: Endpoint::new(OURS.into(), port),
-        port: 0,
-        vrf: 0,
-        next_hop: None,
         dscp_ecn: 0xb8,
-        bad_checksum: false,
-        checksum: false,
-        moves: 0,
+        ..Meta::ip(0)
     }
 }
 

@@ -5,9 +5,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use dataplane::change::Kind;
 use dataplane::port::{Meta, Packet, Pool, Port, SendError};
-use packet::{Chunk, Endpoint, Frame};
+use packet::{Chunk, Frame};
 use rustix::io::{Errno, read, write};
 
 use super::glance::Glance;
@@ -42,21 +41,6 @@ impl<C: Chunk> Tun<C> {
     pub(super) fn into_chunks(self) -> Vec<C> {
         self.sent
     }
-
-    fn meta(&self) -> Meta {
-        Meta {
-            kind: Kind::Ip,
-            local: Endpoint::default(),
-            remote: Endpoint::default(),
-            port: self.port,
-            vrf: 0,
-            next_hop: None,
-            dscp_ecn: 0,
-            bad_checksum: false,
-            checksum: false,
-            moves: 0,
-        }
-    }
 }
 
 impl<C: Chunk> Port for Tun<C> {
@@ -76,7 +60,7 @@ impl<C: Chunk> Port for Tun<C> {
             let frame = Frame::new(chunk, HEADROOM, len).expect("the kernel wrote into the chunk");
             burst.push(Packet {
                 frame,
-                meta: self.meta(),
+                meta: Meta::ip(self.port),
             });
         }
         let count = burst.len() - before;

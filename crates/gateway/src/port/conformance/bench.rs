@@ -182,13 +182,8 @@ pub(super) fn meta(kind: Kind, port: u16) -> Meta {
         kind,
         local: Endpoint::new(NEAR.into(), port),
         remote: Endpoint::new(FAR.into(), port),
-        port: 0,
-        vrf: 0,
         next_hop: Some(HOP),
-        dscp_ecn: 0,
-        bad_checksum: false,
-        checksum: false,
-        moves: 0,
+        ..Meta::ip(0)
     }
 }
 
