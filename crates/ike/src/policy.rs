@@ -50,6 +50,8 @@ pub struct Policy {
     pub dpd: Option<Dpd>,
     /// NAT traversal.
     pub natt: Natt,
+    /// Whether a MODP value may lack its leading zeros: SoftEther drops them, which one in 256 has.
+    pub short_public_values: bool,
     /// Interval of keepalives when we are behind a NAT.
     pub nat_keepalive: Duration,
     /// When to send a request again: the wait after each sending. The last wait ends the exchange.
@@ -237,6 +239,7 @@ impl Policy {
                 tries: 5,
             }),
             natt: Natt::Detect,
+            short_public_values: false,
             nat_keepalive: Duration::from_secs(20),
             ladder: [1, 2, 4, 8, 16].map(Duration::from_secs).to_vec(),
             setup_limit: Duration::from_secs(30),

@@ -350,6 +350,7 @@ impl ClientArguments {
                 .timeout
                 .max(Duration::from_secs(LADDER.iter().sum::<u64>() + 1)),
             natt,
+            short_public_values: true,
             ..standard
         }
     }

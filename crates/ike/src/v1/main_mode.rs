@@ -11,7 +11,7 @@ pub(super) mod responder;
 
 use std::time::Duration;
 
-use crypto::dh::Outcome;
+use crypto::dh::{Group, Outcome};
 
 use super::core::{Received, Turn};
 use crate::keys::IsakmpKeys;
@@ -197,6 +197,9 @@ fn add_fragmentation(payloads: &mut Payloads) {
     payloads.add(kind::VENDOR_ID, &body);
 }
 
+/// Leading zeros that may be missing; one value in 2^40 has more.
+const DROPPED_ZEROS: usize = 4;
+
 /// KE and nonce of messages 3 and 4, and what NAT-D says.
 struct KeyExchange {
     public: Vec<u8>,
@@ -209,13 +212,16 @@ impl KeyExchange {
         received: &Received<'_>,
         agreed: &Agreed,
         cookies: &Cookies,
-        natt: Natt,
+        policy: &Policy,
     ) -> Result<Self, Refusal> {
         let chain = clear_chain(received)?;
         let public = chain.single(kind::KEY_EXCHANGE)?;
-        // RFC 2409 §5: exactly as long as the group says, leading zeros kept.
-        if public.len() != agreed.suite.group.public_len() {
-            return Err(Refusal::BadKeyLength);
+        let missing = agreed.suite.group.public_len().checked_sub(public.len());
+        match missing {
+            // RFC 2409 §5: exactly as long as the group says, leading zeros kept.
+            Some(0) => {}
+            Some(1..=DROPPED_ZEROS) if policy.short_public_values => {}
+            Some(_) | None => return Err(Refusal::BadKeyLength),
         }
         let nonce = nonce(&chain)?;
         let nat = agreed.method.map_or_else(NatSituation::default, |method| {
@@ -223,7 +229,7 @@ impl KeyExchange {
             let path = (received.local, received.remote);
             let found = NatSituation::detect(method, agreed.suite.hash, cookies, path, &hashes);
             NatSituation {
-                forced: natt == Natt::Force,
+                forced: policy.natt == Natt::Force,
                 ..found
             }
         });
@@ -233,6 +239,13 @@ impl KeyExchange {
             nat,
         })
     }
+}
+
+/// The value with the leading zeros that it may lack. Hashed is what was sent.
+fn in_full(public: &[u8], group: Group) -> Vec<u8> {
+    let mut full = vec![0; group.public_len().saturating_sub(public.len())];
+    full.extend(public);
+    full
 }
 
 /// RFC 2409 §5: a nonce has 8 to 256 bytes.
@@ -363,5 +376,12 @@ mod tests {
             (message.exchange, message.message_id),
             (Exchange::MainMode, 0)
         );
+    }
+
+    #[test]
+    fn a_value_gets_the_leading_zeros_back_that_it_lost() {
+        let full = [&[0, 0], &[0x5A; 126][..]].concat();
+        assert_eq!(in_full(&full[2..], Group::Modp1024), full);
+        assert_eq!(in_full(&full, Group::Modp1024), full);
     }
 }

@@ -4,7 +4,7 @@ use crypto::dh::{Job, KeyPair, Outcome};
 
 use super::{
     ATTEMPTS_MAX, Agreed, Complete, Handshake, KeyExchange, Proof, SEALED_LEN_MAX, Step, Vendors,
-    add_fragmentation, clear_chain, envelope, key_exchange_payloads, pass,
+    add_fragmentation, clear_chain, envelope, in_full, key_exchange_payloads, pass,
 };
 use crate::keys::{Exchanged, IsakmpKeys};
 use crate::message::{self, Cookie, Payloads, kind};
@@ -132,7 +132,7 @@ impl ExpectKe {
             received,
             &self.agreed,
             &turn.core.cookies,
-            turn.core.policy.natt,
+            &turn.core.policy,
         );
         pass(self, opened, Handshake::ExpectKeReply, |state, message| {
             let Self {
@@ -189,7 +189,7 @@ impl ExpectId {
     fn begin(mut self, message: KeyExchange, turn: &mut Turn<'_>) -> Handshake {
         let job = Job::Agree {
             pair: self.pair.clone(),
-            peer: message.public.clone(),
+            peer: in_full(&message.public, self.agreed.suite.group),
         };
         self.attempts.push(Attempt {
             token: turn.compute(job),
@@ -288,7 +288,7 @@ impl ExpectId {
                 received,
                 &self.agreed,
                 &turn.core.cookies,
-                turn.core.policy.natt,
+                &turn.core.policy,
             ),
         };
         pass(self, opened, Handshake::ExpectIdR, |state, message| {

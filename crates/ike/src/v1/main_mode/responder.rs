@@ -5,7 +5,7 @@ use crypto::dh::{Job, Outcome};
 
 use super::{
     ATTEMPTS_MAX, Agreed, Complete, Handshake, KeyExchange, Proof, SA_LEN_MAX, SEALED_LEN_MAX,
-    Step, Vendors, add_fragmentation, clear_chain, envelope, key_exchange_payloads, pass,
+    Step, Vendors, add_fragmentation, clear_chain, envelope, in_full, key_exchange_payloads, pass,
 };
 use crate::keys::{Exchanged, IsakmpKeys};
 use crate::message::{self, Cookie, Cookies, Envelope, Exchange, Payloads, kind};
@@ -137,7 +137,7 @@ fn open_key_exchange(
     received: &Received<'_>,
     core: &Core,
 ) -> Result<KeyExchange, Refusal> {
-    KeyExchange::read(received, agreed, &core.cookies, core.policy.natt)
+    KeyExchange::read(received, agreed, &core.cookies, &core.policy)
 }
 
 /// Waits for public-key work and then for message 5: the identity and its proof.
@@ -182,7 +182,7 @@ impl ExpectId {
         let job = Job::Exchange {
             group: self.agreed.suite.group,
             random: turn.private(),
-            peer: message.public.clone(),
+            peer: in_full(&message.public, self.agreed.suite.group),
         };
         let nonce_r = turn.nonce();
         self.attempts.push(Attempt {
