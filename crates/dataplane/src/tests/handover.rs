@@ -304,9 +304,9 @@ fn a_million_packets_go_in_at_one_worker_and_out_at_the_other() {
         }
         let (mut sent, mut received) = (0, 0);
         while received < MILLION {
-            // Never more on the way than the rings between the workers hold.
+            // Never more on the way than the ring holds if each parcel has but one frame.
             while sent < MILLION
-                && sent - received < 1500
+                && sent - received < Sizes::default().parcels
                 && cables[0][TUNNEL].send(frame.clone()).is_ok()
             {
                 sent += 1;
