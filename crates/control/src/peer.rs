@@ -10,6 +10,7 @@
 //!                    │                                   │ the same identity and endpoint
 //!                    └── joins a living one, inherits ◄──┴── next main mode
 //!   no pair ──grace──► tunnels forgotten, DELETE, ClosePath ──PathRetired──► slot free
+//!   no pair, ISAKMP SA deleted by the peer ──farewell──► the same, sooner
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,9 @@ use crate::{Control, log};
 
 /// ISAKMP SAs that one peer may have at a time: the living one and the one before it.
 const EXCHANGES_MAX: usize = 2;
+/// How long the tunnels of a peer outlive its own DELETE of all it had, if the grace time is not
+/// shorter: time for a main mode from a client that renews by ending first.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What makes two main modes the same peer's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +106,8 @@ pub(crate) struct IkePeer {
 enum Lack {
     /// It cannot be reached: RFC 3193 §3.1 takes the tunnels down after the SAs.
     Sas,
+    /// Nor can it ask for SAs: it has deleted the last ISAKMP SA too, as who goes for good does.
+    Everything,
     /// The SAs are there for nothing.
     Tunnels,
 }
@@ -503,6 +509,7 @@ impl Control {
                 };
                 return self.end_peer(now, path, why);
             }
+            (true, _) if !has_phase1 && ike.has_left => Some(Lack::Everything),
             (true, _) => Some(Lack::Sas),
             (false, true) => Some(Lack::Tunnels),
             (false, false) => None,
@@ -513,6 +520,7 @@ impl Control {
         ike.lacks = lacks;
         let deadline = lacks.map(|lack| match lack {
             Lack::Sas => (now + settings.peer_grace, "peer without SAs"),
+            Lack::Everything => (now + FAREWELL.min(settings.peer_grace), "peer that has left"),
             Lack::Tunnels => (now + settings.peer_idle, "peer without tunnels"),
         });
         self.timers.set(Timer::Peer(path), deadline);
@@ -523,7 +531,7 @@ impl Control {
             return;
         };
         let why = match ike.lacks {
-            Some(Lack::Sas) if ike.has_left => "the peer deleted its SAs",
+            Some(Lack::Everything) => "the peer deleted its SAs",
             Some(Lack::Sas) => "no IPsec SA left",
             // RFC 3193 §3.1: when the L2TP tunnel goes, so should the SAs that were made for it.
             Some(Lack::Tunnels) => "no L2TP tunnel left",

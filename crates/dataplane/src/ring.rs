@@ -87,6 +87,12 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// Whether the receiver has taken everything.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Whether no more than half of it is free.
     pub(crate) fn is_half_full(&self) -> bool {
         self.queue.len() * 2 >= self.queue.capacity()

@@ -217,6 +217,16 @@ impl Client {
         });
     }
 
+    /// Deletes its IPsec SAs and keeps the ISAKMP SA.
+    pub(super) fn delete_pairs(&mut self, now: Instant) {
+        for pair in self.pairs.clone() {
+            let inbound = ike::Spi(pair.inbound);
+            self.with_ike(now, |sa, env, out, now| {
+                sa.delete_child(now, inbound, env, out)
+            });
+        }
+    }
+
     pub(super) fn hang_up_ike(&mut self, now: Instant) {
         self.with_ike(now, |sa, env, out, now| sa.close(now, env, out));
         self.sas.clear();

@@ -370,13 +370,29 @@ fn when_the_tunnel_has_gone_its_sas_are_deleted_after_a_while() {
 
 // conformance: 3193-06
 #[test]
-fn when_the_sas_are_deleted_the_tunnel_goes_after_a_grace_time() {
+fn when_only_the_ipsec_sas_are_deleted_the_tunnel_goes_after_a_grace_time() {
+    let mut world = secured(1);
+    world.dial(0);
+    world.run(A_SECOND);
+    let now = world.now;
+    world.clients[0].delete_pairs(now);
+    world.run(Duration::from_secs(29));
+    assert_eq!(world.fast.sessions.len(), 1);
+    world.run(A_SECOND * 2);
+    assert_eq!(world.fast.sessions.len(), 0);
+    let gone = world.lines.with("peer gone");
+    assert!(gone[0].contains("why=no IPsec SA left"), "{gone:?}");
+}
+
+// conformance: 3193-06
+#[test]
+fn when_the_peer_deletes_all_its_sas_the_tunnel_goes_soon() {
     let mut world = secured(1);
     world.dial(0);
     world.run(A_SECOND);
     let now = world.now;
     world.clients[0].hang_up_ike(now);
-    world.run(Duration::from_secs(29));
+    world.run(A_SECOND * 2);
     assert_eq!(world.fast.sessions.len(), 1);
     world.run(A_SECOND * 2);
     assert_eq!(world.fast.sessions.len(), 0);

@@ -304,9 +304,9 @@ fn a_million_packets_go_in_at_one_worker_and_out_at_the_other() {
         }
         let (mut sent, mut received) = (0, 0);
         while received < MILLION {
-            // Never more on the way than the ring holds if each parcel has but one frame.
+            // Never more on the way than the rings between the workers hold.
             while sent < MILLION
-                && sent - received < Sizes::default().parcels
+                && sent - received < 1500
                 && cables[0][TUNNEL].send(frame.clone()).is_ok()
             {
                 sent += 1;
@@ -322,6 +322,29 @@ fn a_million_packets_go_in_at_one_worker_and_out_at_the_other() {
     assert_eq!(handed_in, MILLION as u64);
     assert_eq!(gateway.discards(), []);
     gateway.assert_chunks_are_whole();
+}
+
+#[test]
+fn a_neighbour_that_is_behind_gets_everything_however_few_frames_a_turn_hands_over() {
+    let mut gateway = Gateway::new(2);
+    let mut peer = Peer::new(1, 5).plain();
+    gateway.open(&mut peer);
+    let frame = peer.data(&ip(peer.address, SERVER, 64));
+    // Frames that fill the ring of parcels, and one a turn would fill it with parcels of one.
+    let frames = 1500;
+    for _ in 0..frames {
+        gateway.send(0, TUNNEL, frame.clone());
+        gateway.turn(0);
+    }
+    let mut received = 0;
+    while received < frames {
+        gateway.turn(1);
+        gateway.turn(0);
+        let count = gateway.received(1, NETWORK).len();
+        assert_ne!(count, 0, "{received} of {frames}, {:?}", gateway.discards());
+        received += count;
+    }
+    assert_eq!(gateway.discards(), []);
 }
 
 #[test]

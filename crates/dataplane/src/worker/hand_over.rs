@@ -122,10 +122,12 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// What is in the parcels goes out once a turn.
+    /// At the end of a turn a parcel that is not full goes out only to who has none left: the ring
+    /// of a neighbour that is behind holds full ones, and so as many frames as it can.
     pub(super) fn hand_over(&mut self) {
         for owner in 0..self.parcels.len() {
-            if !self.parcels[owner].is_empty() {
+            let is_waited_for = self.end.neighbours[owner].parcels_out.is_empty();
+            if is_waited_for && !self.parcels[owner].is_empty() {
                 self.send_parcel(owner);
             }
         }
@@ -136,8 +138,6 @@ impl<P: Port> Worker<P> {
         let count = parcel.len() as u64;
         match self.end.neighbours[owner].parcels_out.send(parcel) {
             Ok(()) => self.counters().handed_out.add(count),
-            // There is room for it in the next turn, unless it is full itself.
-            Err(parcel) if parcel.len() < PARCEL_FRAMES => self.parcels[owner] = parcel,
             Err(mut parcel) => {
                 for traveller in parcel.drain(..) {
                     self.discard(traveller, Discard::ParcelFull);
