@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -15,6 +14,7 @@ use crate::clock;
 use crate::discard::Discard;
 use crate::fleet::{ClientId, Errand, Fleet};
 use crate::sockets::Sockets;
+use crate::wires::{Waker, Wire};
 
 /// Deadlines served in one turn.
 const DEADLINES: usize = 64;
@@ -47,14 +47,14 @@ impl Traffic for Silence {
 pub struct Driver {
     /// The clients.
     pub fleet: Fleet,
-    sockets: Sockets,
+    wire: Box<dyn Wire>,
     pool: Pool,
-    /// Packets that the kernel refused: how many, and what it said last.
+    /// What was last said about a packet that could not be sent.
     refused: Option<String>,
 }
 
 impl Driver {
-    /// Opens the sockets that the clients of a fleet need.
+    /// A fleet on the sockets that its clients need.
     pub fn new(fleet: Fleet) -> io::Result<Self> {
         let mut ports = BTreeSet::new();
         let mut addresses = BTreeSet::new();
@@ -65,13 +65,24 @@ impl Driver {
                 false => ports.extend([outside.ike, outside.natt]),
             }
         }
-        let pool = Pool::start()?;
         let (ports, addresses): (Vec<_>, Vec<_>) =
             (ports.into_iter().collect(), addresses.into_iter().collect());
-        let sockets = Sockets::open(&ports, &addresses, &pool.waker)?;
+        Self::over(fleet, |waker| {
+            let sockets = Sockets::open(&ports, &addresses, waker)?;
+            Ok(Box::new(sockets))
+        })
+    }
+
+    /// A fleet on any wire, which `open` opens; ringing the waker ends its waits.
+    pub fn over(
+        fleet: Fleet,
+        open: impl FnOnce(&Waker) -> io::Result<Box<dyn Wire>>,
+    ) -> io::Result<Self> {
+        let pool = Pool::start()?;
+        let wire = open(&pool.waker)?;
         Ok(Self {
             fleet,
-            sockets,
+            wire,
             pool,
             refused: None,
         })
@@ -82,9 +93,9 @@ impl Driver {
         let deadlines = [self.fleet.poll_timeout(), traffic.poll_timeout()];
         let next = deadlines.into_iter().flatten().fold(until, Instant::min);
         let patience = next.saturating_duration_since(clock::now()).min(WAIT_MAX);
-        let readiness = self.sockets.wait(patience)?;
-        let (fleet, sockets) = (&mut self.fleet, &mut self.sockets);
-        let unreadable = sockets.receive(&mut |arrivals| {
+        let readiness = self.wire.wait(patience)?;
+        let fleet = &mut self.fleet;
+        let unreadable = self.wire.receive(&mut |arrivals| {
             let now = clock::now();
             fleet.receive(now, arrivals, &mut |to, packet| {
                 traffic.handle_packet(now, to, packet)
@@ -104,7 +115,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What the kernel last said about a packet that it did not send.
+    /// What was last said about a packet that could not be sent.
     #[must_use]
     pub fn refused(&self) -> Option<&str> {
         self.refused.as_deref()
@@ -116,15 +127,15 @@ impl Driver {
         }
     }
 
-    /// Sends the outbox. A packet that the kernel refuses is dropped; when it takes no more, the
-    /// rest waits for the next turn.
+    /// Sends the outbox. A packet that the wire refuses is dropped; when it takes no more, the rest
+    /// waits for the next turn.
     fn send(&mut self) {
         loop {
             let outbox = self.fleet.outbox();
             if outbox.is_empty() {
                 return;
             }
-            match self.sockets.send(outbox) {
+            match self.wire.send(outbox) {
                 Ok(0) => return,
                 Ok(count) => self.fleet.sent(count),
                 Err(error) => {
@@ -141,7 +152,7 @@ impl Driver {
 struct Pool {
     errands: Sender<Errand>,
     results: Receiver<(ClientId, u64, Outcome)>,
-    waker: Arc<OwnedFd>,
+    waker: Waker,
 }
 
 impl Pool {

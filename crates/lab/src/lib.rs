@@ -8,7 +8,7 @@
 //! ```text
 //!   dial, demo                     the commands
 //!     │
-//!   Driver ◄──── Sockets           one thread: waits, receives, sends          Host
+//!   Driver ◄──── Wire: Sockets     one thread: waits, receives, sends          Host
 //!     │  ╲────── Pool              public-key work on another                   │ in another
 //!     │   ╲───── Traffic           Ping, Subscribers ◄── flow ──────────────────┘ namespace
 //!   Fleet                          many clients: whose is it, who is due
@@ -26,7 +26,7 @@
 //! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
 //! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
 //! | `decode.rs`, `decode/` | captures, read with the parsers of the gateway |
-//! | `driver.rs`, `sockets.rs`, `clock.rs` | the outside world |
+//! | `driver.rs`, `wires.rs`, `sockets.rs`, `clock.rs` | the outside world |
 //! | `setup.rs`, `discard.rs`, `key_log.rs`, `terminal.rs` | what is told |
 
 pub mod cli;
@@ -53,3 +53,4 @@ pub mod terminal;
 pub mod traffic;
 pub mod window;
 pub mod wire;
+pub mod wires;

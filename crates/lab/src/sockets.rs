@@ -27,6 +27,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fleet::{Arrival, Outgoing};
 use crate::wire;
+use crate::wires::{Readiness, Wire};
 
 /// Packets of one system call.
 pub const BURST: usize = 64;
@@ -68,13 +69,6 @@ struct Received {
     end: usize,
 }
 
-/// What came of a wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readiness {
-    /// The waker was rung.
-    pub is_woken: bool,
-}
-
 impl Sockets {
     /// Opens what clients with these ports need. A single address is bound to; with several, all.
     pub fn open(ports: &[u16], addresses: &[Ipv4Addr], waker: &OwnedFd) -> io::Result<Self> {
@@ -107,9 +101,10 @@ impl Sockets {
             buffers: vec![[0; BUFFER]; BURST],
         })
     }
+}
 
-    /// Waits until something is there, at most this long.
-    pub fn wait(&mut self, timeout: Duration) -> io::Result<Readiness> {
+impl Wire for Sockets {
+    fn wait(&mut self, timeout: Duration) -> io::Result<Readiness> {
         // epoll counts in milliseconds; rounding up keeps an early deadline from spinning.
         let ms = timeout.as_nanos().div_ceil(1_000_000) as i64;
         let timeout = Timespec {
@@ -126,9 +121,8 @@ impl Sockets {
         Ok(Readiness { is_woken })
     }
 
-    /// Hands over, burst by burst, what the last wait found; how many datagrams did not say where
-    /// they were sent.
-    pub fn receive(&mut self, take: &mut dyn FnMut(&mut [Arrival<'_>])) -> io::Result<usize> {
+    /// A datagram that does not say where it was sent cannot be read.
+    fn receive(&mut self, take: &mut dyn FnMut(&mut [Arrival<'_>])) -> io::Result<usize> {
         let mut unreadable = 0;
         for event in &self.ready {
             let Some(receiver) = self.receivers.get(event.data.u64() as usize) else {
@@ -158,8 +152,7 @@ impl Sockets {
         Ok(unreadable)
     }
 
-    /// Sends a burst; how many the kernel took. An error is about the first packet.
-    pub fn send(&mut self, packets: &[Outgoing]) -> io::Result<usize> {
+    fn send(&mut self, packets: &[Outgoing]) -> io::Result<usize> {
         let packets = &packets[..packets.len().min(BURST)];
         let slices: Vec<[IoSlice<'_>; 1]> = packets
             .iter()
