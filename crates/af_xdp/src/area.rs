@@ -339,6 +339,23 @@ impl Holder {
         Some((Chunk { memory, area }, offset))
     }
 
+    /// The octets from `address` to the end of its chunk. `None` if this holder has no such chunk.
+    ///
+    /// The caller has the address from the kernel, as for [`Holder::reclaim`].
+    #[inline]
+    pub(crate) fn look(&self, address: u64) -> Option<&[u8]> {
+        let index = usize::try_from(address >> self.area.shift).ok()?;
+        if self.area.holders.get(index)?.load(Ordering::Relaxed) != self.name {
+            return None;
+        }
+        let offset = address as usize & (self.area.chunk_size() - 1);
+        // SAFETY: `holders` has an entry for `index`, and it has as many as there are chunks. The
+        // kernel's use of the chunk has ended, and nobody gets it as a `Chunk` before `reclaim`,
+        // which needs `&mut self`.
+        let memory = unsafe { self.area.bytes_of(index).as_ref() };
+        memory.get(offset..)
+    }
+
     /// Chunks it has.
     #[inline]
     pub(crate) fn held(&self) -> u32 {

@@ -223,10 +223,8 @@ impl<T: Slot> Consumer<T> {
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
         if self.read == self.written {
-            let written = self.shared.producer().load(Ordering::Acquire);
-            let ahead = written.wrapping_sub(self.read).min(self.shared.size);
-            self.written = self.read.wrapping_add(ahead);
-            if ahead == 0 {
+            self.look();
+            if self.read == self.written {
                 return None;
             }
         }
@@ -237,10 +235,31 @@ impl<T: Slot> Consumer<T> {
         Some(value)
     }
 
-    /// Gives the slots that have been read back to the producer.
+    /// The slot that `pop` will read after `nth` others, if it was published when we last looked.
+    #[inline]
+    pub(crate) fn peek(&self, nth: u32) -> Option<T> {
+        if nth >= self.written.wrapping_sub(self.read) {
+            return None;
+        }
+        // SAFETY: as in `pop`: the slot is behind `written`, which never is ahead of the
+        // producer's count, and not released before `read` has passed it.
+        Some(unsafe { self.shared.slot(self.read.wrapping_add(nth)).read() })
+    }
+
+    /// Gives the slots that have been read back to the producer, and looks what else is there if
+    /// that was all.
     #[inline]
     pub(crate) fn release(&mut self) {
         self.shared.consumer().store(self.read, Ordering::Release);
+        if self.read == self.written {
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let written = self.shared.producer().load(Ordering::Acquire);
+        let ahead = written.wrapping_sub(self.read).min(self.shared.size);
+        self.written = self.read.wrapping_add(ahead);
     }
 }
 

@@ -177,6 +177,15 @@ impl Socket {
         count
     }
 
+    /// The octets of the frame that the next [`Socket::receive`] hands over after `nth` others, and
+    /// what is behind it in its chunk; `None` if it was not there yet at the last call. For asking
+    /// for it to be brought near.
+    #[inline]
+    pub fn waiting(&self, nth: usize) -> Option<&[u8]> {
+        let descriptor = self.rings.receive.peek(u32::try_from(nth).ok()?)?;
+        self.filled.look(descriptor.address)
+    }
+
     /// The frame that a descriptor of the kernel tells of, if it can be true.
     fn received(&mut self, descriptor: Descriptor) -> Option<(Chunk, usize, usize)> {
         let len = descriptor.len as usize;

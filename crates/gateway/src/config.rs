@@ -8,7 +8,6 @@
 //! | `[limits]`, `[rekey]` | how much of everything | [`limit`] |
 //! | `secrets = "FILE"` | where secrets are that are only named here | [`document`] |
 
-mod document;
 mod limit;
 mod listener;
 mod subscriber;

@@ -12,19 +12,19 @@ use tracing_subscriber::fmt::format::Writer;
 
 use crate::config::Log;
 
-/// Starts logging; once.
+/// Starts logging, unless that has been done.
 pub(crate) fn start(log: &Log) {
     let format = tracing_subscriber::fmt()
         .with_max_level(log.level)
         .with_target(false);
     if log.json {
         let lines = || Lines { colours: false };
-        format.with_writer(lines).json().flatten_event(true).init();
+        format.with_writer(lines).json().flatten_event(true).try_init();
     } else {
         let colours = stderr().is_terminal();
         let lines = move || Lines { colours };
         let format = format.fmt_fields(Fields).with_ansi(colours);
-        format.with_writer(lines).init();
+        format.with_writer(lines).try_init();
     }
 }
 

@@ -107,6 +107,13 @@ impl Port for AnyPort {
         self.port().receive(pool, burst, max)
     }
 
+    fn expect(&self, nth: usize) {
+        // Only memory that the network card writes has to be fetched.
+        if let Self::Xdp(xdp) = self {
+            xdp.expect(nth);
+        }
+    }
+
     fn send(&mut self, packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
         self.port().send(packet)
     }

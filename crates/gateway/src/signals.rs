@@ -1,6 +1,7 @@
-//! SIGTERM and SIGINT: the first says goodbye to everybody, the second ends at once.
+//! SIGTERM and SIGINT, or an order from within the process: the first says goodbye to everybody, the
+//! second ends at once.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
@@ -25,6 +26,13 @@ impl Signals {
         })
     }
 
+    /// Heeds no signal, only the order.
+    pub(crate) fn ordered() -> io::Result<(Self, Order)> {
+        let (pipe, writer) = UnixStream::pair()?;
+        pipe.set_nonblocking(true)?;
+        Ok((Self { pipe, seen: 0 }, Order(writer)))
+    }
+
     /// Whether a shutdown is newly wanted, and if so whether it is to hurry.
     pub(crate) fn shutdown_wanted(&mut self) -> Option<bool> {
         let count = self.pipe.read(&mut [0; 16]).unwrap_or(0);
@@ -33,6 +41,18 @@ impl Signals {
         }
         self.seen += count;
         Some(self.seen > 1)
+    }
+}
+
+/// Whoever has it may end the gateway; when it is dropped, nobody can any more.
+#[derive(Debug)]
+pub(crate) struct Order(UnixStream);
+
+impl Order {
+    /// The same as one signal.
+    pub(crate) fn give(&self) {
+        // A gateway that has ended does not listen.
+        let _ = (&self.0).write(&[0]);
     }
 }
 

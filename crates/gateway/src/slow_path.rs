@@ -57,11 +57,8 @@ pub(crate) struct SlowPath {
     /// IKE messages that are longer than a chunk.
     pub(crate) letters: Receiver<Punt>,
     pub(crate) routes: Option<Routes>,
-    pub(crate) icmp: Icmp,
-    /// A queue of `adit0`, for what subscribers send to the host itself.
-    pub(crate) host: OwnedFd,
-    /// The interface index of `adit0`.
-    pub(crate) adit0: u32,
+    pub(crate) icmp: Option<Icmp>,
+    pub(crate) adit0: Option<Adit0>,
     pub(crate) signals: Signals,
     pub(crate) key_log: Option<KeyLogFile>,
     pub(crate) alarm: Arc<Alarm>,
@@ -71,6 +68,14 @@ pub(crate) struct SlowPath {
     /// The cycle counter at that moment.
     pub(crate) started_cycles: u64,
     pub(crate) waiting: Waiting,
+}
+
+/// The slow path's share of the TUN device.
+pub(crate) struct Adit0 {
+    /// A queue, for what subscribers send to the host itself.
+    pub(crate) queue: OwnedFd,
+    /// The interface index.
+    pub(crate) index: u32,
 }
 
 /// What waits for something else.
@@ -201,7 +206,7 @@ impl SlowPath {
     }
 
     fn take_icmp(&mut self) -> usize {
-        let messages: Vec<_> = self.icmp.messages().collect();
+        let messages: Vec<_> = self.icmp.iter().flat_map(Icmp::messages).collect();
         let (count, now) = (messages.len(), clock::now());
         for message in messages {
             self.control.handle_input(now, Input::Icmp(message));
@@ -222,9 +227,9 @@ impl SlowPath {
             let entry = Entry::Route { vrf: 0 };
             let inject = ToWorker::Inject(Inject { entry, bytes });
             self.waiting.messages[usize::from(worker)].push_back(inject);
-        } else {
+        } else if let Some(adit0) = &self.adit0 {
             // A full device drops it, as a full link would.
-            let _ = rustix::io::write(&self.host, &bytes);
+            let _ = rustix::io::write(&adit0.queue, &bytes);
         }
     }
 
@@ -336,8 +341,9 @@ impl SlowPath {
         let wait = until(now, deadline).unwrap_or(longest).min(longest);
         if !something && !wait.is_zero() {
             let routes = self.routes.as_ref().map(Routes::descriptor);
-            let others = [self.signals.as_fd(), self.icmp.descriptor()];
-            let others: Vec<_> = routes.into_iter().chain(others).collect();
+            let icmp = self.icmp.as_ref().map(Icmp::descriptor);
+            let signals = [self.signals.as_fd()];
+            let others: Vec<_> = routes.into_iter().chain(icmp).chain(signals).collect();
             self.alarm.wait(&others, Some(wait));
         }
         self.rings.bell.disarm();
@@ -367,7 +373,9 @@ impl SlowPath {
             losses.add_all(&of_worker.unwrap_or_else(PoisonError::into_inner));
         }
         // A device that cannot be asked is a count that is missing, nothing else.
-        losses.add(Loss::TunFull, host::drops(self.adit0).unwrap_or(0));
+        let adit0 = self.adit0.as_ref();
+        let drops = adit0.and_then(|adit0| host::drops(adit0.index).ok());
+        losses.add(Loss::TunFull, drops.unwrap_or(0));
         let row = |(loss, frames): (Loss, u64)| DiscardRow {
             name: loss.name().into(),
             meaning: loss.text().into(),

@@ -19,6 +19,25 @@ fn what_is_published_arrives_in_order() {
 }
 
 #[test]
+fn what_waits_can_be_looked_at_once_it_is_known_and_only_until_it_is_read() {
+    let (mut producer, mut consumer) = ring::<u64>(4, u32::MAX - 1);
+    for value in 1..=3 {
+        assert!(producer.push(value));
+    }
+    assert_eq!(consumer.peek(0), None, "nothing was published");
+    producer.publish();
+    assert_eq!(consumer.pop(), Some(1));
+    let ahead = [0, 1, 2, u32::MAX].map(|nth| consumer.peek(nth));
+    assert_eq!(ahead, [Some(2), Some(3), None, None]);
+    assert_eq!((consumer.pop(), consumer.pop()), (Some(2), Some(3)));
+    assert!(producer.push(4));
+    producer.publish();
+    assert_eq!(consumer.peek(0), None, "nobody has looked since");
+    consumer.release();
+    assert_eq!(consumer.peek(0), Some(4));
+}
+
+#[test]
 fn a_full_ring_takes_nothing_until_slots_are_released() {
     let (mut producer, mut consumer) = ring::<u64>(2, 0);
     assert!(producer.push(1) && producer.push(2));

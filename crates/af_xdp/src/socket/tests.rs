@@ -40,6 +40,25 @@ fn a_frame_makes_the_round() {
 }
 
 #[test]
+fn a_frame_can_be_looked_at_before_it_is_received() {
+    let (mut socket, mut kernel, mut pool) = socket(8, 0);
+    socket.fill(|| pool.pop());
+    let [first, second] = [0; 2].map(|_| kernel.fill.pop().unwrap());
+    kernel.receives(first + 256, 60);
+    kernel.receives(second + 300, 60);
+    kernel.receives(u64::from(CHUNKS) * SIZE, 60);
+    socket.receive(1, |mut chunk, offset, _| {
+        chunk.as_mut()[offset] = 1;
+        pool.push(chunk);
+    });
+    assert_eq!(socket.waiting(0).map(<[u8]>::len), Some(2048 - 300));
+    assert_eq!(socket.waiting(1), None, "no chunk of ours");
+    assert_eq!(socket.waiting(2), None, "not there");
+    assert_eq!(socket.receive(64, |chunk, _, _| pool.push(chunk)), 1);
+    assert_eq!(socket.waiting(0), None);
+}
+
+#[test]
 fn what_the_kernel_never_had_is_refused() {
     let (mut socket, mut kernel, mut pool) = socket(8, 0);
     socket.fill(|| pool.pop());

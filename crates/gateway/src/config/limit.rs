@@ -1,8 +1,8 @@
 //! `[limits]` and `[rekey]`.
 
 use control::settings::{Limits, Rekey};
+use document::Section;
 
-use super::document::Section;
 use super::{HOUR, Rates, SECOND};
 
 pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::settings::{Listener, Profile};
+use document::Section;
 use ike::policy::{Dpd, Natt, Policy, Psk};
 use ppp::Method;
 
-use super::document::Section;
 use super::subscriber::LISTENER_PROFILE;
 use super::{DAY, HOUR, SECOND};
 

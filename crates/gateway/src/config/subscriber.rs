@@ -9,10 +9,10 @@ use control::settings::{Beyond, Pool, Profile, Range, SessionLimit, User};
 use control::{POOL_SIZE_MAX, Settings};
 use crypto::mschap::NtHash;
 use dataplane::change::Rate;
+use document::Section;
 use ipnet::IpNet;
 use ppp::UserSecret;
 
-use super::document::Section;
 use super::{DAY, SECOND};
 
 /// Begins the name of a profile that stands for a listener's `pool`.

@@ -4,12 +4,17 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use af_xdp::{Chunk, Socket};
+use crypto::cpu;
 use dataplane::Shared;
 use dataplane::port::{Packet, Pool, Port, SendError};
 use dataplane::wire::{self, Interface};
 use packet::Frame;
 
 use super::losses::{Loss, Losses};
+
+/// Cache lines of a frame that are fetched when it is expected: all headers, and the first octets
+/// of what they are in front of.
+const HEAD_LINES: usize = 3;
 
 /// The port.
 pub(crate) struct Xdp {
@@ -101,6 +106,12 @@ impl Port for Xdp {
         refused.drain(..).for_each(|chunk| pool.put(chunk));
         socket.fill(|| pool.take());
         burst.len() - before
+    }
+
+    fn expect(&self, nth: usize) {
+        if let Some(octets) = self.socket.waiting(nth) {
+            cpu::prefetch_bytes(octets, 0, HEAD_LINES);
+        }
     }
 
     fn send(&mut self, mut packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
