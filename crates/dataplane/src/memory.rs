@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use packet::Frame;
+use packet::{Chunk, Frame};
 
 use crate::port::{Packet, Pool, Port, SendError};
 use crate::shared::Shared;
@@ -25,13 +25,13 @@ pub fn chunk(len: usize) -> MemoryChunk {
 
 /// The port.
 #[derive(Debug)]
-pub struct MemoryPort {
+pub struct MemoryPort<C = MemoryChunk> {
     shared: Arc<Shared>,
     interface: Interface,
     arriving: Arc<ArrayQueue<Vec<u8>>>,
     leaving: Arc<ArrayQueue<Vec<u8>>>,
     /// Chunks of frames that were sent, until the pool is at hand.
-    spent: Vec<MemoryChunk>,
+    spent: Vec<C>,
     not_ours: u64,
 }
 
@@ -42,7 +42,7 @@ pub struct FarEnd {
     leaving: Arc<ArrayQueue<Vec<u8>>>,
 }
 
-impl MemoryPort {
+impl<C> MemoryPort<C> {
     /// A port and what it is plugged to; each direction holds `capacity` frames.
     pub fn new(shared: Arc<Shared>, interface: Interface, capacity: usize) -> (Self, FarEnd) {
         let arriving = Arc::new(ArrayQueue::new(capacity));
@@ -72,7 +72,12 @@ impl MemoryPort {
         !self.arriving.is_empty()
     }
 
-    fn rewrite(&self, packet: &Packet<MemoryChunk>) -> [[u8; 6]; 2] {
+    /// The chunks that are still inside.
+    pub fn into_chunks(self) -> Vec<C> {
+        self.spent
+    }
+
+    fn rewrite(&self, packet: &Packet<C>) -> [[u8; 6]; 2] {
         let hop = packet
             .meta
             .next_hop
@@ -88,19 +93,24 @@ impl FarEnd {
         self.arriving.push(frame)
     }
 
+    /// Whether a frame waits to be received.
+    pub fn is_ready(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
     /// The next Ethernet frame that the port sent.
     pub fn receive(&self) -> Option<Vec<u8>> {
         self.leaving.pop()
     }
 }
 
-impl Port for MemoryPort {
-    type Chunk = MemoryChunk;
+impl<C: Chunk> Port for MemoryPort<C> {
+    type Chunk = C;
 
     fn receive(
         &mut self,
-        pool: &mut dyn Pool<MemoryChunk>,
-        burst: &mut Vec<Packet<MemoryChunk>>,
+        pool: &mut dyn Pool<C>,
+        burst: &mut Vec<Packet<C>>,
         max: usize,
     ) -> usize {
         let before = burst.len();
@@ -131,8 +141,8 @@ impl Port for MemoryPort {
 
     fn send(
         &mut self,
-        mut packet: Packet<MemoryChunk>,
-    ) -> Result<(), (Packet<MemoryChunk>, SendError)> {
+        mut packet: Packet<C>,
+    ) -> Result<(), (Packet<C>, SendError)> {
         if self.leaving.is_full() {
             return Err((packet, SendError::Full));
         }
@@ -146,7 +156,7 @@ impl Port for MemoryPort {
         Ok(())
     }
 
-    fn flush(&mut self, pool: &mut dyn Pool<MemoryChunk>) {
+    fn flush(&mut self, pool: &mut dyn Pool<C>) {
         self.spent.drain(..).for_each(|chunk| pool.put(chunk));
     }
 

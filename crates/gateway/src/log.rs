@@ -19,12 +19,21 @@ pub(crate) fn start(log: &Log) {
         .with_target(false);
     if log.json {
         let lines = || Lines { colours: false };
-        format.with_writer(lines).json().flatten_event(true).try_init();
+        let lines = format.with_writer(lines).json().flatten_event(true);
+        let _is_already = lines.try_init();
     } else {
         let colours = stderr().is_terminal();
         let lines = move || Lines { colours };
         let format = format.fmt_fields(Fields).with_ansi(colours);
-        format.with_writer(lines).try_init();
+        let _is_already = format.with_writer(lines).try_init();
+    }
+}
+
+/// Of the same, only what somebody should look at: for a gateway that is not alone in its process.
+pub(crate) fn quiet(log: &Log) -> Log {
+    Log {
+        level: log.level.min(tracing::Level::WARN),
+        ..log.clone()
     }
 }
 

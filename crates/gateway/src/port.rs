@@ -5,6 +5,7 @@
 //! | [`Sockets`] | the tunnel side; with XDP only what the kernel reassembled | all |
 //! | [`Tun`] | `adit0`: with `sockets` the network side, with XDP the host's own traffic | all |
 //! | [`Xdp`] | both sides, on interfaces of their own or on one | `xdp` |
+//! | [`Memory`] | both sides, without a kernel | inside `adit-lab` |
 
 #[cfg(test)]
 mod conformance;
@@ -13,6 +14,7 @@ mod holder;
 mod letters;
 mod losses;
 mod low_port;
+mod memory;
 mod sockets;
 mod tun;
 mod xdp;
@@ -25,6 +27,7 @@ use dataplane::port::{Packet, Pool, Port, SendError};
 pub(crate) use holder::holder;
 pub(crate) use letters::LetterBox;
 pub(crate) use losses::{Loss, Losses};
+pub(crate) use memory::Memory;
 pub(crate) use sockets::{Share, Sockets};
 pub(crate) use tun::Tun;
 pub(crate) use xdp::Xdp;
@@ -44,6 +47,7 @@ pub(crate) enum AnyPort {
     Sockets(Sockets<Chunk>),
     Tun(Tun<Chunk>),
     Xdp(Box<Xdp>),
+    Memory(Memory<Chunk>),
     /// One that a test has made.
     #[cfg(test)]
     Staged(Box<dyn Port<Chunk = Chunk> + Send>),
@@ -56,9 +60,15 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets.descriptors().collect(),
             Self::Tun(tun) => vec![tun.descriptor()],
             Self::Xdp(xdp) => vec![xdp.descriptor()],
+            Self::Memory(_) => Vec::new(),
             #[cfg(test)]
             Self::Staged(_) => Vec::new(),
         }
+    }
+
+    /// Whether a frame waits that no descriptor tells of.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self, Self::Memory(memory) if memory.is_ready())
     }
 
     /// What the kernel lost here so far.
@@ -68,6 +78,7 @@ impl AnyPort {
             // The kernel counts for the whole device.
             Self::Tun(_) => {}
             Self::Xdp(xdp) => xdp.losses(losses),
+            Self::Memory(_) => {}
             #[cfg(test)]
             Self::Staged(_) => {}
         }
@@ -79,6 +90,7 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets.into_chunks(),
             Self::Tun(tun) => tun.into_chunks(),
             Self::Xdp(xdp) => xdp.into_chunks(),
+            Self::Memory(memory) => memory.into_chunks(),
             #[cfg(test)]
             Self::Staged(_) => Vec::new(),
         }
@@ -89,6 +101,7 @@ impl AnyPort {
             Self::Sockets(sockets) => sockets,
             Self::Tun(tun) => tun,
             Self::Xdp(xdp) => &mut **xdp,
+            Self::Memory(memory) => memory,
             #[cfg(test)]
             Self::Staged(port) => &mut **port,
         }
@@ -127,6 +140,7 @@ impl Port for AnyPort {
             Self::Sockets(sockets) => sockets.in_flight(),
             Self::Tun(tun) => tun.in_flight(),
             Self::Xdp(xdp) => xdp.in_flight(),
+            Self::Memory(memory) => memory.in_flight(),
             #[cfg(test)]
             Self::Staged(port) => port.in_flight(),
         }

@@ -35,16 +35,17 @@ impl Signals {
 
     /// Whether a shutdown is newly wanted, and if so whether it is to hurry.
     pub(crate) fn shutdown_wanted(&mut self) -> Option<bool> {
-        let count = self.pipe.read(&mut [0; 16]).unwrap_or(0);
-        if count == 0 {
-            return None;
-        }
-        self.seen += count;
+        self.seen += match self.pipe.read(&mut [0; 16]) {
+            // Nobody is left who could give the order.
+            Ok(0) => 2,
+            Ok(count) => count,
+            Err(_) => return None,
+        };
         Some(self.seen > 1)
     }
 }
 
-/// Whoever has it may end the gateway; when it is dropped, nobody can any more.
+/// Whoever has it may end the gateway, which ends at once when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Order(UnixStream);
 

@@ -168,12 +168,14 @@ fn serve(recruit: Recruit, post: &Post, idle: Idle, stop: &AtomicBool) -> Worker
             post.parks
                 .store(post.parks.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             let ports = worker.ports_mut();
-            let descriptors: Vec<BorrowedFd<'_>> =
-                ports.iter().flat_map(AnyPort::descriptors).collect();
-            let wait = until(clock::now(), turn.next)
-                .unwrap_or(PUBLISH)
-                .min(PUBLISH);
-            alarm.wait(&descriptors, Some(wait));
+            if !ports.iter().any(AnyPort::is_ready) {
+                let descriptors: Vec<BorrowedFd<'_>> =
+                    ports.iter().flat_map(AnyPort::descriptors).collect();
+                let wait = until(clock::now(), turn.next)
+                    .unwrap_or(PUBLISH)
+                    .min(PUBLISH);
+                alarm.wait(&descriptors, Some(wait));
+            }
             worker.unpark();
             idle_turns = 0;
         }
