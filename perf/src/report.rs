@@ -2,12 +2,12 @@
 //! needs no other; the numbers lie beside it as JSON.
 
 mod machine;
-mod plot;
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use lab::report::{Bar, Bars, Cell, Lines, Report, Table, Tone};
 use serde::Serialize;
 
 use crate::cipher::{BURSTS, IMIX, SIZES};
@@ -29,34 +29,20 @@ pub(crate) struct Run {
     pub(crate) suites: Vec<&'static str>,
 }
 
-const STYLE: &str = "body{font:15px sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}\
-    pre{font-size:12px;overflow-x:auto;background:#f6f6f6;padding:1em}\
-    table{border-collapse:collapse;margin:1em 0;font-size:13px}\
-    td,th{border:1px solid #ccc;padding:2px 8px;text-align:right}th:first-child,td:first-child{text-align:left}\
-    td.bad{background:#f7c6c0}td.met{background:#fdf2c0}td.aim{background:#cfeccf}\
-    svg{max-width:100%;height:auto}";
+const LEAD: &str = "Every figure is the least of several rounds and of several processes; a ratio or \
+    a difference is taken within one process, and the median of the processes counts. Core cycles \
+    come from the TSC by a chain of dependent multiplications timed around each round.";
+
+/// The longest bar, in times of what must be; the number behind a longer one says how long it is.
+const LONGEST: f64 = 2.5;
 
 impl Run {
-    /// Writes `report.html`, its plots, `run.json` and `table.txt` into a directory.
+    /// Writes `report.html`, `run.json` and `table.txt` into a directory.
     pub(crate) fn write(&self, to: &Path) -> Result<()> {
-        fs::create_dir_all(to).with_context(|| format!("making {}", to.display()))?;
-        let mut plots = vec![("figures", plot::figures(&self.figures)?)];
-        for suite in &self.suites {
-            for line in [Up, Down] {
-                let name = format!("{suite}-{}", verb(line));
-                let svg = plot::curves(&name, &self.curves(suite, line))?;
-                plots.push((Box::leak(name.into_boxed_str()), svg));
-            }
-        }
-        for (name, svg) in &plots {
-            fs::write(to.join(format!("{name}.svg")), svg)?;
-        }
+        self.page().write(to)?;
         fs::write(to.join("table.txt"), self.text())?;
-        fs::write(
-            to.join("run.json"),
-            serde_json::to_string_pretty(self)? + "\n",
-        )?;
-        fs::write(to.join("report.html"), self.html(&plots))?;
+        let json = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(to.join("run.json"), json)?;
         Ok(())
     }
 
@@ -65,69 +51,82 @@ impl Run {
         format!("{}\n{}", self.machine, table(&self.figures))
     }
 
-    fn html(&self, plots: &[(&str, String)]) -> String {
-        let mut html = format!(
-            "<!doctype html><meta charset=utf-8><title>Adit, measured</title><style>{STYLE}</style>\
-             <h1>Adit, measured</h1><pre>{}</pre>\
-             <p>Every figure is the least of several rounds and of several processes; a ratio or a \
-             difference is taken within one process, and the median of the processes counts. Core \
-             cycles come from the TSC by a chain of dependent multiplications timed around each \
-             round.</p><h2>Figures</h2>{}",
-            self.machine,
-            self.figure_rows(),
-        );
-        for (name, svg) in plots {
-            html += &format!("<h3>{name}</h3>{svg}");
-        }
-        html += "<h2>Ciphers, core cycles a packet</h2><p>Octets are those of the ciphertext; imix \
-                 is 64, 570 and 1418 octets, 7 : 4 : 1; bursts of 64, one SA.</p>";
-        for suite in &self.suites {
-            for line in [Up, Down] {
-                html += &self.size_table(suite, line);
+    fn page(&self) -> Report {
+        let mut page = Report::new("Adit, measured", LEAD);
+        page.section("Machine").verbatim(&self.machine.to_string());
+        page.section("Figures")
+            .plot(self.bars())
+            .table(self.figure_table());
+        let tables = || {
+            self.suites
+                .iter()
+                .flat_map(|suite| [(*suite, Up), (*suite, Down)])
+        };
+        if !self.suites.is_empty() {
+            let section = page.section("Ciphers").text(
+                "Core cycles a packet. Octets are those of the ciphertext; imix is 64, 570 and \
+                 1418 octets, 7 : 4 : 1; bursts of 64, one SA.",
+            );
+            for (suite, line) in tables() {
+                section
+                    .plot(self.curves(suite, line))
+                    .table(self.size_table(suite, line));
+            }
+            let section = page.section("Ciphers in short bursts");
+            section.text("Core cycles a packet.");
+            for (suite, line) in tables() {
+                section.table(self.burst_table(suite, line));
             }
         }
-        html += "<h2>Ciphers in short bursts, core cycles a packet</h2>";
-        for suite in &self.suites {
-            for line in [Up, Down] {
-                html += &self.burst_table(suite, line);
-            }
-        }
-        html
+        page
     }
 
-    fn figure_rows(&self) -> String {
-        let mut html =
-            "<table><tr><th>figure<th>value<th>unit<th>must<th>aim<th>ns<th>Mpps<th>Gbit/s\
-                        <th>core GHz<th>all processes"
-                .to_owned();
+    /// A bar for each figure that has a limit: its length is the cost over what must be, so that a
+    /// bar that ends left of the line meets it. A mark shows the aim.
+    fn bars(&self) -> Bars {
+        let limited = self.figures.iter().filter(|v| v.must.is_finite());
+        let bars = Bars::new("Share of what must be")
+            .limit(1.0, "must")
+            .cut(LONGEST);
+        limited.fold(bars, |bars, v| {
+            let digits = if v.value.abs() < 20.0 { 2 } else { 0 };
+            let shown = format!("{:.digits$} {}", v.value, v.unit);
+            let bar = Bar::new(v.name, v.share_of_must(v.value), &shown);
+            bars.bar(bar.mark(v.share_of_must(v.aim)).tone(tone(v)))
+        })
+    }
+
+    fn figure_table(&self) -> Table {
+        let mut figures = Table::new([
+            "figure",
+            "value",
+            "unit",
+            "must",
+            "aim",
+            "ns",
+            "Mpps",
+            "Gbit/s",
+            "core GHz",
+            "all processes",
+        ]);
         for v in &self.figures {
-            let class = match (v.meets_aim, v.meets_must) {
-                (true, _) => "aim",
-                (false, true) => "met",
-                (false, false) => "bad",
-            };
-            html += &format!(
-                "<tr><td>{}<td class={class}>{:.2}<td>{}<td>{}<td>{}",
-                v.name,
-                v.value,
-                v.unit,
-                limit(v.must),
-                limit(v.aim)
-            );
-            html += &match v.best.filter(|best| best.ns > 0.0) {
-                Some(best) => format!(
-                    "<td>{:.1}<td>{:.2}<td>{:.2}<td>{:.2}",
-                    best.ns,
-                    1e3 / best.ns,
-                    best.bytes * 8.0 / best.ns,
-                    best.ghz
-                ),
-                None => "<td><td><td><td>".to_owned(),
-            };
+            let mut row: Vec<Cell> = vec![
+                v.name.into(),
+                Cell::from(format!("{:.2}", v.value)).tone(tone(v)),
+                v.unit.as_str().into(),
+                limit(v.must).into(),
+                limit(v.aim).into(),
+            ];
+            row.extend(match v.best.filter(|best| best.ns > 0.0) {
+                Some(best) => [best.ns, 1e3 / best.ns, best.bytes * 8.0 / best.ns, best.ghz]
+                    .map(|value| format!("{value:.2}").into()),
+                None => [""; 4].map(Cell::from),
+            });
             let all: Vec<_> = v.processes.iter().map(|x| format!("{x:.2}")).collect();
-            html += &format!("<td>{}", all.join(" "));
+            row.push(all.join(" ").into());
+            figures.push(row);
         }
-        html + "</table>"
+        figures
     }
 
     fn cost(
@@ -142,69 +141,71 @@ impl Run {
     }
 
     /// Cycles by size, for everybody who has the suite.
-    fn curves(&self, suite: &'static str, line: Line) -> Vec<plot::Curve> {
-        let sizes = SIZES.into_iter().filter(|size| *size != IMIX);
-        let points = |who| {
-            sizes.clone().filter_map(move |size| {
-                let cost = self.cost(who, suite, (line, size, FULL_BURST))?;
-                Some((size as f64, cost))
-            })
-        };
+    fn curves(&self, suite: &'static str, line: Line) -> Lines {
+        let title = format!("{suite}, {}", verb(line));
+        let lines = Lines::new(&title, "octets of ciphertext", "cycles a packet");
         EVERYBODY
             .into_iter()
-            .map(|name| plot::Curve {
-                name,
-                points: points(name).collect(),
+            .fold(lines.log_x().log_y(), |lines, who| {
+                let sizes = SIZES.into_iter().filter(|size| *size != IMIX);
+                let points = sizes.filter_map(|size| {
+                    let cost = self.cost(who, suite, (line, size, FULL_BURST))?;
+                    Some((size as f64, cost))
+                });
+                let points: Vec<_> = points.collect();
+                match points.is_empty() {
+                    true => lines,
+                    false => lines.line(who, points),
+                }
             })
-            .filter(|curve| !curve.points.is_empty())
-            .collect()
     }
 
-    fn size_table(&self, suite: &'static str, line: Line) -> String {
+    fn size_table(&self, suite: &'static str, line: Line) -> Table {
         let name = |size| match size {
             IMIX => "imix".to_owned(),
             size => size.to_string(),
         };
-        let columns: Vec<_> = SIZES
-            .map(|size| (name(size), (line, size, FULL_BURST)))
-            .into();
-        self.cipher_table(&format!("{suite} {}", verb(line)), suite, &columns)
+        let columns = SIZES.map(|size| (name(size), (line, size, FULL_BURST)));
+        self.cipher_table(suite, line, &columns)
     }
 
-    fn burst_table(&self, suite: &'static str, line: Line) -> String {
+    fn burst_table(&self, suite: &'static str, line: Line) -> Table {
         let columns: Vec<_> = BURST_SIZES
             .into_iter()
             .flat_map(|size| {
                 BURSTS.map(|burst| (format!("{size} B × {burst}"), (line, size, burst)))
             })
             .collect();
-        self.cipher_table(&format!("{suite} {}", verb(line)), suite, &columns)
+        self.cipher_table(suite, line, &columns)
     }
 
     fn cipher_table(
         &self,
-        title: &str,
         suite: &'static str,
+        line: Line,
         columns: &[(String, (Line, usize, usize))],
-    ) -> String {
-        let mut html = format!("<table><tr><th>{title}");
-        columns
-            .iter()
-            .for_each(|(name, _)| html += &format!("<th>{name}"));
+    ) -> Table {
+        let title = format!("{suite} {}", verb(line));
+        let names = columns.iter().map(|(name, _)| name.clone());
+        let mut ciphers = Table::new(std::iter::once(title).chain(names));
         for who in EVERYBODY {
-            let costs: Vec<_> = columns
-                .iter()
-                .map(|(_, at)| self.cost(who, suite, *at))
-                .collect();
-            if costs.iter().all(Option::is_none) {
-                continue;
-            }
-            html += &format!("<tr><td>{who}");
-            for cost in costs {
-                html += &cost.map_or_else(|| "<td>".to_owned(), |cost| format!("<td>{cost:.0}"));
+            let costs = columns.iter().map(|(_, at)| self.cost(who, suite, *at));
+            let costs: Vec<_> = costs.collect();
+            if costs.iter().any(Option::is_some) {
+                let shown = |cost: Option<f64>| cost.map_or(String::new(), |c| format!("{c:.0}"));
+                let cells = costs.into_iter().map(shown);
+                ciphers.push(std::iter::once(who.to_owned()).chain(cells));
             }
         }
-        html + "</table>"
+        ciphers
+    }
+}
+
+fn tone(verdict: &Verdict) -> Tone {
+    match (verdict.meets_aim, verdict.meets_must) {
+        (true, _) => Tone::Good,
+        (false, true) => Tone::Fair,
+        (false, false) => Tone::Bad,
     }
 }
 
