@@ -15,15 +15,15 @@ use packet::Chunk;
 use packet::header::Ipv4;
 
 use crate::batch::{BATCH_FRAMES, Batch, Room};
+use crate::id::Slot;
 use crate::port::Port;
+use crate::shard::key_slot;
+use crate::shared::Target;
 use crate::stages::Stage;
 use crate::tables::Tables;
 
 /// Frames between asking for a line and reading it: at 100 cycles a packet, more than memory takes.
 const STRIDE: usize = 8;
-
-/// What a frame names, what that names, and what that names.
-const STAGES: usize = 3;
 
 /// One walk's view of the batch that comes after it.
 pub(crate) struct Ahead<'b, P: Port> {
@@ -63,10 +63,15 @@ impl<'b, P: Port> Ahead<'b, P> {
 /// Asks for all lines of a batch that is about to be walked.
 pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
     let from = std::mem::replace(&mut batch.approached, BATCH_FRAMES + 2 * STRIDE);
-    for stage in 0..STAGES {
-        for seat in from.saturating_sub(stage * STRIDE)..batch.len() {
-            approach_seat(batch, seat, stage, tables);
-        }
+    let seats = |stage: usize| from.saturating_sub(stage * STRIDE);
+    for seat in seats(0)..batch.len() {
+        named_by_the_frame(batch, seat, tables);
+    }
+    for seat in seats(1)..batch.len() {
+        named_by_that(batch, seat, tables);
+    }
+    for seat in seats(2)..batch.len() {
+        named_at_last(batch, seat, tables);
     }
 }
 
@@ -74,18 +79,133 @@ pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
 fn approach<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
     let at = batch.approached;
     batch.approached += 1;
-    approach_seat(batch, at, 0, tables);
-    approach_seat(batch, at.wrapping_sub(STRIDE), 1, tables);
-    approach_seat(batch, at.wrapping_sub(2 * STRIDE), 2, tables);
+    named_by_the_frame(batch, at, tables);
+    named_by_that(batch, at.wrapping_sub(STRIDE), tables);
+    named_at_last(batch, at.wrapping_sub(2 * STRIDE), tables);
+}
+
+/// The SA and its key, the word of the tunnel or of the address, or the session itself.
+#[inline]
+fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
+    let Some((packet, note)) = batch.waiting(seat) else {
+        return;
+    };
+    if note.room == Room::Route {
+        if let Some(header) = packet.frame.peek::<Ipv4>() {
+            tables
+                .shared
+                .prefetch(packet.meta.vrf, header.destination());
+        }
+        return;
+    }
+    let Some(shard) = tables.shards.peek(note.slot.shard) else {
+        return;
+    };
+    match note.room {
+        Room::Open => {
+            shard.inbound.prefetch(note.slot);
+            tables.shared.inbound.prefetch(note.slot);
+            tables.keys.opening.prefetch(key_slot(note.slot));
+        }
+        Room::Decap => {
+            if let Some(path) = shard.tunnel_path(note.slot) {
+                note.ahead = path.0;
+                shard.paths.prefetch(path.0);
+                tables.shared.paths.prefetch(path.0);
+            }
+        }
+        Room::Strip | Room::Frame | Room::Encap => {
+            shard.sessions.prefetch(note.slot);
+            tables.shared.sessions.prefetch(note.slot);
+        }
+        Room::Seal => {
+            shard.paths.prefetch(note.slot);
+            tables.shared.paths.prefetch(note.slot);
+            tables.keys.sealing.prefetch(key_slot(note.slot));
+        }
+        Room::Route | Room::Fragment | Room::Transmit => {}
+    }
+}
+
+/// The path of the SA, the session of the tunnel or of the address, or the path of the session.
+#[inline]
+fn named_by_that<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
+    let Some((packet, note)) = batch.waiting(seat) else {
+        return;
+    };
+    match note.room {
+        Room::Open => {
+            let shard = tables.shards.peek(note.slot.shard);
+            if let Some(shard) = shard
+                && let Some(sa) = shard.inbound.at(note.slot)
+            {
+                note.ahead = sa.path.0;
+                sa.window.prefetch();
+                shard.paths.prefetch(sa.path.0);
+                tables.shared.paths.prefetch(sa.path.0);
+            }
+        }
+        Room::Decap => approach_session_of_path(note.ahead, tables),
+        Room::Route => {
+            let header = packet.frame.peek::<Ipv4>();
+            let destination = header.map(Ipv4::destination);
+            if let Some(destination) = destination
+                && let Target::Session(session) =
+                    tables.shared.lookup_v4(packet.meta.vrf, destination)
+            {
+                note.ahead = session.0;
+                approach_session(session.0, tables);
+            }
+        }
+        Room::Frame | Room::Encap => approach_path_of_session(note.slot, tables),
+        Room::Strip | Room::Seal | Room::Fragment | Room::Transmit => {}
+    }
+}
+
+/// The session of the SA's path, or the path of the address's session.
+#[inline]
+fn named_at_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
+    let Some((_, note)) = batch.waiting(seat) else {
+        return;
+    };
+    match note.room {
+        Room::Open => approach_session_of_path(note.ahead, tables),
+        Room::Route => approach_path_of_session(note.ahead, tables),
+        Room::Decap
+        | Room::Strip
+        | Room::Frame
+        | Room::Encap
+        | Room::Seal
+        | Room::Fragment
+        | Room::Transmit => {}
+    }
+}
+
+/// The session that a peer's next frame is most likely for.
+#[inline]
+fn approach_session_of_path(path: Slot, tables: &Tables) {
+    let shard = tables.shards.peek(path.shard);
+    let path = shard.and_then(|shard| shard.paths.at(path));
+    if let Some(session) = path.and_then(|path| path.directory.likely()) {
+        approach_session(session.0, tables);
+    }
 }
 
 #[inline]
-fn approach_seat<C: Chunk>(batch: &Batch<C>, seat: usize, stage: usize, tables: &Tables) {
-    if let Some((packet, note)) = batch.waiting(seat) {
-        if note.room != Room::Route {
-            tables.approach(stage, note.stop());
-        } else if let Some(header) = packet.frame.peek::<Ipv4>() {
-            tables.approach_address(stage, packet.meta.vrf, header.destination());
-        }
+fn approach_session(session: Slot, tables: &Tables) {
+    if let Some(shard) = tables.shards.peek(session.shard) {
+        shard.sessions.prefetch(session);
+        tables.shared.sessions.prefetch(session);
+    }
+}
+
+#[inline]
+fn approach_path_of_session(session: Slot, tables: &Tables) {
+    if let Some(shard) = tables.shards.peek(session.shard)
+        && let Some(session) = shard.sessions.at(session)
+    {
+        shard.paths.prefetch(session.path.0);
+        tables.shared.paths.prefetch(session.path.0);
+        tables.keys.sealing.prefetch(key_slot(session.path.0));
     }
 }

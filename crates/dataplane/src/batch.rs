@@ -74,7 +74,6 @@ pub(crate) enum Room {
     Open,
     Decap,
     Strip,
-    Forward,
     Route,
     Frame,
     Encap,
@@ -86,7 +85,7 @@ pub(crate) enum Room {
 }
 
 impl Room {
-    pub(crate) const COUNT: usize = 10;
+    pub(crate) const COUNT: usize = 9;
 
     /// The stop at this room for what `slot` holds.
     #[inline]
@@ -99,18 +98,16 @@ impl Room {
         self.stop(Slot::from_word(0))
     }
 
-    /// What its cycles are counted as, or the first of them.
+    /// What the walk that begins here is counted as, if one does.
+    #[inline]
     fn stage(self) -> Option<Stage> {
         Some(match self {
             Self::Open => Stage::Admit,
-            Self::Decap => Stage::Decap,
-            Self::Strip => Stage::Strip,
-            Self::Forward => Stage::Forward,
+            Self::Strip => Stage::Forward,
             Self::Route => Stage::Route,
-            Self::Frame => Stage::Frame,
             Self::Encap => Stage::Encap,
             Self::Seal => Stage::Prepare,
-            Self::Fragment | Self::Transmit => return None,
+            Self::Decap | Self::Frame | Self::Fragment | Self::Transmit => return None,
         })
     }
 
@@ -160,8 +157,10 @@ pub(crate) struct Note {
     pub(crate) ports: [u16; 2],
     /// Ns of an L2TP data message.
     pub(crate) ns: Option<u16>,
-    /// Where the pieces of a fragmented packet go on, and how large they may be.
+    /// Where a packet goes on once it has been cut to pieces, and how large they may be.
     pub(crate) then: (Room, u16),
+    /// What it will look up next but one, as far as it is foreseen.
+    pub(crate) ahead: Slot,
     pub(crate) work: Option<Work>,
 }
 
@@ -177,6 +176,7 @@ impl Note {
             ports: [0; 2],
             ns: None,
             then: (Room::Transmit, 0),
+            ahead: Slot::from_word(0),
             work: None,
         }
     }
@@ -297,7 +297,7 @@ impl<C> Batch<C> {
     }
 
     /// Says of every packet that a port has put in where it enters, or how it leaves.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sort(&mut self, mut room: impl FnMut(&mut Guest<'_, C>) -> Result<Stop, Exit>) {
         for (seat, packet) in self.packets.iter_mut().enumerate() {
             let mut note = Note::new(Source::Network);
@@ -342,7 +342,7 @@ impl<C> Batch<C> {
     }
 
     /// Runs one room over every frame in line. Those it refuses step out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn walk(&mut self, mut room: impl FnMut(&mut Guest<'_, C>) -> Result<(), Exit>) {
         for seat in each(self.line) {
             self.at_hand = seat;
@@ -362,8 +362,8 @@ impl<C> Batch<C> {
 
     /// A frame that waits for its batch to be walked, and where it will enter.
     #[inline]
-    pub(crate) fn waiting(&self, seat: usize) -> Option<(&Packet<C>, &Note)> {
-        self.packets.get(seat).zip(self.notes.get(seat))
+    pub(crate) fn waiting(&mut self, seat: usize) -> Option<(&Packet<C>, &mut Note)> {
+        self.packets.get(seat).zip(self.notes.get_mut(seat))
     }
 
     /// The seats in line that have work for a cipher.

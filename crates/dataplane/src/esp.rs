@@ -6,10 +6,13 @@
 //!   └─────┴─────┴────┴──────────────────────┴─────────────────────────┴─────┘
 //! ```
 //!
-//! Both are batch rooms in three steps: one walk that looks up and refuses what is cheap to refuse,
-//! one call of the cipher for each suite, one walk that takes the verdicts in order of arrival.
+//! Both are batch rooms in three steps: one walk that looks up and refuses what is cheap to refuse
+//! (on the way out that is [`prepare`]), one call of the cipher for each suite, one walk that takes
+//! the verdicts in order of arrival.
 
 mod cipher;
+
+use std::ops::BitOr;
 
 use crypto::esp::Verdict;
 use packet::header::{Esp, Ipv4, Udp};
@@ -88,10 +91,14 @@ fn admit<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit
 
 /// What follows from the verdict, in order of arrival.
 fn accept<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Open, t.slot)?;
+    let slot = t.slot;
+    let shard = tables.shards.at(Room::Open, slot)?;
     let work = t.work.take().ok_or(Discard::UnknownSpi)?;
-    let is_newest = authenticate(t, &work, shard, &mut tables.keys)?;
-    follow(t, is_newest, shard, tables.now_ms)?;
+    let is_ours = authenticate(t, &work, shard, &mut tables.keys)
+        .and_then(|is_newest| follow(t, is_newest, shard, tables.now_ms));
+    let has_news = !shard.untold.is_empty();
+    tables.shards.mark(slot.shard, has_news);
+    is_ours?;
     let suite = work.suite;
     t.frame
         .skip(size_of::<Esp>() + suite.iv_len())
@@ -101,6 +108,7 @@ fn accept<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exi
 }
 
 /// Lets a frame count as its SA's; says whether it is the newest.
+#[inline]
 fn authenticate<C: Chunk>(
     t: &mut Guest<'_, C>,
     work: &Work,
@@ -127,19 +135,22 @@ fn authenticate<C: Chunk>(
     let (id, path) = (sa.id, sa.path);
     t.slot = path.0;
     if !sa.usage.take(t.frame.len()) {
-        let is_news = sa.usage.hard_news();
-        note_if(is_news, shard, t, Item::Hard);
+        if sa.usage.hard_news() {
+            note(shard, t, Item::Hard);
+        }
         return Err(Discard::SaExhausted);
     }
-    sa.tally.received.add(t.frame.len());
-    sa.tally.sequence.set(sa.window.top());
+    let tally = &*sa.tally;
+    tally.received.add(t.frame.len());
+    tally.sequence.set(sa.window.top());
     let is_newest = sa.window.top() == work.sequence;
     if is_first {
         sa.news
             .note(Item::First, Subject::Inbound(id), &mut shard.untold);
     }
-    let is_news = sa.usage.soft_news();
-    note_if(is_news, shard, t, Item::Soft);
+    if sa.usage.soft_news() {
+        note(shard, t, Item::Soft);
+    }
     if is_first {
         shard.activate(path, keys, |waiting| {
             waiting.activation == Activation::AfterFirst(id)
@@ -148,8 +159,9 @@ fn authenticate<C: Chunk>(
     Ok(is_newest)
 }
 
-fn note_if<C>(is_news: bool, shard: &mut Shard, t: &Guest<'_, C>, item: Item) {
-    if let Some(path) = shard.paths.at_mut(t.slot).filter(|_| is_news) {
+#[cold]
+fn note<C>(shard: &mut Shard, t: &Guest<'_, C>, item: Item) {
+    if let Some(path) = shard.paths.at_mut(t.slot) {
         path.news
             .note(item, Subject::Path(path.id), &mut shard.untold);
     }
@@ -157,6 +169,7 @@ fn note_if<C>(is_news: bool, shard: &mut Shard, t: &Guest<'_, C>, item: Item) {
 
 /// The peer is where its newest authentic frame came from, if it is behind a NAT; otherwise a
 /// frame from elsewhere is not its own.
+#[inline]
 fn follow<C: Chunk>(
     t: &mut Guest<'_, C>,
     is_newest: bool,
@@ -164,16 +177,12 @@ fn follow<C: Chunk>(
     now_ms: u64,
 ) -> Result<(), Discard> {
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
-    let in_udp = [
-        path.encapsulation == Encapsulation::EspInUdp,
-        t.meta.kind == Kind::EspInUdp,
-    ];
-    if in_udp == [true; 2] {
+    if path.encapsulation == Encapsulation::EspInUdp && t.meta.kind == Kind::EspInUdp {
         if is_newest && path.follow(t.meta.local, t.meta.remote, now_ms) {
             path.news
                 .note(Item::Moved, Subject::Path(path.id), &mut shard.untold);
         }
-    } else if path.remote.address() != t.meta.remote.address() {
+    } else if !path.remote.is_at(&t.meta.remote) {
         return Err(Discard::WrongEndpoint);
     }
     path.tally.last_authentic.set(now_ms);
@@ -183,6 +192,7 @@ fn follow<C: Chunk>(
 }
 
 /// RFC 4303 §2.4: padding, pad length and next header come off, checked.
+#[inline]
 fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
     let [payload @ .., pad_len, next_header] = frame.bytes() else {
         return Err(Discard::Truncated.into());
@@ -192,7 +202,12 @@ fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
         .len()
         .checked_sub(pad_len)
         .ok_or(Discard::BadPadding)?;
-    if payload[payload_len..] != PADDING[..pad_len] {
+    let padding = payload[payload_len..].iter().zip(&PADDING);
+    if padding
+        .map(|(octet, right)| octet ^ right)
+        .fold(0, BitOr::bitor)
+        != 0
+    {
         return Err(Discard::BadPadding.into());
     }
     match *next_header {
@@ -204,13 +219,12 @@ fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Seals frames for peers that have SAs, in place; those of plain tunnels pass.
+/// Seals what has been [prepared](prepare), in place; frames of plain tunnels pass.
 pub(crate) fn seal<P: Port>(
     batch: &mut Batch<P::Chunk>,
     tables: &mut Tables,
     ahead: &mut Ahead<'_, P>,
 ) {
-    batch.walk(|t| prepare(t, tables));
     tables.watch.lap(Stage::Seal, || batch.in_line());
     cipher::run(batch, |suite, jobs| {
         let step = &mut |_| ahead.step(tables);
@@ -222,11 +236,13 @@ pub(crate) fn seal<P: Port>(
     batch.walk(sealed);
 }
 
-/// Takes a sequence number and lays the packet out.
-fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
+/// Takes a sequence number and lays the packet out, if it is for a peer that has SAs.
+#[inline]
+pub(crate) fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Seal, t.slot)?;
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
-    path.tally.sent.add(t.frame.len());
+    let tally = &*path.tally;
+    tally.sent.add(t.frame.len());
     if !path.is_secured() {
         return Ok(());
     }
@@ -240,14 +256,18 @@ fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Ex
     let sequence = match sa.take(t.frame.len()) {
         Ok(sequence) => sequence,
         Err(reason) => {
-            let is_news = sa.usage.hard_news();
-            note_if(is_news, shard, t, Item::Hard);
+            if sa.usage.hard_news() {
+                note(shard, t, Item::Hard);
+                tables.shards.mark(t.slot.shard, true);
+            }
             return Err(reason.into());
         }
     };
-    let is_news = sa.usage.soft_news();
-    path.tally.sequence.set(sequence);
-    note_if(is_news, shard, t, Item::Soft);
+    tally.sequence.set(sequence);
+    if sa.usage.soft_news() {
+        note(shard, t, Item::Soft);
+        tables.shards.mark(t.slot.shard, true);
+    }
     t.work = Some(Work {
         suite,
         key,
@@ -260,6 +280,7 @@ fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Ex
 }
 
 /// UDP, trailer, room for IV and ICV, ESP header.
+#[inline]
 fn wrap<C: Chunk>(t: &mut Guest<'_, C>, spi: u32, sequence: u64) -> Option<()> {
     let suite = t.work?.suite;
     let [local, remote] = t.ports;

@@ -28,7 +28,7 @@ impl ShardId {
     /// 0..64.
     #[inline]
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.0 as usize % SHARDS
     }
 
     /// All shards, in order.

@@ -1,4 +1,5 @@
-//! IPv4 between subscribers and the network: [`forward`] from, [`route`] to the subscriber.
+//! IPv4 between subscribers and the network: [`vouch`] and [`forward`] from, [`route`] to the
+//! subscriber.
 //!
 //! Budget: 30 cycles for a packet that goes straight on. What turns round or is cut to pieces
 //! leaves by a move and takes its time elsewhere.
@@ -7,7 +8,7 @@ mod fragment;
 mod icmp;
 mod mss;
 
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 
 use packet::header::Ipv4;
 use packet::{Chunk, Frame, checksum};
@@ -16,6 +17,7 @@ use crate::batch::{Exit, Guest, Room, Source, Why};
 use crate::change::AdjacencyId;
 use crate::discard::Discard;
 use crate::id::SessionSlot;
+use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::tables::Tables;
 
@@ -26,18 +28,26 @@ pub(crate) use mss::clamp as clamp_mss;
 /// Congestion experienced, and the mask of the ECN field (RFC 3168 §5).
 const CE: u8 = 0b11;
 
-/// A subscriber's packet finds its way.
-pub(crate) fn forward<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
+/// What is known of a subscriber's packet once it may go on.
+pub(crate) struct Leaving {
+    destination: Ipv4Addr,
+    isolate: bool,
+}
+
+/// A subscriber's packet is one, is its own, and is not too much.
+#[inline]
+pub(crate) fn vouch<C: Chunk>(
+    t: &mut Guest<'_, C>,
+    session: &mut Session,
+    now_ms: u64,
+) -> Result<Leaving, Exit> {
     let header = check(t.frame)?;
-    let shard = tables.shards.at(Room::Forward, t.slot)?;
-    let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
     let network = session.network.as_ref().ok_or(Discard::NetworkNotOpen)?;
     if !network.is_source(header.source()) {
         return Err(Discard::SourceForged.into());
     }
-    let (len, now_ms) = (t.frame.len(), tables.now_ms);
     if let Some(policer) = &mut session.up
-        && !policer.passes(len, now_ms)
+        && !policer.passes(t.frame.len(), now_ms)
     {
         return Err(Discard::PolicedUp.into());
     }
@@ -49,13 +59,22 @@ pub(crate) fn forward<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
         mss::clamp(t.frame, network.mtu);
     }
     session.tally.up.add(t.frame.len());
-    let isolate = network.isolate;
-    match tables
-        .shared
-        .lookup(t.meta.vrf, IpAddr::V4(header.destination()))
-    {
+    Ok(Leaving {
+        destination: header.destination(),
+        isolate: network.isolate,
+    })
+}
+
+/// A subscriber's packet finds its way.
+#[inline]
+pub(crate) fn forward<C: Chunk>(
+    t: &mut Guest<'_, C>,
+    leaving: Leaving,
+    tables: &mut Tables,
+) -> Result<(), Exit> {
+    match tables.shared.lookup_v4(t.meta.vrf, leaving.destination) {
         Target::Via(adjacency) => onward(t, adjacency, tables),
-        Target::Session(_) if isolate => Err(Discard::Isolated.into()),
+        Target::Session(_) if leaving.isolate => Err(Discard::Isolated.into()),
         Target::Session(other) => Err(across(t, other, tables)),
         Target::Local => Err(icmp::echo(t, tables).unwrap_or(Exit::Punt(Why::Host))),
         Target::Host => Err(Exit::Punt(Why::Host)),
@@ -80,7 +99,7 @@ fn onward<C: Chunk>(
     take_hop(t, tables)?;
     t.meta.next_hop = Some(adjacency);
     if t.frame.len() > usize::from(hop.mtu) {
-        return Err(too_big(t, hop.mtu, Room::Transmit, tables));
+        return Err(too_big(t, hop.mtu, Room::Transmit));
     }
     Ok(())
 }
@@ -96,10 +115,7 @@ fn across<C: Chunk>(t: &mut Guest<'_, C>, other: SessionSlot, tables: &mut Table
 /// A packet from the network, from the host or from ourselves finds its subscriber.
 pub(crate) fn route<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let header = check(t.frame)?;
-    match tables
-        .shared
-        .lookup(t.meta.vrf, IpAddr::V4(header.destination()))
-    {
+    match tables.shared.lookup_v4(t.meta.vrf, header.destination()) {
         Target::Session(session) => {
             t.slot = session.0;
             if t.source == Source::Network {
@@ -128,7 +144,7 @@ pub(crate) fn route<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
 
 /// RFC 1812 §5.2.2: what a header must be before anything in it is believed. Octets behind the
 /// packet are cut off.
-#[inline]
+#[inline(always)]
 fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
     let header = *frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
     if header.version_ihl >> 4 != 4 {
@@ -165,22 +181,18 @@ fn take_hop<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), E
     Ok(())
 }
 
-/// A packet larger than the way on: cut to pieces that go on at `then`, or sent back if its sender
-/// forbids that.
-pub(crate) fn too_big<C: Chunk>(
-    t: &mut Guest<'_, C>,
-    mtu: u16,
-    then: Room,
-    tables: &mut Tables,
-) -> Exit {
-    match t.frame.peek::<Ipv4>() {
-        Some(header) if header.flags_fragment.get() & Ipv4::DF == 0 => {
-            t.then = (then, mtu);
-            Exit::Move(Room::Fragment.stop(t.slot))
-        }
-        Some(_) => icmp::answer(t, Trouble::TooBig(mtu), tables),
-        None => Discard::Truncated.into(),
-    }
+/// A packet larger than the way on: it will be cut to pieces that go on at `then`, or sent back.
+#[cold]
+pub(crate) fn too_big<C>(t: &mut Guest<'_, C>, mtu: u16, then: Room) -> Exit {
+    t.then = (then, mtu);
+    Exit::Move(Room::Fragment.stop(t.slot))
+}
+
+/// Sends a packet back that is too big, if its sender forbids to cut it.
+pub(crate) fn send_back<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Option<Exit> {
+    let header = t.frame.peek::<Ipv4>()?;
+    let is_whole = header.flags_fragment.get() & Ipv4::DF != 0;
+    is_whole.then(|| icmp::answer(t, Trouble::TooBig(t.then.1), tables))
 }
 
 /// RFC 6040 §4.2: a mark on the outer header goes inward; a packet that cannot carry it is lost.

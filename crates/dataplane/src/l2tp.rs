@@ -16,9 +16,11 @@ use crate::change::{Class, Kind};
 use crate::discard::Discard;
 use crate::shard::Shard;
 use crate::shard::path::Path;
+use crate::shard::session::Session;
 use crate::tables::Tables;
 
 /// Takes UDP (inside an SA) and L2TP off, and finds the session.
+#[inline]
 pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Decap, t.slot)?;
     if t.meta.kind == Kind::L2tp {
@@ -32,12 +34,10 @@ pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
         return Err(Exit::Punt(Why::SecuredL2tp));
     }
     enter(t, &header, path)?;
-    if let Some(session) = shard.sessions.at(t.slot) {
-        session.tally.prefetch();
-    }
     Ok(())
 }
 
+#[inline]
 fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
     let header = Header::read(t.frame)?;
     let Some(path) = shard.tunnel(t.slot) else {
@@ -63,14 +63,11 @@ fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -
         };
         return Err(Exit::Punt(Why::PlainL2tp(class)));
     }
-    enter(t, &header, path)?;
-    if let Some(session) = shard.sessions.at(t.slot) {
-        session.tally.prefetch();
-    }
-    Ok(())
+    enter(t, &header, path)
 }
 
 /// Takes the header off; from here on the frame is its session's.
+#[inline]
 fn enter<C: Chunk>(t: &mut Guest<'_, C>, header: &Header, path: &Path) -> Result<(), Exit> {
     let session = path.directory.find(header.tunnel, header.session);
     let session = session.ok_or(Discard::NoSession)?;
@@ -83,6 +80,7 @@ fn enter<C: Chunk>(t: &mut Guest<'_, C>, header: &Header, path: &Path) -> Result
 }
 
 /// The UDP header inside an SA; its checksum is the SA's business (RFC 3948 §3.1.2).
+#[inline]
 fn peel_udp<C: Chunk>(t: &mut Guest<'_, C>) -> Result<(), Discard> {
     let udp = t.frame.peel::<Udp>().ok_or(Discard::Truncated)?;
     let len = usize::from(udp.length.get()).checked_sub(Udp::LEN);
@@ -106,8 +104,35 @@ struct Header {
 }
 
 impl Header {
-    /// Reads the fields that the flags say are there.
+    /// Reads the header: nearly all data messages have a length and nothing else, or not even that.
+    #[inline]
     fn read<C: Chunk>(frame: &Frame<C>) -> Result<Self, Discard> {
+        let data = |ids: [u8; 4], len, end| Self {
+            is_control: false,
+            tunnel: u16::from_be_bytes([ids[0], ids[1]]),
+            session: u16::from_be_bytes([ids[2], ids[3]]),
+            ns: None,
+            len,
+            end,
+        };
+        let header = match *frame.bytes() {
+            [0x40, 2, high, low, a, b, c, d, ..] => data(
+                [a, b, c, d],
+                8,
+                usize::from(u16::from_be_bytes([high, low])),
+            ),
+            [0, 2, a, b, c, d, ..] => data([a, b, c, d], 6, frame.len()),
+            _ => Self::read_fields(frame)?,
+        };
+        // RFC 2661 §3.1: neither Length nor Offset Size may point past the end.
+        if header.end > frame.len() || header.len > header.end {
+            return Err(Discard::L2tpMalformed);
+        }
+        Ok(header)
+    }
+
+    /// Reads the fields that the flags say are there.
+    fn read_fields<C: Chunk>(frame: &Frame<C>) -> Result<Self, Discard> {
         let mut fields = Fields(frame.bytes());
         let flags = fields.next().ok_or(Discard::Truncated)?;
         if flags & L2tp::VERSION != 2 {
@@ -126,10 +151,6 @@ impl Header {
         field_if(L2tp::SEQUENCE)?;
         let offset = field_if(L2tp::OFFSET)?.map_or(0, usize::from);
         let len = frame.len() - fields.0.len() + offset;
-        // RFC 2661 §3.1: neither Length nor Offset Size may point past the end.
-        if end > frame.len() || len > end {
-            return Err(Discard::L2tpMalformed);
-        }
         Ok(Self {
             is_control: flags & L2tp::CONTROL != 0,
             tunnel,
@@ -153,9 +174,8 @@ impl Fields<'_> {
 }
 
 /// Puts L2TP in front; from here on the frame is its path's.
-pub(crate) fn encap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Encap, t.slot)?;
-    let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
+#[inline]
+pub(crate) fn encap<C: Chunk>(t: &mut Guest<'_, C>, session: &mut Session) -> Result<(), Exit> {
     let mut flags = 2;
     if session.sequencing {
         // RFC 2661 §5.4: Ns counts the data messages of a session from 0; Nr means nothing here.

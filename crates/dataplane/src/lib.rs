@@ -69,16 +69,22 @@ use batch::{Batch, Room};
 use port::Port;
 use tables::Tables;
 
-/// Subscriber to network.
+/// Subscriber to network. Behind the cipher all rooms are passed in one walk: what one has looked up
+/// is at hand in the next.
 fn upstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
     batch.board(Room::Open, tables);
     esp::open(batch, tables, ahead);
     batch.board(Room::Decap, tables);
-    batch.walk(|frame| l2tp::decap(frame, tables));
     batch.board(Room::Strip, tables);
-    batch.walk(|frame| ppp::strip(frame, tables));
-    batch.board(Room::Forward, tables);
-    batch.walk(|frame| ip::forward(frame, tables));
+    batch.walk(|frame| {
+        if frame.room != Room::Strip {
+            l2tp::decap(frame, tables)?;
+        }
+        let session = tables.shards.session(Room::Strip, frame.slot)?;
+        ppp::strip(frame, session, tables.now_ms)?;
+        let leaving = ip::vouch(frame, session, tables.now_ms)?;
+        ip::forward(frame, leaving, tables)
+    });
     batch.arrive(tables);
 }
 
@@ -87,12 +93,21 @@ fn downstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: 
     batch.board(Room::Route, tables);
     batch.walk(|frame| ip::route(frame, tables));
     batch.board(Room::Frame, tables);
-    batch.walk(|frame| ppp::frame(frame, tables));
     batch.board(Room::Encap, tables);
-    batch.walk(|frame| l2tp::encap(frame, tables));
+    batch.walk(|frame| {
+        if frame.room == Room::Encap {
+            let session = tables.shards.session(Room::Encap, frame.slot)?;
+            return l2tp::encap(frame, session);
+        }
+        let session = tables.shards.session(Room::Frame, frame.slot)?;
+        ppp::frame(frame, session, tables.now_ms)?;
+        l2tp::encap(frame, session)
+    });
     batch.board(Room::Seal, tables);
+    batch.walk(|frame| {
+        esp::prepare(frame, tables)?;
+        link::address(frame, tables)
+    });
     esp::seal(batch, tables, ahead);
-    tables.watch.lap(Stage::Address, || batch.in_line());
-    batch.walk(|frame| link::address(frame, tables));
     batch.arrive(tables);
 }

@@ -16,6 +16,7 @@ use crate::tables::Tables;
 const ISAKMP_HEADER: usize = 28;
 
 /// Where a received frame enters.
+#[inline]
 pub(crate) fn sort<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, Exit> {
     match t.meta.kind {
         Kind::Ip => Ok(Room::Route.anywhere()),
@@ -30,8 +31,9 @@ pub(crate) fn sort<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<St
     }
 }
 
+#[inline]
 fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, Exit> {
-    let listener = tables.snapshot.listener(t.meta.local.address());
+    let listener = tables.listener(&t.meta.local);
     let listener = listener.ok_or(Discard::NoListener)?;
     // RFC 3193 §3.3: what has to come through an SA and does not is dropped, without an answer.
     if listener.ipsec_required {
@@ -65,7 +67,7 @@ fn ike<C: Chunk>(t: &Guest<'_, C>, tables: &Tables) -> Exit {
     if t.meta.bad_checksum {
         return Discard::BadChecksum.into();
     }
-    if tables.snapshot.listener(t.meta.local.address()).is_none() {
+    if tables.listener(&t.meta.local).is_none() {
         return Discard::NoListener.into();
     }
     match t.frame.bytes().first_chunk::<ISAKMP_HEADER>() {
@@ -93,6 +95,7 @@ fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Guest<'_, C>, tables: &
 }
 
 /// Writes the address on a frame that leaves for a peer.
+#[inline]
 pub(crate) fn address<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Seal, t.slot)?;
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
@@ -105,6 +108,6 @@ pub(crate) fn address<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
     path.tally.last_sent.set(tables.now_ms);
     t.meta.port = path.port.unwrap_or(tables.tunnel_port);
     t.meta.next_hop = path.next_hop(&tables.shared);
-    t.meta.checksum = t.meta.kind == Kind::L2tp && tables.makes_checksum(t.meta.local);
+    t.meta.checksum = t.meta.kind == Kind::L2tp && tables.makes_checksum(&t.meta.local);
     Ok(())
 }

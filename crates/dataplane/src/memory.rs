@@ -107,12 +107,7 @@ impl FarEnd {
 impl<C: Chunk> Port for MemoryPort<C> {
     type Chunk = C;
 
-    fn receive(
-        &mut self,
-        pool: &mut dyn Pool<C>,
-        burst: &mut Vec<Packet<C>>,
-        max: usize,
-    ) -> usize {
+    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Vec<Packet<C>>, max: usize) -> usize {
         let before = burst.len();
         for _ in 0..max {
             let Some(chunk) = pool.take() else {
@@ -139,10 +134,7 @@ impl<C: Chunk> Port for MemoryPort<C> {
         burst.len() - before
     }
 
-    fn send(
-        &mut self,
-        mut packet: Packet<C>,
-    ) -> Result<(), (Packet<C>, SendError)> {
+    fn send(&mut self, mut packet: Packet<C>) -> Result<(), (Packet<C>, SendError)> {
         if self.leaving.is_full() {
             return Err((packet, SendError::Full));
         }

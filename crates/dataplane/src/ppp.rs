@@ -8,7 +8,6 @@ use crate::change::Kind;
 use crate::discard::Discard;
 use crate::ip;
 use crate::shard::session::{EARLY_FRAMES, PUNTS, Session};
-use crate::tables::Tables;
 
 /// The protocol number of IPv4.
 const IPV4: u16 = 0x0021;
@@ -17,9 +16,12 @@ const IPV4: u16 = 0x0021;
 const ADDRESS_CONTROL: [u8; 2] = [0xff, 0x03];
 
 /// Takes PPP off IP packets; anything else is the slow path's.
-pub(crate) fn strip<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Strip, t.slot)?;
-    let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
+#[inline]
+pub(crate) fn strip<C: Chunk>(
+    t: &mut Guest<'_, C>,
+    session: &mut Session,
+    now_ms: u64,
+) -> Result<(), Exit> {
     // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
     if t.meta.kind != Kind::L2tp && t.ports != session.ports {
         return Err(Discard::WrongPorts.into());
@@ -27,10 +29,10 @@ pub(crate) fn strip<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
     if !t.ns.is_none_or(|ns| session.is_in_order(ns)) {
         return Err(Discard::OutOfOrder.into());
     }
-    session.tally.last_up.set(tables.now_ms);
+    session.tally.last_up.set(now_ms);
     let (protocol, len) = protocol(t.frame.bytes()).ok_or(Discard::PppMalformed)?;
     if protocol != IPV4 {
-        return Err(control(session, tables.now_ms));
+        return Err(control(session, now_ms));
     }
     if session.network.is_none() {
         return Err(early(session));
@@ -41,6 +43,7 @@ pub(crate) fn strip<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
 }
 
 /// The protocol number, and the octets up to what it announces.
+#[inline]
 fn protocol(bytes: &[u8]) -> Option<(u16, usize)> {
     let skipped = if bytes.starts_with(&ADDRESS_CONTROL) {
         2
@@ -75,9 +78,12 @@ fn early(session: &mut Session) -> Exit {
 }
 
 /// Puts PPP in front of an IP packet for a subscriber.
-pub(crate) fn frame<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Frame, t.slot)?;
-    let session = shard.sessions.at_mut(t.slot).ok_or(Discard::NoSession)?;
+#[inline]
+pub(crate) fn frame<C: Chunk>(
+    t: &mut Guest<'_, C>,
+    session: &mut Session,
+    now_ms: u64,
+) -> Result<(), Exit> {
     let network = session.network.as_ref().ok_or(Discard::NetworkNotOpen)?;
     t.session = Some(session.id);
     if network.isolate && t.source == Source::Subscriber {
@@ -85,11 +91,10 @@ pub(crate) fn frame<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
     }
     let len = t.frame.len();
     if len > usize::from(network.mtu) {
-        let mtu = network.mtu;
-        return Err(ip::too_big(t, mtu, Room::Frame, tables));
+        return Err(ip::too_big(t, network.mtu, Room::Frame));
     }
     if let Some(policer) = &mut session.down
-        && !policer.passes(len, tables.now_ms)
+        && !policer.passes(len, now_ms)
     {
         return Err(Discard::PolicedDown.into());
     }
@@ -100,14 +105,11 @@ pub(crate) fn frame<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
     // zero, because the peers' kernels do not carry a mark inward.
     let header = t.frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
     t.meta.dscp_ecn = header.dscp_ecn & !0b11;
-    let path = session.path.0;
-    session.tally.down.add(len);
-    session.tally.last_down.set(tables.now_ms);
+    let tally = &*session.tally;
+    tally.down.add(len);
+    tally.last_down.set(now_ms);
     t.frame
         .prepend_bytes(network.ppp_header())
         .ok_or(Discard::NoHeadroom)?;
-    if let Some(path) = shard.paths.at(path) {
-        path.tally.prefetch();
-    }
     Ok(())
 }

@@ -115,18 +115,6 @@ impl Shard {
         *self.tunnels.get(slot.index as usize)?
     }
 
-    /// Brings near the session that a peer's next frame is most likely for.
-    #[inline]
-    pub(crate) fn approach_session(&self, path: Slot) {
-        let Some(path) = self.paths.at(path) else {
-            return;
-        };
-        path.tally.prefetch();
-        if let Some(session) = path.directory.likely() {
-            self.sessions.prefetch(session.0);
-        }
-    }
-
     /// The path of a plain tunnel.
     #[inline]
     pub(crate) fn tunnel(&mut self, slot: Slot) -> Option<&mut Path> {

@@ -102,7 +102,7 @@ impl Target {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn from_word(word: Word) -> Self {
         match word.kind() {
             1 => Self::Session(SessionSlot(Slot::from_word(word.value()))),
@@ -200,6 +200,7 @@ impl Shared {
     ///
     /// # Panics
     /// If there is no such worker.
+    #[inline]
     pub fn worker(&self, id: WorkerId) -> &WorkerCounters {
         &self.workers[usize::from(id.0)]
     }
@@ -222,12 +223,17 @@ impl Shared {
     }
 
     /// Where packets for `address` go.
-    #[inline]
     pub fn lookup(&self, vrf: u16, address: IpAddr) -> Target {
-        Target::from_word(match address {
-            IpAddr::V4(v4) => self.trie.lookup_v4(root(vrf, true), v4.octets()),
-            IpAddr::V6(v6) => self.trie.lookup(root(vrf, false), &v6.octets()),
-        })
+        match address {
+            IpAddr::V4(v4) => self.lookup_v4(vrf, v4),
+            IpAddr::V6(v6) => Target::from_word(self.trie.lookup(root(vrf, false), &v6.octets())),
+        }
+    }
+
+    /// The same for the family that nearly all packets are of.
+    #[inline(always)]
+    pub(crate) fn lookup_v4(&self, vrf: u16, address: Ipv4Addr) -> Target {
+        Target::from_word(self.trie.lookup_v4(root(vrf, true), address.octets()))
     }
 
     /// Asks for the word that a look-up will find to be brought near.
@@ -265,7 +271,7 @@ impl Shared {
     }
 
     /// A next hop.
-    #[inline]
+    #[inline(always)]
     pub fn adjacency(&self, id: AdjacencyId) -> Option<Adjacency> {
         self.adjacencies.at(id)
     }
@@ -357,6 +363,7 @@ impl Turns {
     }
 }
 
+#[inline(always)]
 fn root(vrf: u16, is_v4: bool) -> usize {
     usize::from(vrf) * 2 + usize::from(!is_v4)
 }

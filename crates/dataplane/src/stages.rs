@@ -42,15 +42,11 @@ stages! {
     Admit   = "esp-admit", "SA and replay window",
     Open    = "esp-open", "ESP verified and decrypted",
     Accept  = "esp-accept", "window, endpoint, padding",
-    Decap   = "l2tp-decap", "L2TP taken off, session found",
-    Strip   = "ppp-strip", "PPP taken off",
-    Forward = "ip-forward", "source, policer, route",
+    Forward = "ip-forward", "L2TP and PPP taken off; source, policer, route",
     Route   = "ip-route", "which subscriber",
-    Frame   = "ppp-frame", "policer, PPP put on",
-    Encap   = "l2tp-encap", "L2TP put on",
-    Prepare = "esp-prepare", "sequence number, padding",
+    Encap   = "l2tp-encap", "policer; PPP and L2TP put on",
+    Prepare = "esp-prepare", "sequence number, padding, outer endpoints",
     Seal    = "esp-seal", "ESP encrypted and signed",
-    Address = "link-address", "outer endpoints, next hop",
     Send    = "send", "outer headers put on, frames to ports; discards and punts",
 }
 
@@ -136,17 +132,17 @@ mod tests {
         let (mut watch, counters) = (Stopwatch::default(), WorkerCounters::default());
         for turn in 0..3 * SAMPLE {
             watch.start(turn);
-            watch.lap(Stage::Decap, || 10);
-            watch.lap(Stage::Strip, || 0);
+            watch.lap(Stage::Forward, || 10);
+            watch.lap(Stage::Encap, || 0);
             watch.pause();
             watch.lap(Stage::Send, || 2);
             watch.pause();
             watch.stop(&counters);
         }
         let packets = |stage| counters.stage(stage).0;
-        assert_eq!(packets(Stage::Decap), 30);
+        assert_eq!(packets(Stage::Forward), 30);
         assert_eq!(packets(Stage::Send), 6);
-        assert_eq!(counters.stage(Stage::Strip), (0, 0));
+        assert_eq!(counters.stage(Stage::Encap), (0, 0));
         assert_eq!(counters.stage(Stage::Open), (0, 0));
     }
 }

@@ -1,19 +1,21 @@
 //! What the rooms of one worker look things up in.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use packet::Endpoint;
 
-use crate::batch::{Exit, Room, Stop};
+use crate::batch::{Exit, Room};
 use crate::bucket::{Bucket, Rate};
-use crate::change::Change;
+use crate::change::{Change, Listener};
 use crate::compat::Ceiling;
 use crate::counters::WorkerCounters;
+use crate::discard::Discard;
 use crate::id::{SHARDS, ShardId, Slot, WorkerId};
-use crate::shard::{KeyRings, Shard, key_slot};
-use crate::shared::{Shared, Snapshot, Target};
+use crate::shard::session::Session;
+use crate::shard::{KeyRings, Shard};
+use crate::shared::{Shared, Snapshot};
 use crate::stages::Stopwatch;
 use crate::worker::Settings;
 
@@ -32,6 +34,8 @@ pub(crate) struct Tables {
     pub(crate) id: WorkerId,
     pub(crate) shared: Arc<Shared>,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// The listeners of the snapshot, those that serve one address first.
+    listeners: Vec<(Endpoint, Listener)>,
     version: u64,
     pub(crate) shards: Shards,
     pub(crate) keys: KeyRings,
@@ -54,6 +58,7 @@ impl Tables {
         Self {
             id,
             snapshot: shared.snapshot(),
+            listeners: Vec::new(),
             version: 0,
             shards,
             keys: KeyRings::new(settings.backend),
@@ -75,16 +80,29 @@ impl Tables {
         let version = self.shared.version();
         if version != self.version {
             self.snapshot = self.shared.snapshot();
+            self.listeners = by_endpoint(&self.snapshot);
             self.version = version;
         }
     }
 
-    /// Whether plain L2TP data from this endpoint of ours goes with a checksum.
-    pub(crate) fn makes_checksum(&self, local: Endpoint) -> bool {
-        let listener = || self.snapshot.listener(local.address());
-        self.shared.checks_data() && listener().is_some_and(|listener| listener.data_checksum)
+    /// The listener that serves an endpoint of ours: the one that names it, or one that serves all.
+    #[inline]
+    pub(crate) fn listener(&self, local: &Endpoint) -> Option<&Listener> {
+        let serves =
+            |(at, one): &&(Endpoint, Listener)| at.is_at(local) || one.address.is_unspecified();
+        self.listeners.iter().find(serves).map(|(_, one)| one)
     }
 
+    /// Whether plain L2TP data from this endpoint of ours goes with a checksum.
+    #[inline]
+    pub(crate) fn makes_checksum(&self, local: &Endpoint) -> bool {
+        self.shared.checks_data()
+            && self
+                .listener(local)
+                .is_some_and(|listener| listener.data_checksum)
+    }
+
+    #[inline]
     pub(crate) fn counters(&self) -> &WorkerCounters {
         self.shared.worker(self.id)
     }
@@ -125,69 +143,14 @@ impl Tables {
         }
         self.shards.put(shard);
     }
+}
 
-    /// Asks for the lines that a packet for `address` will need: first the word that says whose it
-    /// is, then what that names.
-    #[inline]
-    pub(crate) fn approach_address(&self, stage: usize, vrf: u16, address: Ipv4Addr) {
-        if stage == 0 {
-            self.shared.prefetch(vrf, address);
-        } else if let Target::Session(session) = self.shared.lookup(vrf, address.into()) {
-            self.approach(stage - 1, Room::Frame.stop(session.0));
-        }
-    }
-
-    /// Asks for the lines that a frame will need which enters at `stop`: in the first stage those
-    /// that the frame itself names, then each time those that the lines before name.
-    #[inline]
-    pub(crate) fn approach(&self, stage: usize, stop: Stop) {
-        let Some(shard) = self.shards.peek(stop.slot.shard) else {
-            return;
-        };
-        match (stop.room, stage) {
-            (Room::Open, 0) => {
-                shard.inbound.prefetch(stop.slot);
-                self.keys.opening.prefetch(key_slot(stop.slot));
-            }
-            (Room::Open, 1) => {
-                if let Some(sa) = shard.inbound.at(stop.slot) {
-                    sa.window.prefetch();
-                    sa.tally.prefetch();
-                    shard.paths.prefetch(sa.path.0);
-                }
-            }
-            (Room::Open, _) => {
-                if let Some(sa) = shard.inbound.at(stop.slot) {
-                    shard.approach_session(sa.path.0);
-                }
-            }
-            (Room::Decap, 0) => {
-                if let Some(path) = shard.tunnel_path(stop.slot) {
-                    shard.paths.prefetch(path.0);
-                }
-            }
-            (Room::Decap, 1) => {
-                if let Some(path) = shard.tunnel_path(stop.slot) {
-                    shard.approach_session(path.0);
-                }
-            }
-            (Room::Strip | Room::Forward | Room::Frame | Room::Encap, 0) => {
-                shard.sessions.prefetch(stop.slot);
-            }
-            (Room::Frame | Room::Encap, 1) => {
-                if let Some(session) = shard.sessions.at(stop.slot) {
-                    session.tally.prefetch();
-                    shard.paths.prefetch(session.path.0);
-                    self.keys.sealing.prefetch(key_slot(session.path.0));
-                }
-            }
-            (Room::Seal, 0) => {
-                shard.paths.prefetch(stop.slot);
-                self.keys.sealing.prefetch(key_slot(stop.slot));
-            }
-            _ => {}
-        }
-    }
+/// The listeners, those that serve every address behind those that serve one.
+fn by_endpoint(snapshot: &Snapshot) -> Vec<(Endpoint, Listener)> {
+    let with_endpoint = |listener: &Listener| (Endpoint::new(listener.address, 0), *listener);
+    let mut listeners: Vec<_> = snapshot.listeners.iter().map(with_endpoint).collect();
+    listeners.sort_by_key(|(_, listener)| listener.address.is_unspecified());
+    listeners
 }
 
 /// The shards a change is about; two only for a session that lives apart from its path.
@@ -233,9 +196,21 @@ impl Shards {
     /// The shard in which `room` looks `slot` up; a frame whose shard is elsewhere moves there.
     #[inline]
     pub(crate) fn at(&mut self, room: Room, slot: Slot) -> Result<&mut Shard, Exit> {
-        self.touched |= 1 << slot.shard.index();
-        let stop = Exit::Move(room.stop(slot));
-        self.owned[slot.shard.index()].as_deref_mut().ok_or(stop)
+        let shard = self.owned[slot.shard.index()].as_deref_mut();
+        shard.ok_or_else(|| Exit::Move(room.stop(slot)))
+    }
+
+    /// The session that `room` looks up.
+    #[inline]
+    pub(crate) fn session(&mut self, room: Room, slot: Slot) -> Result<&mut Session, Exit> {
+        let session = self.at(room, slot)?.sessions.at_mut(slot);
+        session.ok_or(Exit::Discard(Discard::NoSession))
+    }
+
+    /// A shard that has something to tell is heard at the end of the turn.
+    #[inline]
+    pub(crate) fn mark(&mut self, shard: ShardId, has_news: bool) {
+        self.touched |= u64::from(has_news) << shard.index();
     }
 
     /// A shard, if it is here.

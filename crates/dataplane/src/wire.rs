@@ -4,7 +4,7 @@
 //! that are never fragmented): the MTU inside follows from the path's, so none is too large to
 //! begin with, and a router with a smaller MTU says so by ICMP, which reaches the slow path.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use packet::header::{Ethernet, Ipv4, L2tp, Udp};
 use packet::{Chunk, Endpoint, Frame, checksum};
@@ -45,7 +45,7 @@ pub enum NotOurs {
 
 /// Reads what surrounds a frame whose window starts at Ethernet: gives the canonical packet. VLANs
 /// are the interfaces of the kernel that take them off.
-#[inline]
+#[inline(always)]
 pub fn read<C: Chunk>(
     mut frame: Frame<C>,
     interface: &Interface,
@@ -57,7 +57,7 @@ pub fn read<C: Chunk>(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn canonical<C: Chunk>(
     frame: &mut Frame<C>,
     interface: &Interface,
@@ -78,7 +78,7 @@ fn canonical<C: Chunk>(
         dscp_ecn: ip.dscp_ecn,
         ..Meta::ip(interface.port)
     };
-    if may_be_ours(frame, &ip) && shared.is_endpoint(interface.vrf, ip.destination().into()) {
+    if may_be_ours(frame, &ip) && shared.is_endpoint(interface.vrf, ip.destination()) {
         if ip.is_fragment() {
             return Err(NotOurs::Fragment);
         }
@@ -107,6 +107,7 @@ fn may_be_ours<C: Chunk>(frame: &Frame<C>, ip: &Ipv4) -> bool {
 }
 
 /// Whether the header's checksum is right.
+#[inline]
 fn is_right<C: Chunk>(frame: &Frame<C>, ip: &Ipv4) -> bool {
     match ip.header_len() {
         Ipv4::LEN => ip.is_right(),
@@ -115,7 +116,7 @@ fn is_right<C: Chunk>(frame: &Frame<C>, ip: &Ipv4) -> bool {
 }
 
 /// Peels the outer headers off, unless it is UDP to another port: that stays IP.
-#[inline]
+#[inline(always)]
 fn endpoint_protocol<C: Chunk>(
     frame: &mut Frame<C>,
     ip: &Ipv4,
@@ -152,6 +153,7 @@ fn endpoint_protocol<C: Chunk>(
 }
 
 /// The length of a datagram by its own account, if that can be true.
+#[inline]
 fn udp_len(datagram: &[u8]) -> Option<usize> {
     let len = usize::from(u16::from_be_bytes([*datagram.get(4)?, *datagram.get(5)?]));
     (Udp::LEN..=datagram.len()).contains(&len).then_some(len)
@@ -177,6 +179,7 @@ fn udp_kind(datagram: &[u8]) -> Option<(Kind, [u16; 2], usize)> {
 }
 
 /// Whether L2TP is a control message.
+#[inline]
 fn is_control(l2tp: &[u8]) -> bool {
     l2tp.first()
         .is_some_and(|flags| flags & (L2tp::CONTROL >> 8) as u8 != 0)
@@ -184,6 +187,7 @@ fn is_control(l2tp: &[u8]) -> bool {
 
 /// Whether a checksum is there and wrong. A field equal to the bare sum of the pseudo-header was
 /// left to a network card that did not exist, as on a veth: it counts as unset.
+#[cold]
 fn is_bad_checksum(ip: &Ipv4, datagram: &[u8]) -> bool {
     let field = u16::from_be_bytes([datagram[6], datagram[7]]);
     let len = datagram.len() as u16;
@@ -261,7 +265,7 @@ fn write_ip<C: Chunk>(frame: &mut Frame<C>, meta: &Meta, protocol: u8) -> Result
     if len > u16::MAX - Ipv4::LEN as u16 {
         return Err(SendError::TooLong);
     }
-    let mut ip = Ipv4::new(source, destination, protocol, len);
+    let mut ip = Ipv4::bare(source, destination, protocol, len);
     ip.dscp_ecn = meta.dscp_ecn;
     ip.renew_checksum();
     frame.prepend(&ip).ok_or(SendError::NoRoom)
@@ -280,8 +284,8 @@ impl Shared {
     /// Whether peers are served at an address: it is a listener's, or a listener serves all
     /// addresses and this one is no subscriber's.
     #[inline]
-    pub fn is_endpoint(&self, vrf: u16, address: IpAddr) -> bool {
-        match self.lookup(vrf, address) {
+    fn is_endpoint(&self, vrf: u16, address: Ipv4Addr) -> bool {
+        match self.lookup_v4(vrf, address) {
             Target::Endpoint => true,
             Target::Session(_) | Target::Pool => false,
             Target::None

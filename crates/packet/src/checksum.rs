@@ -18,7 +18,7 @@ pub fn sum(bytes: &[u8]) -> u16 {
         last[..rest.len()].copy_from_slice(rest);
         total += u64::from(u32::from_ne_bytes(last));
     }
-    u16::from_be(fold(total))
+    fold(total)
 }
 
 /// The checksum field for `bytes` in which that field is zero, or 0 if `bytes` hold a right one.
@@ -30,7 +30,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 /// Adds partial sums of pieces that each begin at an even offset.
 #[inline]
 pub fn add(sums: &[u16]) -> u16 {
-    fold(sums.iter().map(|sum| u64::from(*sum)).sum())
+    fold16(sums.iter().map(|sum| u64::from(*sum)).sum())
 }
 
 /// The sum of the pseudo-header of RFC 768: what a sender that leaves the rest to its hardware
@@ -50,10 +50,17 @@ pub fn update(field: u16, old: u16, new: u16) -> u16 {
     !add(&[!field, !old, new])
 }
 
+/// A sum of words in the byte order of this machine, folded, in the order of the network.
 #[inline]
-fn fold(total: u64) -> u16 {
+pub(crate) fn fold(total: u64) -> u16 {
     let total = (total >> 32) + (total & 0xffff_ffff);
     let total = (total >> 32) + (total & 0xffff_ffff);
+    u16::from_be(fold16(total))
+}
+
+/// Folds a sum of 32 bits or a little more.
+#[inline]
+fn fold16(total: u64) -> u16 {
     let total = (total >> 16) + (total & 0xffff);
     let total = (total >> 16) + (total & 0xffff);
     let total = (total >> 16) + (total & 0xffff);

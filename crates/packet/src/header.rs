@@ -93,7 +93,15 @@ impl Ipv4 {
     /// A header without options for `payload` octets of `protocol`, its checksum right.
     #[inline]
     pub fn new(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: u16) -> Self {
-        let mut header = Self {
+        let mut header = Self::bare(source, destination, protocol, payload);
+        header.renew_checksum();
+        header
+    }
+
+    /// The same before its checksum is computed.
+    #[inline]
+    pub fn bare(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: u16) -> Self {
+        Self {
             version_ihl: 0x45,
             dscp_ecn: 0,
             total_length: (Self::LEN as u16 + payload).into(),
@@ -104,9 +112,7 @@ impl Ipv4 {
             checksum: 0.into(),
             source: source.octets(),
             destination: destination.octets(),
-        };
-        header.renew_checksum();
-        header
+        }
     }
 
     /// Octets of the header with its options; less than [`Ipv4::LEN`] in a malformed one.
@@ -136,23 +142,36 @@ impl Ipv4 {
     /// Whether the checksum is right; of a header without options.
     #[inline]
     pub fn is_right(&self) -> bool {
-        checksum::checksum(self.as_bytes()) == 0
+        // In one's complement, what is a multiple of 2^16 - 1 is zero; all octets zero is the
+        // other zero, which no right header sums to.
+        let total = self.total();
+        total != 0 && total.is_multiple_of(0xffff)
     }
 
     /// Computes the checksum anew; right only for a header without options.
     #[inline]
     pub fn renew_checksum(&mut self) {
         self.checksum = 0.into();
-        self.checksum = checksum::checksum(self.as_bytes()).into();
+        self.checksum = (!checksum::fold(self.total())).into();
     }
 
-    /// RFC 1812 §5.3.1: one hop less, the checksum kept right (RFC 1624).
+    /// The sum of all octets as words of 32 bits, in the byte order of this machine.
+    #[inline]
+    fn total(&self) -> u64 {
+        let words: [[u8; 4]; Self::LEN / 4] = zerocopy::transmute!(*self);
+        words
+            .iter()
+            .map(|word| u64::from(u32::from_ne_bytes(*word)))
+            .sum()
+    }
+
+    /// RFC 1812 §5.3.1: one hop less, the checksum kept right.
     #[inline]
     pub fn decrement_ttl(&mut self) {
-        let old = u16::from_be_bytes([self.ttl, self.protocol]);
         self.ttl -= 1;
-        let new = u16::from_be_bytes([self.ttl, self.protocol]);
-        self.checksum = checksum::update(self.checksum.get(), old, new).into();
+        // RFC 1624 §3, equation 3, for a word that gets less by 0x0100: ~m + m' is ~0x0100.
+        let sum = u32::from(!self.checksum.get()) + 0xfeff;
+        self.checksum = (!((sum >> 16) as u16).wrapping_add(sum as u16)).into();
     }
 }
 

@@ -64,6 +64,15 @@ impl<T: Tallied> Pages<T> {
         Some(tally)
     }
 
+    /// Brings the counters near that every packet changes.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: Slot) {
+        let page = self.page_of(slot).and_then(|page| self.pages.get(page));
+        if let Some(page) = page.and_then(OnceLock::get) {
+            cpu::prefetch(&page[slot.index as usize % PAGE_SLOTS].holder);
+        }
+    }
+
     /// Reads the counters of a slot, if this is its last holder.
     pub(crate) fn read<R>(&self, slot: Slot, read: impl FnOnce(&T) -> R) -> Option<R> {
         let page = self.pages.get(self.page_of(slot)?)?.get()?;
@@ -71,6 +80,7 @@ impl<T: Tallied> Pages<T> {
         (cell.holder.value() == holder(slot)).then(|| read(&cell.counters))
     }
 
+    #[inline]
     fn page_of(&self, slot: Slot) -> Option<usize> {
         let page = slot.index as usize / PAGE_SLOTS;
         (page < self.pages_per_shard).then(|| slot.shard.index() * self.pages_per_shard + page)
@@ -89,12 +99,7 @@ pub(crate) struct Tally<T> {
 }
 
 impl<T> Tally<T> {
-    /// Brings the counters near that every packet changes.
     #[inline]
-    pub(crate) fn prefetch(&self) {
-        cpu::prefetch(&self.cell().holder);
-    }
-
     fn cell(&self) -> &Cell<T> {
         &self.page[self.index]
     }

@@ -123,7 +123,7 @@ impl Trie {
     }
 
     /// The same for a key of four octets, as nearly all are.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lookup_v4(&self, root: usize, key: [u8; 4]) -> Word {
         let Some(last) = self.last_word(root, key) else {
             return Word::default();
@@ -132,7 +132,7 @@ impl Trie {
     }
 
     /// Brings the last word near that a look-up will read: the nodes above are few and stay near.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch(&self, root: usize, key: [u8; 4]) {
         if let Some(last) = self.last_word(root, key) {
             cpu::prefetch(last);
@@ -140,7 +140,7 @@ impl Trie {
     }
 
     /// The word at which a look-up ends.
-    #[inline]
+    #[inline(always)]
     fn last_word(&self, root: usize, [a, b, c, d]: [u8; 4]) -> Option<&AtomicU64> {
         let mut word = &self.root(root)?[usize::from(u16::from_be_bytes([a, b]))];
         if let Some(node) = self.under(word) {
@@ -153,7 +153,7 @@ impl Trie {
     }
 
     /// The node that a word leads to.
-    #[inline]
+    #[inline(always)]
     fn under(&self, word: &AtomicU64) -> Option<&Node> {
         let word = Word(word.load(Acquire));
         if word.is_node() {
@@ -193,12 +193,12 @@ impl Trie {
         brush.paint(&words[..], 0, ROOT_BITS)
     }
 
-    #[inline]
+    #[inline(always)]
     fn root(&self, root: usize) -> Option<&Root> {
         self.roots.get(root)?.get().map(|words| &**words)
     }
 
-    #[inline]
+    #[inline(always)]
     fn node(&self, index: u32) -> Option<&Node> {
         let page = self.pages.get(index as usize / PAGE_NODES)?.get()?;
         page.get(index as usize % PAGE_NODES)

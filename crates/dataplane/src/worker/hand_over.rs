@@ -95,8 +95,11 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// The pieces of a packet go on where it says.
+    /// The pieces of a packet go on where it says, unless it may not be cut.
     fn fragment(&mut self, mut traveller: Traveller<P::Chunk>) {
+        if let Some(exit) = ip::send_back(&mut traveller.as_guest(), &mut self.tables) {
+            return self.leave(traveller, exit);
+        }
         let Some(pieces) = ip::fragment(&mut traveller, &mut self.free) else {
             return self.discard(traveller, Discard::NoChunk);
         };
