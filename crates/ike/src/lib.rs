@@ -36,10 +36,12 @@
 //! - [`keys`]: SKEYID and its family, KEYMAT, IVs, the HASHes
 //! - [`nat`]: vendor IDs, NAT-D, encapsulation modes, the move to port 4500
 //! - [`policy`]: what an operator decides
+//! - [`habits`]: how a particular client would say it, for those who play one
 //! - [`key_log`]: keys as text, for decoding captures
 //! - [`v1`]: main mode, quick mode, informational, and the [`v1::Sa`] that holds them
 //! - [`Output`] and [`Refusal`]: everything that comes out
 
+pub mod habits;
 pub mod key_log;
 pub mod keys;
 pub mod message;
@@ -51,6 +53,7 @@ pub mod proposal;
 mod refusal;
 pub mod v1;
 
+pub use habits::Habits;
 pub use message::{Cookie, Cookies, Header, Spi, peek};
 pub use nat::NatSituation;
 pub use output::{

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::Secret;
@@ -11,8 +12,8 @@ use crypto::esp::{Integrity, Suite};
 use crypto::hash::Hash;
 use ipnet::IpNet;
 
-use crate::Refusal;
 use crate::payload::identification::Identity;
+use crate::{Habits, Refusal};
 
 /// The most pre-shared keys tried on one message 5: each costs a key derivation and a decryption.
 pub const PSK_TRIALS_MAX: usize = 16;
@@ -69,6 +70,8 @@ pub struct Policy {
     pub port: u16,
     /// As initiator of a quick mode: our own port of the protected traffic; 0 is any.
     pub client_port: u16,
+    /// As initiator: how somebody else would say it. A gateway has none.
+    pub habits: Option<Arc<Habits>>,
 }
 
 /// One combination for phase 1.
@@ -248,6 +251,7 @@ impl Policy {
             initial_contact: false,
             port: 1701,
             client_port: 1701,
+            habits: None,
         }
     }
 

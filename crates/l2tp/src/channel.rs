@@ -9,13 +9,13 @@ mod congestion;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use congestion::Congestion;
 
 use crate::avp;
 use crate::header::CONTROL_OCTETS;
-use crate::{Output, SessionId, Settings, TunnelId};
+use crate::{Habits, Output, SessionId, Settings, TunnelId};
 
 /// RFC 2661 §4.4.3: the window of a peer that doesn't say.
 const DEFAULT_WINDOW: u16 = 4;
@@ -161,6 +161,7 @@ impl Channel {
 
     /// Queues a message; `flush` sends it when the window allows.
     pub(crate) fn send(&mut self, message: Vec<u8>) {
+        let message = self.shape(message);
         self.waiting.push_back(message);
     }
 
@@ -168,6 +169,7 @@ impl Channel {
     /// the peer's receive window is kept.
     pub(crate) fn send_last(&mut self, now: Instant, message: Vec<u8>, out: &mut Vec<Output>) {
         self.waiting.clear();
+        let message = self.shape(message);
         self.waiting.push_back(message);
         if self.in_flight == self.sent.len() && self.sent.len() < self.congestion.limit() {
             self.transmit_next(out);
@@ -188,7 +190,7 @@ impl Channel {
 
     /// Sends what the window allows, and a ZLB if an acknowledgement is owed and nothing else carried it.
     pub(crate) fn flush(&mut self, now: Instant, out: &mut Vec<Output>) {
-        while self.in_flight < self.congestion.window() && self.transmit_next(out) {}
+        while self.in_flight < self.window() && self.transmit_next(out) {}
         self.arm(now);
         if self.owes_acknowledgement {
             self.owes_acknowledgement = false;
@@ -201,7 +203,7 @@ impl Channel {
         if self.retransmit_at.is_none_or(|at| now < at) {
             return Patience::Left;
         }
-        if self.tries >= self.settings.retransmissions {
+        if self.tries >= self.retransmissions() {
             return Patience::Exhausted;
         }
         self.tries += 1;
@@ -239,6 +241,43 @@ impl Channel {
         self.expected
     }
 
+    /// How many messages may be under way.
+    fn window(&self) -> usize {
+        match &self.settings.habits {
+            Some(habits) if habits.sends_one_at_a_time => 1,
+            Some(_) | None => self.congestion.window(),
+        }
+    }
+
+    /// The habits of somebody who has not heard anything yet.
+    fn opening(&self) -> Option<&Habits> {
+        self.settings
+            .habits
+            .as_deref()
+            .filter(|_| self.expected == 0)
+    }
+
+    fn interval(&self) -> Duration {
+        let opening = self
+            .opening()
+            .and_then(|habits| habits.opening_wait(self.doublings));
+        opening.unwrap_or_else(|| self.settings.retransmit_interval(self.doublings))
+    }
+
+    fn retransmissions(&self) -> u32 {
+        let opening = self.opening().map(|habits| habits.opening_retransmissions);
+        opening
+            .filter(|tries| *tries > 0)
+            .unwrap_or(self.settings.retransmissions)
+    }
+
+    fn shape(&self, message: Vec<u8>) -> Vec<u8> {
+        match &self.settings.habits {
+            Some(habits) => habits.shape(message),
+            None => message,
+        }
+    }
+
     /// RFC 2661 Appendix A: a retransmission is a sign of congestion, the window starts again from one.
     fn retransmit(&mut self, now: Instant, out: &mut Vec<Output>) {
         self.congestion.lost();
@@ -271,7 +310,7 @@ impl Channel {
 
     fn arm(&mut self, now: Instant) {
         if self.in_flight > 0 {
-            let interval = self.settings.retransmit_interval(self.doublings);
+            let interval = self.interval();
             self.retransmit_at.get_or_insert(now + interval);
         }
     }

@@ -27,6 +27,7 @@
 //! | `tunnel/timers.rs` | HELLO, retransmissions, limits |
 //! | `result.rs`, `refusal.rs` | why a tunnel or a call ended, and what a peer did wrong |
 //! | `settings.rs`, `output.rs` | what goes in and what comes out |
+//! | `habits.rs` | how a particular LAC would say it, for those who play one |
 //!
 //! How a message finds its tunnel is the owner's business. A header with a tunnel id names it. One with id 0 is an SCCRQ
 //! or a StopCCN: [`peek_opening`] reads what it says, [`Tunnel::expects`] tells whether a tunnel of that peer takes it,
@@ -37,6 +38,7 @@
 
 pub mod avp;
 mod channel;
+mod habits;
 mod header;
 mod message;
 mod output;
@@ -46,6 +48,7 @@ mod session;
 mod settings;
 mod tunnel;
 
+pub use habits::{Habits, Item, Results};
 pub use header::{Header, Kind, SessionId, TunnelId, peek};
 pub use message::{Opening, peek_opening, unknown_tunnel};
 pub use output::{CallParameters, Output, Proxy, ProxyAuthentication, ProxyLcp};

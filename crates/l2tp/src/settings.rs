@@ -1,8 +1,11 @@
 //! What an operator decides about tunnels.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::Secret;
+
+use crate::Habits;
 
 /// RFC 2661 §5.8: a cap on the interval between retransmissions is never below eight seconds.
 pub const RETRANSMIT_CAP_MIN: Duration = Duration::from_secs(8);
@@ -51,6 +54,8 @@ pub struct Settings {
     pub busy: Busy,
     /// Send a Tie Breaker AVP when dialling: one tunnel is wanted between the two hosts.
     pub tie_breaker: bool,
+    /// How somebody else would say it, when dialling. A gateway has none.
+    pub habits: Option<Arc<Habits>>,
 }
 
 impl Default for Settings {
@@ -72,6 +77,7 @@ impl Default for Settings {
             max_sessions: 1024,
             busy: Busy::GeneralError,
             tie_breaker: false,
+            habits: None,
         }
     }
 }
@@ -86,6 +92,9 @@ impl Settings {
 
     /// Time from transmission `n` (0 is the first) to the next one.
     pub(crate) fn retransmit_interval(&self, n: u32) -> Duration {
+        if let Some(wait) = self.habits.as_ref().and_then(|habits| habits.wait(n)) {
+            return wait;
+        }
         let doubled = self.retransmit_first.saturating_mul(1 << n.min(16));
         doubled.min(self.retransmit_cap.max(RETRANSMIT_CAP_MIN))
     }

@@ -324,6 +324,7 @@ impl ClientArguments {
             call: call(number as u32),
             ppp: Arc::new(self.ppp(number)),
             setup_limit: self.timeout,
+            habits: client::Habits::default(),
         }
     }
 

@@ -14,6 +14,8 @@
 mod failure;
 mod follow;
 mod goodbye;
+mod habits;
+mod journal;
 mod stage;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,11 +25,14 @@ use std::time::{Duration, Instant};
 
 use crypto::Random;
 use crypto::dh;
+use crypto::esp::{Integrity, Suite};
 use ike::{Cookie, Environment, Spi};
 use l2tp::{CallParameters, Kind, SessionId, TunnelId};
 use packet::header::Udp;
 
 pub use failure::{Cause, Failure};
+pub use habits::Habits;
+pub use journal::{Entry, Journal, Medium, Way};
 pub use stage::{Stage, Stages};
 
 use crate::wire::{self, ShortPpp};
@@ -48,6 +53,8 @@ pub struct Settings {
     pub ppp: Arc<ppp::Settings>,
     /// From the first message to the address.
     pub setup_limit: Duration,
+    /// What no machine decides.
+    pub habits: Habits,
 }
 
 /// Something to be done for a client, in order.
@@ -165,12 +172,16 @@ pub struct Client {
     remark: Option<String>,
     /// Messages sent since one was accepted.
     unanswered: u32,
+    /// The call is connected, but the client does not know it yet.
+    connected: Option<(SessionId, SessionId)>,
+    journal: Option<Box<Journal>>,
 }
 
 impl Client {
     /// A client that has not begun.
     #[must_use]
     pub fn new(settings: Arc<Settings>, inside: IpAddr, server: IpAddr, random: Random) -> Self {
+        let journal = settings.habits.keeps_journal.then(Box::default);
         Self {
             settings,
             inside,
@@ -189,6 +200,8 @@ impl Client {
             failure: None,
             remark: None,
             unanswered: 0,
+            connected: None,
+            journal,
         }
     }
 
@@ -208,6 +221,12 @@ impl Client {
 
     /// Takes an ISAKMP message that came to port 500, or 4500 if `is_floated`.
     pub fn handle_ike(&mut self, is_floated: bool, message: &[u8], turn: &mut Turn<'_>) {
+        let medium = if is_floated {
+            Medium::FloatedIke
+        } else {
+            Medium::Ike
+        };
+        self.note(turn.now, Way::Received, medium, message);
         let (local, remote) = self.path(is_floated);
         let mut events = Vec::new();
         let Some(sa) = &mut self.isakmp else { return };
@@ -215,7 +234,7 @@ impl Client {
         match sa.handle_input(turn.now, local, remote, message, env, &mut events) {
             Ok(()) => self.unanswered = 0,
             Err(refusal) if is_harmless(refusal) => {}
-            Err(refusal) => self.remark = Some(refusal.to_string()),
+            Err(refusal) => self.refuse(refusal.to_string()),
         }
         self.follow_ike(events, turn);
     }
@@ -243,11 +262,11 @@ impl Client {
 
     /// Takes an L2TP message of control, or a PPP frame.
     pub fn handle_l2tp(&mut self, message: &[u8], turn: &mut Turn<'_>) {
+        self.note(turn.now, Way::Received, Medium::L2tp, message);
         let header = match l2tp::peek(message) {
             Ok(header) => header,
             Err(refusal) => {
-                self.remark = Some(refusal.to_string());
-                return;
+                return self.refuse(refusal.to_string());
             }
         };
         if header.kind == Kind::Control {
@@ -368,10 +387,44 @@ impl Client {
         self.settings.ipsec.is_none()
     }
 
+    /// The port from which its L2TP leaves inside ESP.
+    #[must_use]
+    pub fn l2tp_port(&self) -> u16 {
+        self.settings.habits.l2tp_port
+    }
+
+    /// Whether 96 bits of HMAC-SHA2-256 are what it sends and expects.
+    #[must_use]
+    pub fn cuts_icv(&self) -> bool {
+        let integrity = Integrity::HmacSha256_128;
+        self.settings.habits.cuts_sha256
+            && matches!(self.agreed.suite, Some(Suite::AesCbc { integrity: own, .. }) if own == integrity)
+    }
+
+    /// What it has sent and received, if it keeps a journal.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_deref()
+    }
+
     /// Nothing more comes from it.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    fn note(&mut self, now: Instant, way: Way, medium: Medium, message: &[u8]) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(now, way, medium, message);
+        }
+    }
+
+    /// Remembers why what came last was not taken.
+    fn refuse(&mut self, why: String) {
+        if let Some(journal) = &mut self.journal {
+            journal.refuse(&why);
+        }
+        self.remark = Some(why);
     }
 
     /// A data message of our tunnel and our session.
@@ -392,7 +445,8 @@ impl Client {
     }
 
     fn begin_tunnel(&mut self, turn: &mut Turn<'_>) {
-        let id = TunnelId(self.random.u16().max(1));
+        let drawn = self.random.u16().max(1);
+        let id = TunnelId(self.settings.habits.tunnel_id.unwrap_or(drawn));
         let mut events = Vec::new();
         let settings = Arc::clone(&self.settings.l2tp);
         self.tunnel = Some(l2tp::Tunnel::dial(
@@ -407,15 +461,19 @@ impl Client {
 
     fn handle_control(&mut self, header: &l2tp::Header, message: &[u8], turn: &mut Turn<'_>) {
         let mut events = Vec::new();
+        if !self.settings.habits.hears(message) {
+            return self.refuse("its header is not the one that it listens to".into());
+        }
         let Some(tunnel) = &mut self.tunnel else {
             return;
         };
         match tunnel.handle_input(turn.now, message, &mut self.random, &mut events) {
             Ok(()) => self.unanswered = 0,
             Err(l2tp::Refusal::Duplicate | l2tp::Refusal::TunnelOver) => {}
-            Err(refusal) => self.remark = Some(refusal.to_string()),
+            Err(refusal) => self.refuse(refusal.to_string()),
         }
         self.follow_l2tp(events, turn);
+        self.begin_acknowledged(turn);
         // RFC 2661 §5.8: Nr is the number of the next message that the peer expects.
         let acknowledged = header.sequence.map(|(_, nr)| nr.wrapping_sub(1));
         if self.farewell.is_some() && self.farewell == acknowledged {

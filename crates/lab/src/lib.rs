@@ -22,6 +22,7 @@
 //! | `dial.rs`, `ping.rs` | clients dial, ping, stay, hang up |
 //! | `demo.rs`, `summary.rs` | clients of every kind, a million packets, one summary |
 //! | `client.rs` | one client, its stages, and why it failed |
+//! | `profile.rs`, `profile/` | what kinds of clients send, from `configs/profiles` |
 //! | `fleet.rs` | many clients behind one wire, and the NATs in front of them |
 //! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
 //! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
@@ -46,6 +47,7 @@ pub mod key_log;
 pub mod pace;
 pub mod ping;
 pub mod report;
+pub mod profile;
 pub mod sa;
 pub mod seed;
 pub mod setup;

@@ -6,6 +6,7 @@
     reason = "all of this is test, and picks what it looks for"
 )]
 
+mod profiles;
 mod world;
 
 use std::sync::Arc;

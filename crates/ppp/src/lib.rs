@@ -23,6 +23,7 @@
 //! - [`Output`], [`Verdict`], [`DownReason`], [`Refusal`]: what is said across the border
 //! - [`Credentials`], [`UserSecret`]: what a peer shows, and what it is compared with
 //! - `automaton`: the table of RFC 1661 §4.1; `negotiation`: what its actions do, for LCP and IPCP
+//! - [`Habits`]: how a particular client would ask, for those who play one
 //! - `lcp`, `ipcp`: what their options mean; `options`, `frame`: what they look like
 //! - `auth`: PAP, CHAP, MS-CHAPv2, both ends; `echo`: the life sign
 //!
@@ -34,6 +35,7 @@ mod automaton;
 mod credentials;
 mod echo;
 pub mod frame;
+mod habits;
 mod ipcp;
 mod lcp;
 mod link;
@@ -46,6 +48,7 @@ mod settings;
 mod testing;
 
 pub use credentials::{Credentials, Name, Proof, UserSecret};
+pub use habits::{Asked, Habits, Network};
 pub use link::Link;
 pub use output::{Addresses, DownReason, Grant, Negotiated, Output, Phase, Verdict};
 pub use refusal::Refusal;

@@ -18,9 +18,11 @@ use crate::negotiation::{Context, Negotiation, Signals};
 use crate::{DEFAULT_MRU, DownReason, Method, Name, Output, Phase, Refusal, Settings};
 
 mod authentication;
+mod foreign;
 mod network;
 mod packets;
 
+use foreign::Foreign;
 use packets::RejectBudget;
 
 /// One PPP session.
@@ -32,6 +34,8 @@ pub struct Link {
     claimant: Option<(Name, Method)>,
     /// There from the moment authentication is over.
     ipcp: Option<Negotiation<Ipcp>>,
+    /// Network protocols that are asked for out of habit.
+    foreign: Vec<Foreign>,
     echo: Echo,
     /// An `Up` is out that no `NetworkDown` has taken back.
     is_up: bool,
@@ -56,6 +60,7 @@ impl Link {
             exchange: None,
             claimant: None,
             ipcp: None,
+            foreign: Vec::new(),
             echo: Echo::new(&settings),
             is_up: false,
             has_followed: false,
@@ -110,6 +115,7 @@ impl Link {
         self.follow_lcp(now, signals, random, out);
         self.exchange_timeout(now, random, out);
         self.ipcp_timeout(now, out);
+        self.foreign_timeout(now, out);
         self.echo_timeout(now, out);
     }
 
@@ -129,6 +135,7 @@ impl Link {
                 self.ipcp.as_ref().and_then(Negotiation::deadline),
                 "IPCP restart timer",
             ),
+            (self.foreign_deadline(), "other network protocols"),
             (self.echo.deadline(), "LCP echo"),
         ]
         .into_iter()
@@ -205,6 +212,9 @@ impl Link {
             // RFC 1661 §3.6: network packets before their NCP is open (after that they do not
             // come here).
             (protocol::IP, _) => Err(Refusal::WrongPhase(protocol)),
+            (_, Phase::Network) if self.speaks_foreign(protocol) => {
+                self.foreign_input(now, protocol, information, out)
+            }
             (_, Phase::Network) => self.reject_protocol(now, protocol, information, out),
             _ => Err(Refusal::WrongPhase(protocol)),
         }
@@ -260,6 +270,7 @@ impl Link {
             self.farewell = None;
             self.echo.start(now);
             out.push(Output::LcpUp(self.lcp.dialect.negotiated()));
+            self.introduce(now, out);
             self.enter_authentication(now, random, out);
         }
         if signals.finished {
@@ -297,6 +308,7 @@ impl Link {
     pub(super) fn leave_network(&mut self, out: &mut Vec<Output>) {
         self.exchange = None;
         self.ipcp = None;
+        self.foreign.clear();
         self.echo.stop();
         if std::mem::take(&mut self.is_up) {
             out.push(Output::NetworkDown);

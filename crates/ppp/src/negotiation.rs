@@ -110,6 +110,8 @@ pub(crate) struct Negotiation<D> {
     naks_received: u32,
     copies: u32,
     may_repeat: bool,
+    /// Options that the peer does not want, for those with habits.
+    rejected: Vec<u8>,
 }
 
 /// Our last Configure-Request.
@@ -146,6 +148,7 @@ impl<D: Dialect> Negotiation<D> {
             naks_received: 0,
             copies: 0,
             may_repeat: false,
+            rejected: Vec::new(),
         }
     }
 
@@ -374,12 +377,23 @@ impl<D: Dialect> Negotiation<D> {
         // RFC 1661 §4.6 bounds the Naks we send; a peer that Naks without end is met likewise: the
         // options it does not like are left out.
         let changed = match is_reject || self.naks_received > ctx.settings.max_failure {
-            true => self.dialect.drop_rejected(options),
+            true => {
+                self.note_rejected(options);
+                self.dialect.drop_rejected(options)
+            }
             false => self.dialect.adopt(options, random),
         };
         match changed {
             Ok(()) => self.step(Event::Rcn, Some(packet), ctx),
             Err(reason) => Ok(Signals::fatal(reason)),
+        }
+    }
+
+    fn note_rejected(&mut self, options: Options<'_>) {
+        for option in options.iter() {
+            if !self.rejected.contains(&option.kind) {
+                self.rejected.push(option.kind);
+            }
         }
     }
 

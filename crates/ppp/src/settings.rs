@@ -2,9 +2,12 @@
 //! hundred thousand subscribers of one listener share one copy.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::Secret;
+
+use crate::Habits;
 
 /// Which end of the subscriber's line this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +100,8 @@ pub struct Settings {
     pub max_renegotiations: u32,
     /// MS-CHAPv2: how often a peer may try again after a wrong password (`R=1`).
     pub auth_retries: u32,
+    /// Client: how somebody else would ask. A server has none.
+    pub habits: Option<Arc<Habits>>,
 }
 
 impl Settings {
@@ -125,6 +130,7 @@ impl Settings {
             negotiation_limit: Duration::from_secs(60),
             max_renegotiations: 16,
             auth_retries: 0,
+            habits: None,
         }
     }
 

@@ -155,6 +155,9 @@ pub fn accept(
 /// The body of the SA payload with which we start.
 #[must_use]
 pub fn offer(policy: &Policy) -> Vec<u8> {
+    if let Some(habits) = &policy.habits {
+        return habits.phase1_offer();
+    }
     let seconds = u32::try_from(policy.phase1_lifetime.as_secs()).unwrap_or(u32::MAX);
     let suites = offered(&policy.phase1);
     let attributes: Vec<Vec<u8>> = suites

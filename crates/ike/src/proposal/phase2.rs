@@ -243,6 +243,9 @@ pub fn accept(
 /// The body of the SA payload with which we start a quick mode.
 #[must_use]
 pub fn offer(policy: &Policy, lifetime: Duration, nat: &NatSituation, inbound: Spi) -> Vec<u8> {
+    if let Some(habits) = &policy.habits {
+        return habits.esp_offer(inbound, transport_mode(nat));
+    }
     let attributes: Vec<(u8, Vec<u8>)> = policy
         .phase2
         .iter()
@@ -292,12 +295,7 @@ fn attributes(
     if let Some(group) = policy.pfs {
         write_short(&mut out, GROUP_DESCRIPTION, group_number(group));
     }
-    let udp = nat.method.filter(|_| nat.encapsulates());
-    write_short(
-        &mut out,
-        ENCAPSULATION_MODE,
-        udp.map_or(2, |method| method.udp_transport()),
-    );
+    write_short(&mut out, ENCAPSULATION_MODE, transport_mode(nat));
     if let Some(integrity) = crate::policy::integrity(suite) {
         write_short(
             &mut out,
@@ -309,6 +307,12 @@ fn attributes(
         write_short(&mut out, KEY_LENGTH, key_bits);
     }
     (id, out)
+}
+
+/// The number of transport mode, in UDP where there is a NAT.
+fn transport_mode(nat: &NatSituation) -> u16 {
+    let udp = nat.method.filter(|_| nat.encapsulates());
+    udp.map_or(2, |method| method.udp_transport())
 }
 
 #[derive(Default)]

@@ -27,6 +27,8 @@ pub(super) struct Core {
     pub(super) replies: Replies,
     pub(super) last_sent: Instant,
     next_token: u64,
+    /// Quick modes that we have begun.
+    quick_modes: u32,
 }
 
 impl Core {
@@ -46,6 +48,7 @@ impl Core {
             replies: Replies::default(),
             last_sent: now,
             next_token: 0,
+            quick_modes: 0,
         }
     }
 
@@ -151,9 +154,18 @@ impl Turn<'_> {
     }
 
     pub(super) fn nonce(&mut self) -> Vec<u8> {
-        let mut nonce = vec![0; NONCE_LEN];
+        let habits = self.core.policy.habits.as_ref();
+        let mut nonce = vec![0; habits.map_or(NONCE_LEN, |habits| habits.nonce_octets)];
         self.env.random(&mut nonce);
         nonce
+    }
+
+    /// The number of the quick mode that begins, if we are somebody who counts them.
+    pub(super) fn count_quick_mode(&mut self) -> Option<u32> {
+        let core = &mut *self.core;
+        let counts = core.policy.habits.as_ref()?.counts_quick_modes;
+        core.quick_modes += 1;
+        counts.then_some(core.quick_modes)
     }
 
     /// The random bytes of a private value.

@@ -43,6 +43,9 @@ impl Tunnel {
         if body.is_empty() {
             return Ok(());
         }
+        if self.is_deaf() {
+            return Err(Refusal::OutsideWindow);
+        }
         match self.channel.arrive(ns, header.session, body) {
             Arrival::InOrder => {}
             Arrival::Kept => return Ok(()),
@@ -68,6 +71,12 @@ impl Tunnel {
             return self.give_up(now, Refusal::NeverAcknowledges, out);
         }
         taken
+    }
+
+    /// Some clients hear nothing while their own message is unacknowledged (mtpd).
+    fn is_deaf(&self) -> bool {
+        let habits = self.settings.habits.as_ref();
+        habits.is_some_and(|habits| habits.hears_one_at_a_time) && !self.channel.is_idle()
     }
 
     /// A peer that lost its state answers with a StopCCN whose Ns it had to guess.

@@ -4,13 +4,23 @@ use std::sync::Arc;
 
 use l2tp::{CallRefusal, SessionId};
 
-use super::{Cause, Client, Env, Lease, Output, Phase, Session, Stage, Turn};
+use super::{Cause, Client, Env, Lease, Medium, Output, Phase, Session, Stage, Turn, Way};
 use crate::wire::ShortPpp;
 
 impl Client {
     /// Notes a message that wants an answer.
     fn send(&mut self, message: Output, turn: &mut Turn<'_>) {
         self.unanswered += 1;
+        let (medium, octets) = match &message {
+            Output::Ike {
+                is_floated: true,
+                message,
+            } => (Medium::FloatedIke, &message[..]),
+            Output::Ike { message, .. } => (Medium::Ike, &message[..]),
+            Output::L2tp(message) => (Medium::L2tp, &message[..]),
+            _ => (Medium::L2tp, &[][..]),
+        };
+        self.note(turn.now, Way::Sent, medium, octets);
         turn.out.push(message);
     }
 
@@ -69,7 +79,12 @@ impl Client {
             // if the server agrees, does not begin another main mode.
             ike::Output::RenewalDue => {}
             ike::Output::RemoteMoved { .. } | ike::Output::InitialContact => {}
-            ike::Output::KeysForLog(keys) => turn.out.push(Output::Keys(Box::new(keys))),
+            ike::Output::KeysForLog(keys) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.keys.push(keys.clone());
+                }
+                turn.out.push(Output::Keys(Box::new(keys)));
+            }
         }
         None
     }
@@ -106,7 +121,10 @@ impl Client {
                     session,
                     peer_session,
                     ..
-                } => self.begin_ppp(session, peer_session, turn),
+                } => {
+                    self.connected = Some((session, peer_session));
+                    self.begin_acknowledged(turn);
+                }
                 l2tp::Output::CallDown { end, .. } => self.lose_call(end, turn),
                 l2tp::Output::TunnelDown { end } => {
                     self.fail(Cause::Tunnel(end));
@@ -118,7 +136,8 @@ impl Client {
     }
 
     fn place_call(&mut self, turn: &mut Turn<'_>) {
-        let id = SessionId(self.random.u16().max(1));
+        let drawn = self.random.u16().max(1);
+        let id = SessionId(self.settings.habits.session_id.unwrap_or(drawn));
         let mut events = Vec::new();
         if let Some(tunnel) = &mut self.tunnel {
             tunnel.place_call(turn.now, id, self.settings.call.clone(), &mut events);
@@ -138,6 +157,16 @@ impl Client {
             );
         }
         self.follow_l2tp(events, turn);
+    }
+
+    /// PPP begins with the call, or when the client can know that the call is connected.
+    pub(super) fn begin_acknowledged(&mut self, turn: &mut Turn<'_>) {
+        let tunnel = self.tunnel.as_ref();
+        let may_begin = !self.settings.habits.waits_for_acknowledgement
+            || tunnel.is_some_and(l2tp::Tunnel::is_acknowledged);
+        if let Some((id, peer)) = self.connected.take_if(|_| may_begin) {
+            self.begin_ppp(id, peer, turn);
+        }
     }
 
     fn begin_ppp(&mut self, id: SessionId, peer: SessionId, turn: &mut Turn<'_>) {
@@ -217,7 +246,7 @@ impl Client {
                 self.come_up(addresses, turn);
             }
             ppp::Output::NetworkDown => self.lease = None,
-            ppp::Output::Discarded(refusal) => self.remark = Some(refusal.to_string()),
+            ppp::Output::Discarded(refusal) => self.refuse(refusal.to_string()),
             ppp::Output::Down(reason) => {
                 self.fail(Cause::Link(reason));
                 if matches!(self.phase, Phase::Leaving { .. }) {

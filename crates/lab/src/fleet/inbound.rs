@@ -100,6 +100,10 @@ impl Fleet {
         if outside.address != *to.ip() || (to.port() != 0 && to.port() != outside.natt) {
             return self.discards.count(Discard::Astray);
         }
+        if self.members[opened.owner as usize].client.cuts_icv() {
+            // Such a client takes the last 96 bits for all of the ICV.
+            return self.discards.count(EspFault::NotAuthentic.into());
+        }
         let plain = &packet[opened.head..packet.len() - opened.tail];
         let Some(range) = wire::l2tp_in_esp(plain) else {
             return self.discards.count(Discard::NotL2tp);

@@ -8,6 +8,8 @@ use super::{ClientId, Door, Fleet, Outside};
 use crate::sa::{HEADER, PairId, Unsealed};
 use crate::wire::{self, Checksum};
 
+/// What HMAC-SHA2-256 lacks where 96 bits of it are sent for 128.
+const ICV_CUT: usize = 4;
 /// Buffers that are kept for the next burst.
 const SPARE_MAX: usize = 256;
 
@@ -18,6 +20,17 @@ pub struct Outgoing {
     pub packet: Vec<u8>,
     /// Where its ESP header is, and under which pair it is sealed.
     esp: Option<(usize, PairId)>,
+    /// Octets that are left of it once it is sealed.
+    len: usize,
+}
+
+/// Who sends a packet.
+#[derive(Clone, Copy)]
+struct Sender {
+    outside: Outside,
+    l2tp_port: u16,
+    /// Octets of the ICV that are not sent.
+    cut: usize,
 }
 
 impl Fleet {
@@ -52,6 +65,9 @@ impl Fleet {
             .collect();
         if !unsealed.is_empty() {
             self.sas.seal(&mut unsealed);
+            for outgoing in &mut self.queue {
+                outgoing.packet.truncate(outgoing.len);
+            }
         }
         &self.queue
     }
@@ -74,8 +90,10 @@ impl Fleet {
         };
         let from = SocketAddrV4::new(outside.address, from);
         let to = SocketAddrV4::new(self.server, to);
+        let packet = wire::udp(from, to, payload, Checksum::Full);
         self.queue.push(Outgoing {
-            packet: wire::udp(from, to, payload, Checksum::Full),
+            len: packet.len(),
+            packet,
             esp: None,
         });
     }
@@ -91,6 +109,11 @@ impl Fleet {
         packet.clear();
         let member = &self.members[id.0 as usize];
         let (outside, current) = (member.outside, member.current);
+        let sender = Sender {
+            outside,
+            l2tp_port: member.client.l2tp_port(),
+            cut: if member.client.cuts_icv() { ICV_CUT } else { 0 },
+        };
         let esp = if member.client.is_plain() {
             packet.resize(Ipv4::LEN + Udp::LEN, 0);
             fill(&mut packet);
@@ -104,13 +127,15 @@ impl Fleet {
             None
         } else {
             let Some((pair, start)) =
-                current.and_then(|pair| Some((pair, self.wrap(pair, outside, &mut packet, fill)?)))
+                current.and_then(|pair| Some((pair, self.wrap(pair, sender, &mut packet, fill)?)))
             else {
                 return false;
             };
             Some((start, pair))
         };
-        self.queue.push(Outgoing { packet, esp });
+        let cut = esp.map_or(0, |_| sender.cut);
+        let len = packet.len() - cut;
+        self.queue.push(Outgoing { packet, esp, len });
         true
     }
 
@@ -118,7 +143,7 @@ impl Fleet {
     fn wrap(
         &mut self,
         pair: PairId,
-        outside: Outside,
+        sender: Sender,
         packet: &mut Vec<u8>,
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> Option<usize> {
@@ -129,10 +154,13 @@ impl Fleet {
         let inner = start + HEADER + envelope.suite.iv_len();
         packet.resize(inner + Udp::LEN, 0);
         fill(packet);
-        wire::write_udp(&mut packet[inner..], Udp::L2TP, Udp::L2TP);
+        wire::write_udp(&mut packet[inner..], sender.l2tp_port, Udp::L2TP);
         let (block, icv) = (envelope.suite.block_len(), envelope.suite.icv_len());
         wire::pad_esp(packet, inner, block, icv);
         wire::write_esp(&mut packet[start..], envelope.spi, envelope.sequence);
+        // The headers around it are those of what will be sent; it is sealed as a whole.
+        let (outside, whole) = (sender.outside, packet.len());
+        packet.truncate(whole - sender.cut);
         if is_encapsulated {
             let from = SocketAddrV4::new(outside.address, outside.natt);
             let to = SocketAddrV4::new(self.server, Udp::NAT_T);
@@ -140,6 +168,7 @@ impl Fleet {
         } else {
             wire::finish_ip(packet, outside.address, self.server, Ipv4::ESP);
         }
+        packet.resize(whole, 0);
         Some(start)
     }
 }

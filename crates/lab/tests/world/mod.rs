@@ -204,6 +204,7 @@ pub(crate) fn plain() -> Settings {
         call: lab::cli::call(1),
         ppp: Arc::new(ppp::Settings::client("alice", password)),
         setup_limit: Duration::from_secs(60),
+        habits: lab::client::Habits::default(),
     }
 }
 

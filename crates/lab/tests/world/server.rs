@@ -281,7 +281,9 @@ impl Server {
             return;
         };
         self.peers[opened.owner as usize].path = from;
-        let plain = packet[opened.head..packet.len() - opened.tail].to_vec();
+        let mut plain = packet[opened.head..packet.len() - opened.tail].to_vec();
+        // A client may have any port; what reads it wants the server's first.
+        plain[..4].rotate_left(2);
         let range = wire::l2tp_in_esp(&plain).unwrap();
         self.receive_l2tp(now, opened.owner as usize, &plain[range]);
     }

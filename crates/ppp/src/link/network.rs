@@ -18,12 +18,14 @@ impl Link {
         grant: Option<&Grant>,
         out: &mut Vec<Output>,
     ) {
+        self.ask_foreign(now, true, out);
         let mut ipcp = Negotiation::new(match grant {
             Some(grant) => Ipcp::server(grant),
             None => Ipcp::client(&self.settings),
         });
         ipcp.start(&mut self.context(now, out));
         self.ipcp = Some(ipcp);
+        self.ask_foreign(now, false, out);
         self.has_followed = false;
     }
 

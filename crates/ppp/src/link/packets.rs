@@ -90,7 +90,10 @@ impl Link {
             }
             protocol::IPCP | protocol::IP | protocol::PAP | protocol::CHAP => {}
             // RXJ+: something we don't send anyway.
-            _ => return Ok(()),
+            _ => {
+                self.foreign_answered(rejected);
+                return Ok(());
+            }
         }
         self.close(now, DownReason::ProtocolRejected(rejected), out);
         Ok(())

@@ -55,7 +55,7 @@ impl<D: Dialect> Negotiation<D> {
                 self.start_timer(ctx);
             }
             Action::scr => {
-                self.renew_request();
+                self.renew_request(ctx);
                 self.send_configure_request(ctx);
             }
             Action::sca => {
@@ -76,8 +76,12 @@ impl<D: Dialect> Negotiation<D> {
 
     /// RFC 1661 §5.1: the Identifier changes when the options do, and when the last request was
     /// answered; a retransmission keeps it.
-    fn renew_request(&mut self) {
-        let options = self.dialect.request();
+    fn renew_request(&mut self, ctx: &Context<'_>) {
+        let own = self.dialect.request();
+        let options = match &ctx.settings.habits {
+            Some(habits) => habits.request(D::PROTOCOL, &own, &self.rejected),
+            None => own,
+        };
         if self.request.is_answered || self.request.options != options {
             let id = self.next_id();
             self.request = Request {

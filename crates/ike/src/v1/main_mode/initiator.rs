@@ -18,7 +18,7 @@ use crate::policy::{Natt, Psk};
 use crate::proposal::phase1;
 use crate::v1::core::{Core, Received, Turn};
 use crate::v1::resend::{Due, Resend};
-use crate::{Identity, Refusal};
+use crate::{Identity, Policy, Refusal};
 
 /// Sends message 1.
 pub(in crate::v1) fn start(turn: &mut Turn<'_>) -> Handshake {
@@ -28,6 +28,19 @@ pub(in crate::v1) fn start(turn: &mut Turn<'_>) -> Handshake {
     }
     let sa_i = phase1::offer(policy);
     let mut payloads = Payloads::new().with(kind::SA, &sa_i);
+    add_vendor_ids(policy, &mut payloads);
+    let message = envelope(turn.core.cookies).clear(&payloads);
+    let resend = request(message, turn);
+    Handshake::ExpectChoice(ExpectChoice { sa_i, resend })
+}
+
+fn add_vendor_ids(policy: &Policy, payloads: &mut Payloads) {
+    if let Some(habits) = &policy.habits {
+        return habits
+            .vendor_ids
+            .iter()
+            .for_each(|vid| payloads.add(kind::VENDOR_ID, vid));
+    }
     if policy.natt != Natt::Off {
         for vid in [
             VID_RFC3947,
@@ -39,10 +52,7 @@ pub(in crate::v1) fn start(turn: &mut Turn<'_>) -> Handshake {
         }
     }
     payloads.add(kind::VENDOR_ID, VID_DPD);
-    add_fragmentation(&mut payloads);
-    let message = envelope(turn.core.cookies).clear(&payloads);
-    let resend = request(message, turn);
-    Handshake::ExpectChoice(ExpectChoice { sa_i, resend })
+    add_fragmentation(payloads);
 }
 
 fn request(message: Vec<u8>, turn: &mut Turn<'_>) -> Resend {

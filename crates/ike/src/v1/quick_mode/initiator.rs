@@ -45,7 +45,10 @@ pub(in crate::v1) fn start(
         });
         return None;
     };
-    let message_id = isakmp.fresh_message_id(turn);
+    let message_id = match turn.count_quick_mode() {
+        Some(number) => number,
+        None => isakmp.fresh_message_id(turn),
+    };
     let (local, remote) = selectors(children, turn.core);
     let lifetime = children.lifetime(turn.core.policy.phase2_lifetime);
     let predecessors = children.inbound();
