@@ -13,8 +13,8 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
@@ -47,6 +47,7 @@ const ETHERNET: usize = size_of::<Ethernet>();
 /// A gateway that serves.
 pub struct Gateway {
     thread: JoinHandle<Result<Chunks>>,
+    pulse: Weak<()>,
     order: Order,
     shared: Arc<Shared>,
     workers: u8,
@@ -79,6 +80,18 @@ pub struct Cycles {
     pub all: u64,
 }
 
+/// Tells whether a gateway still serves, which it does until it is told to end or is broken.
+#[derive(Clone, Debug)]
+pub struct Pulse(Weak<()>);
+
+impl Pulse {
+    /// Whether it does.
+    #[must_use]
+    pub fn is_beating(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
 impl Gateway {
     /// Starts the gateway of a configuration file. It rings `bell` when it has put something into
     /// either cable.
@@ -95,8 +108,11 @@ impl Gateway {
         let listeners = config.control.listeners.iter().map(|l| l.address).collect();
         let (told, ready) = sync_channel(1);
         let bell = Arc::clone(bell);
+        let heart = Arc::new(());
+        let pulse = Arc::downgrade(&heart);
         let thread = thread::Builder::new().name("slow-path".into());
         let thread = thread.spawn(move || {
+            let _until_it_ends_or_panics = heart;
             let started = assemble(&config, signals, &bell);
             let (gateway, ready) = match started {
                 Ok((gateway, shared, cables)) => (Some(gateway), Ok((shared, cables))),
@@ -105,9 +121,12 @@ impl Gateway {
             let _caller_waits = told.send(ready);
             gateway.map_or(Ok(Chunks { given: 0, found: 0 }), Assembled::serve)
         })?;
-        let (shared, cables) = ready.recv().context("the gateway panicked at its start")??;
+        let (shared, cables) = ready
+            .recv()
+            .context("the gateway panicked at its start")??;
         let gateway = Self {
             thread,
+            pulse,
             order,
             shared,
             workers,
@@ -116,10 +135,10 @@ impl Gateway {
         Ok((gateway, cables))
     }
 
-    /// Whether the slow path still serves. It ends only when it is told to, or when it is broken.
+    /// For whoever depends on it.
     #[must_use]
-    pub fn is_serving(&self) -> bool {
-        !self.thread.is_finished()
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Weak::clone(&self.pulse))
     }
 
     /// What each worker has done with its time so far.
@@ -144,7 +163,10 @@ impl Gateway {
             (reason.text(), frames.sum())
         };
         let faults = Discard::ALL.iter().filter(|reason| reason.is_fault());
-        faults.map(count).filter(|(_, frames)| *frames > 0).collect()
+        faults
+            .map(count)
+            .filter(|(_, frames)| *frames > 0)
+            .collect()
     }
 
     /// Tells the gateway to say goodbye to everybody and end.
@@ -297,7 +319,12 @@ fn spread(packet: &[u8]) -> usize {
         _ => {
             let ends = (12..Ipv4::LEN).map(|offset| usize::from(at(offset)));
             let ports = [payload + 1, payload + 3].map(|offset| usize::from(at(offset)));
-            ends.sum::<usize>() + if at(9) == Ipv4::UDP { ports[0] + ports[1] } else { 0 }
+            ends.sum::<usize>()
+                + if at(9) == Ipv4::UDP {
+                    ports[0] + ports[1]
+                } else {
+                    0
+                }
         }
     }
 }

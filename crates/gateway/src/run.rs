@@ -32,7 +32,9 @@ pub(crate) fn run(config: Config, key_log: Option<&Path>) -> Result<()> {
         key_log: open_key_log(key_log)?,
     };
     let open = |around: &Around<'_>| open(&config, around);
-    Gateway::assemble(&config, orders, open)?.serve().map(|_| ())
+    Gateway::assemble(&config, orders, open)?
+        .serve()
+        .map(|_| ())
 }
 
 fn open_key_log(path: Option<&Path>) -> Result<Option<KeyLogFile>> {
@@ -93,9 +95,7 @@ fn open(config: &Config, around: &Around<'_>) -> Result<Inside> {
                 }
                 Err(error) if config.io == Io::Auto => {
                     close_interfaces(&mut ports, &mut chunks);
-                    tracing::warn!(
-                        "packets go through sockets: XDP does not work here: {error:#}"
-                    );
+                    tracing::warn!("packets go through sockets: XDP does not work here: {error:#}");
                     format!("xdp does not work here: {error:#}")
                 }
                 Err(error) => return Err(error),

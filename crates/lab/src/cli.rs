@@ -57,9 +57,9 @@ pub enum Command {
 /// `adit-lab dial`.
 #[derive(Debug, Args)]
 pub struct Dial {
-    /// The gateway
-    #[arg(long, visible_alias = "server", value_name = "ADDRESS")]
-    pub target: Ipv4Addr,
+    /// The gateway: its address, or memory:CONFIG for one in this process
+    #[arg(long, visible_alias = "server", value_name = "ADDRESS|memory:CONFIG")]
+    pub target: Target,
     /// Own addresses: 10.9.1.1 or 10.9.1.1-10.9.1.50, several with commas [default: the host's]
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub local: Vec<Addresses>,
@@ -247,6 +247,27 @@ pub enum Auth {
     Chap,
     /// RFC 2759
     Mschapv2,
+}
+
+/// A gateway, near or far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Over the network.
+    Address(Ipv4Addr),
+    /// In this process, with this configuration and no kernel in between.
+    Memory(PathBuf),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(file) = text.strip_prefix("memory:") {
+            return Ok(Self::Memory(file.into()));
+        }
+        let address = text.parse().map(Self::Address);
+        address.map_err(|_| format!("\"{text}\" is neither an IPv4 address nor memory:CONFIG"))
+    }
 }
 
 /// One address, or a range of them.

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::driver::{Driver, Silence, Traffic};
 use crate::fleet::{ClientId, Event, Fleet, Outside};
 use crate::key_log::KeyLogFile;
+use crate::memory::{self, Stage};
 use crate::ping::{Ping, Tally};
 use crate::seed::seed;
 use crate::setup::{self, StageTimes};
@@ -37,6 +38,9 @@ struct Report {
     failed: usize,
     failures: Vec<String>,
     discards: Vec<(String, u64)>,
+    /// Of the gateway, if it is in this process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gateway_discards: Vec<(&'static str, u64)>,
     /// Of the first client that came up.
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<First>,
@@ -70,14 +74,18 @@ struct First {
 /// Runs the command; whether all went well.
 pub fn dial(arguments: &Dial) -> Result<bool> {
     let interrupted = crate::interrupt::watch()?;
-    let mut fleet = fleet(arguments)?;
+    let (address, stage) = memory::reach(&arguments.target)?;
+    let mut fleet = fleet(arguments, address, stage.is_some())?;
     if let Some(file) = &arguments.key_log {
         let log =
             KeyLogFile::open(file).with_context(|| format!("cannot write {}", file.display()))?;
         fleet.log_keys(log);
     }
     let mut call = Call {
-        driver: Driver::new(fleet)?,
+        driver: match &stage {
+            Some(stage) => stage.driver(fleet)?,
+            None => Driver::new(fleet)?,
+        },
         interrupted,
         report: Report::default(),
     };
@@ -86,7 +94,9 @@ pub fn dial(arguments: &Dial) -> Result<bool> {
     call.ping(arguments)?;
     call.hold(arguments.hold)?;
     call.hang_up()?;
-    call.finish(arguments.json)
+    let is_good = call.finish(arguments.json, stage.as_ref())?;
+    stage.map_or(Ok(()), Stage::close)?;
+    Ok(is_good)
 }
 
 /// One run.
@@ -200,7 +210,8 @@ impl Call {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    fn finish(mut self, json: bool) -> Result<bool> {
+    fn finish(mut self, json: bool, stage: Option<&Stage>) -> Result<bool> {
+        self.report.gateway_discards = stage.map(Stage::discards).unwrap_or_default();
         let discards = self.driver.fleet.discards().occurred();
         self.report.discards = discards
             .map(|(reason, count)| (reason.text().to_owned(), count))
@@ -296,6 +307,12 @@ fn text(report: &Report) -> String {
             .iter()
             .map(|(why, count)| format!("  discarded  {count} {why}")),
     );
+    lines.extend(
+        report
+            .gateway_discards
+            .iter()
+            .map(|(why, count)| format!("  gateway discarded  {count} {why}")),
+    );
     lines.join("\n") + "\n"
 }
 
@@ -303,16 +320,17 @@ fn later(time: Duration) -> Instant {
     clock::now() + time
 }
 
-/// The clients that were asked for.
-fn fleet(arguments: &Dial) -> Result<Fleet> {
-    let target = arguments.target;
+/// The clients that were asked for. In memory they have all addresses and ports for themselves.
+fn fleet(arguments: &Dial, target: Ipv4Addr, is_in_memory: bool) -> Result<Fleet> {
     let mut locals: Vec<Ipv4Addr> = arguments
         .local
         .iter()
         .flat_map(|Addresses(list)| list.clone())
         .collect();
-    if locals.is_empty() {
-        locals.push(own_address(target)?);
+    match is_in_memory {
+        _ if !locals.is_empty() => {}
+        true => locals = memory::addresses(arguments.clients.unwrap_or(1)),
+        false => locals.push(own_address(target)?),
     }
     let encapsulation = match (arguments.plain, arguments.natt) {
         (true, _) => Encapsulation::Plain,
@@ -327,7 +345,12 @@ fn fleet(arguments: &Dial) -> Result<Fleet> {
     let is_free = arguments
         .ports
         .map_or(needs_free, |ports| ports == Ports::Ephemeral);
-    let mut free = free_ports(if is_free { 3 * count } else { 0 })?.into_iter();
+    let wanted = if is_free { 3 * count } else { 0 };
+    let free = match is_in_memory {
+        true => memory::ports(wanted),
+        false => free_ports(wanted)?,
+    };
+    let mut free = free.into_iter();
     let mut fleet = Fleet::new(target, seed()?);
     let (start, pace) = (
         clock::now(),

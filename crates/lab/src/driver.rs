@@ -20,12 +20,14 @@ use crate::wires::{Waker, Wire};
 const DEADLINES: usize = 64;
 /// The longest wait: nothing depends on it, but a signal is then noticed soon.
 const WAIT_MAX: Duration = Duration::from_millis(100);
+/// Until a wire that was full is tried again.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// What goes through the tunnels.
 pub trait Traffic {
     /// A packet came for a subscriber.
     fn handle_packet(&mut self, now: Instant, to: ClientId, packet: &[u8]);
-    /// Loads the packets that are due.
+    /// Loads the packets that are due. While the wire is full it is not called.
     fn load(&mut self, now: Instant, fleet: &mut Fleet);
     /// When something is next due.
     fn poll_timeout(&self) -> Option<Instant>;
@@ -49,6 +51,8 @@ pub struct Driver {
     pub fleet: Fleet,
     wire: Box<dyn Wire>,
     pool: Pool,
+    /// Whether the wire did not take the whole outbox.
+    is_full: bool,
     /// What was last said about a packet that could not be sent.
     refused: Option<String>,
 }
@@ -84,15 +88,18 @@ impl Driver {
             fleet,
             wire,
             pool,
+            is_full: false,
             refused: None,
         })
     }
 
     /// One turn: waits, but not beyond `until`, and does what there is to do.
     pub fn turn(&mut self, traffic: &mut dyn Traffic, until: Instant) -> io::Result<()> {
-        let deadlines = [self.fleet.poll_timeout(), traffic.poll_timeout()];
+        let load = traffic.poll_timeout().filter(|_| !self.is_full);
+        let deadlines = [self.fleet.poll_timeout(), load];
         let next = deadlines.into_iter().flatten().fold(until, Instant::min);
-        let patience = next.saturating_duration_since(clock::now()).min(WAIT_MAX);
+        let longest = if self.is_full { RETRY } else { WAIT_MAX };
+        let patience = next.saturating_duration_since(clock::now()).min(longest);
         let readiness = self.wire.wait(patience)?;
         let fleet = &mut self.fleet;
         let unreadable = self.wire.receive(&mut |arrivals| {
@@ -109,7 +116,13 @@ impl Driver {
         }
         let now = clock::now();
         self.fleet.handle_timeout(now, DEADLINES);
-        traffic.load(now, &mut self.fleet);
+        if self.is_full {
+            self.send();
+        }
+        // What the wire does not take would pile up here: the traffic waits for it.
+        if !self.is_full {
+            traffic.load(now, &mut self.fleet);
+        }
         self.pool.give(self.fleet.take_errands());
         self.send();
         Ok(())
@@ -132,7 +145,8 @@ impl Driver {
     fn send(&mut self) {
         loop {
             let outbox = self.fleet.outbox();
-            if outbox.is_empty() {
+            self.is_full = !outbox.is_empty();
+            if !self.is_full {
                 return;
             }
             match self.wire.send(outbox) {
@@ -193,3 +207,6 @@ impl Pool {
         self.results.try_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@
 //! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
 //! | `decode.rs`, `decode/` | captures, read with the parsers of the gateway |
 //! | `driver.rs`, `wires.rs`, `sockets.rs`, `clock.rs` | the outside world |
+//! | `memory.rs` | the gateway in this process instead of the outside world |
 //! | `report.rs`, `report/` | pages with tables and plots, of whoever has some |
 //! | `setup.rs`, `discard.rs`, `key_log.rs`, `terminal.rs` | what is told |
 
@@ -44,6 +45,7 @@ pub mod flow;
 pub mod host;
 pub mod interrupt;
 pub mod key_log;
+pub mod memory;
 pub mod pace;
 pub mod ping;
 pub mod report;

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 const PACKET: [u8; 40] = [0; 40];
@@ -23,10 +25,41 @@ fn esp_goes_to_the_worker_of_its_shard() {
 
 #[test]
 fn other_packets_of_one_flow_stay_together_and_those_of_many_do_not() {
-    let ike = |port, octet| packet(Ipv4::UDP, port, 4500, [0, 0, 0, octet & 0]);
-    assert_eq!(spread(&ike(500, 1)), spread(&ike(500, 2)));
-    let workers: std::collections::BTreeSet<usize> =
-        (500..600).map(|port| spread(&ike(port, 0)) % 2).collect();
+    let ike = |port| packet(Ipv4::UDP, port, 4500, [0; 4]);
+    let mut next = ike(500);
+    next[36] = 7;
+    assert_eq!(spread(&ike(500)), spread(&next));
+    let workers: BTreeSet<usize> = (500..600).map(|port| spread(&ike(port)) % 2).collect();
     assert_eq!(workers.len(), 2);
     assert_eq!(spread(&[]), 0);
+}
+
+#[test]
+fn a_full_cable_says_so_and_keeps_what_it_has() {
+    let shared = Shared::new(dataplane::Limits::default(), crate::clock::now());
+    let interface = Interface {
+        port: 0,
+        vrf: 0,
+        mtu: 1500,
+        mac: GATEWAY,
+    };
+    let (port, far) = MemoryPort::<af_xdp::Chunk>::new(shared, interface, CABLE);
+    let cable = Cable {
+        ends: vec![(far, Arc::new(Bell::default()))],
+    };
+    let taken = (0..2 * CABLE).filter(|_| cable.send(&PACKET)).count();
+    assert_eq!(taken, CABLE);
+    assert!(port.is_ready());
+    assert_eq!(cable.receive(10).count(), 0);
+}
+
+#[test]
+fn faults_of_the_configuration_are_told_with_their_lines() {
+    let file = std::env::temp_dir().join(format!("adit-memory-{}.toml", std::process::id()));
+    std::fs::write(&file, "[workers]\ncount = 0\n").unwrap();
+    let outcome = Gateway::start(&file, &Arc::new(Bell::default()));
+    std::fs::remove_file(&file).unwrap();
+    let said = outcome.unwrap_err().to_string();
+    assert!(said.contains("faults in"), "{said}");
+    assert!(said.contains(".toml:2: workers.count"), "{said}");
 }
