@@ -82,12 +82,21 @@ impl Control {
     ) -> Option<SessionId> {
         let tunnel = self.tunnels.by_key.get_mut(&key)?;
         let peer = self.peers.slots.get_mut(key.path.0)?;
-        let shard = match tunnel.sessions.len() < SESSIONS_AT_HOME {
+        let mut shard = match tunnel.sessions.len() < SESSIONS_AT_HOME {
             true => key.path.0.shard,
             false => self.outbox.any_shard(),
         };
-        let slot = SessionSlot(self.subscribers.vacant(shard)?);
-        let id = tunnel.session_ids.take(now, shard, &mut self.random)?;
+        let mut id = tunnel.session_ids.take(now, shard, &mut self.random);
+        if id.is_none() {
+            // Short calls leave so many ids at rest that a shard can run out of them.
+            shard = self.outbox.any_shard();
+            id = tunnel.session_ids.take(now, shard, &mut self.random);
+        }
+        let (id, slot) = (id?, self.subscribers.vacant(shard));
+        let Some(slot) = slot.map(SessionSlot) else {
+            tunnel.session_ids.free(id);
+            return None;
+        };
         peer.sessions_numbered += 1;
         let correlation = tunnel.correlation.session(peer.sessions_numbered);
         let opened = Session {

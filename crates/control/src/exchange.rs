@@ -23,7 +23,7 @@ use packet::Endpoint;
 
 use crate::compute::Computations;
 use crate::counters::Counter;
-use crate::half_open::{Full, HalfOpen, Rate, source_of};
+use crate::half_open::{Full, HalfOpen, Rate, Unproven, source_of};
 use crate::log::Correlation;
 use crate::settings::Limits;
 use crate::slots::Slots;
@@ -35,6 +35,10 @@ const LONG: usize = 1500;
 /// How many such messages of strangers are read.
 const LONG_PER_SECOND: usize = 64;
 const LONG_PER_SECOND_AND_SOURCE: usize = 8;
+
+/// Refused messages after which a main mode under way is given up: each message 5 costs a key
+/// derivation and a decryption for every key, and whoever sends it need not know any.
+const REFUSED_MAX: u8 = 32;
 
 /// Names an ISAKMP SA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +72,8 @@ pub(crate) struct Exchange {
     /// What was negotiated, for people.
     pub(crate) suite: String,
     has_told_wrong_key: bool,
+    /// Messages refused while it was half-open.
+    refused: u8,
 }
 
 impl Exchange {
@@ -85,6 +91,8 @@ impl Exchange {
 pub(crate) struct Exchanges {
     pub(crate) slots: Slots<Exchange>,
     pub(crate) half_open: HalfOpen<IpAddr>,
+    /// Those of which only the first message has come.
+    unproven: Unproven<IpAddr, IkeId>,
     long: Rate<IpAddr>,
     firsts: BTreeMap<(IpAddr, Cookie), IkeId>,
     pub(crate) computations: Computations,
@@ -96,6 +104,7 @@ impl Exchanges {
         Self {
             slots: Slots::new(limits.slots_per_shard.saturating_mul(2), random),
             half_open: HalfOpen::new(limits.half_open_ike, limits.half_open_ike_per_source),
+            unproven: Unproven::new(),
             long: Rate::new(LONG_PER_SECOND, LONG_PER_SECOND_AND_SOURCE),
             firsts: BTreeMap::new(),
             computations: Computations::default(),
@@ -175,6 +184,9 @@ impl Control {
                 None => return,
             },
         };
+        if !is_strangers {
+            self.ike.unproven.remove(id);
+        }
         if let Some(exchange) = self.ike.slots.get_mut(id.0) {
             (exchange.local, exchange.remote) = (local, remote);
         }
@@ -183,10 +195,24 @@ impl Control {
         });
         if let Some(Err(refusal)) = taken {
             self.ike_refused(now, id, refusal);
-            if is_new {
+            if is_new || self.is_hopeless(id) {
                 self.remove_exchange(now, id);
             }
         }
+    }
+
+    /// Counts a refused message of a main mode under way; whether that was one too many.
+    fn is_hopeless(&mut self, id: IkeId) -> bool {
+        let exchange = self.ike.slots.get_mut(id.0);
+        let Some(exchange) = exchange.filter(|exchange| exchange.half_open.is_some()) else {
+            return false;
+        };
+        exchange.refused = exchange.refused.saturating_add(1);
+        let is_hopeless = exchange.refused > REFUSED_MAX;
+        if is_hopeless {
+            self.counters.add(Counter::IkeHopeless);
+        }
+        is_hopeless
     }
 
     /// A stranger starts a main mode.
@@ -205,7 +231,7 @@ impl Control {
             return None;
         };
         let (address, source) = (remote.address(), source_of(remote.address()));
-        if let Err(full) = self.ike.half_open.enter(source) {
+        if let Err(full) = self.enter_half_open(now, source) {
             self.counters.add(match full {
                 Full::InAll => Counter::IkeHalfOpenLimit,
                 Full::Source => Counter::IkeHalfOpenSourceLimit,
@@ -230,7 +256,18 @@ impl Control {
         let inserted = self.ike.slots.insert(shard, exchange);
         debug_assert_eq!(inserted, Some(slot), "the cookie names the slot");
         self.ike.firsts.insert((address, initiator), IkeId(slot));
+        self.ike.unproven.add(source, IkeId(slot));
         Some(IkeId(slot))
+    }
+
+    /// A place among the half-open, if need be that of one that has not answered.
+    fn enter_half_open(&mut self, now: Instant, source: IpAddr) -> Result<(), Full> {
+        while let Err(full) = self.ike.half_open.enter(source) {
+            let oldest = self.ike.unproven.oldest(full, source).ok_or(full)?;
+            self.counters.add(Counter::IkeHalfOpenEvicted);
+            self.remove_exchange(now, oldest);
+        }
+        Ok(())
     }
 
     /// Starts a main mode with a peer that we know, to take its SAs over.
@@ -442,6 +479,7 @@ impl Control {
 
     pub(crate) fn remove_exchange(&mut self, now: Instant, id: IkeId) {
         self.leave_half_open(id);
+        self.ike.unproven.remove(id);
         self.timers.set(Timer::Ike(id), None);
         let Some(exchange) = self.ike.slots.release(id.0) else {
             return;
@@ -510,6 +548,7 @@ impl Exchange {
             reserved: BTreeSet::new(),
             suite: String::new(),
             has_told_wrong_key: false,
+            refused: 0,
         }
     }
 }

@@ -1,7 +1,11 @@
 //! How many set-ups are under way, from each source and in all: what a stranger can make us
 //! remember is bounded here. What has come up in the clear is still a stranger's, and counted too.
+//!
+//! A source address proves nothing before it has answered. So at a limit the newcomer gets the
+//! place of the oldest that has not answered yet: whoever floods us from addresses that he does not
+//! have pushes out his own, while who answers within a round trip gets through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// Set-ups under way.
@@ -69,6 +73,58 @@ impl<K: Ord> HalfOpen<K> {
 
     pub(crate) fn len(&self) -> usize {
         self.in_all
+    }
+}
+
+/// Set-ups whose source has not shown yet that it hears us, by age.
+#[derive(Debug)]
+pub(crate) struct Unproven<K, I> {
+    by_age: BTreeMap<u64, I>,
+    by_source: BTreeSet<(K, u64)>,
+    ages: BTreeMap<I, (K, u64)>,
+    next: u64,
+}
+
+impl<K: Ord + Copy, I: Ord + Copy> Unproven<K, I> {
+    pub(crate) fn new() -> Self {
+        Self {
+            by_age: BTreeMap::new(),
+            by_source: BTreeSet::new(),
+            ages: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, source: K, id: I) {
+        let age = self.next;
+        self.next += 1;
+        self.by_age.insert(age, id);
+        self.by_source.insert((source, age));
+        self.ages.insert(id, (source, age));
+    }
+
+    /// It has shown that it hears us, or is over. Returns whether it had not shown it before.
+    pub(crate) fn remove(&mut self, id: I) -> bool {
+        let Some((source, age)) = self.ages.remove(&id) else {
+            return false;
+        };
+        self.by_age.remove(&age);
+        self.by_source.remove(&(source, age));
+        true
+    }
+
+    /// Which one has to make room when a newcomer of this source meets a limit.
+    pub(crate) fn oldest(&self, full: Full, source: K) -> Option<I> {
+        match full {
+            Full::InAll => self.by_age.values().next().copied(),
+            Full::Source => {
+                let mut of_source = self.by_source.range((source, 0)..=(source, u64::MAX));
+                of_source
+                    .next()
+                    .and_then(|(_, age)| self.by_age.get(age))
+                    .copied()
+            }
+        }
     }
 }
 
@@ -158,6 +214,24 @@ mod tests {
         half_open.leave(&'a');
         assert_eq!(half_open.enter('c'), Ok(()));
         assert_eq!(half_open.len(), 3);
+    }
+
+    #[test]
+    fn the_oldest_that_has_not_answered_makes_room() {
+        let mut unproven = Unproven::new();
+        for (source, id) in [('a', 1), ('b', 2), ('a', 3), ('a', 4)] {
+            unproven.add(source, id);
+        }
+        unproven.remove(1);
+        assert_eq!(unproven.oldest(Full::InAll, 'c'), Some(2));
+        assert_eq!(unproven.oldest(Full::Source, 'a'), Some(3));
+        assert_eq!(unproven.oldest(Full::Source, 'c'), None);
+        assert_eq!(
+            [2, 3, 4, 4].map(|id| unproven.remove(id)),
+            [true, true, true, false]
+        );
+        assert_eq!(unproven.oldest(Full::InAll, 'a'), None);
+        assert!(unproven.by_source.is_empty() && unproven.ages.is_empty());
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl Ids {
         self.resting.push_back((now + REST, id));
     }
 
+    /// The id is out of use and nobody will speak of it any more.
+    pub(crate) fn free(&mut self, id: u16) {
+        let was_used = self.used.remove(&id);
+        debug_assert!(was_used);
+    }
+
     fn wake(&mut self, now: Instant) {
         while let Some(&(until, id)) = self.resting.front()
             && until <= now
@@ -55,7 +61,13 @@ impl Ids {
         }
     }
 
-    /// Ids in use or at rest.
+    /// Ids at rest.
+    #[cfg(test)]
+    pub(crate) fn at_rest(&self) -> usize {
+        self.resting.len()
+    }
+
+    /// Ids in use.
     #[cfg(test)]
     pub(crate) fn in_use(&self) -> usize {
         self.used.len() - self.resting.len()

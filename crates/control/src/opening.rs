@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use dataplane::change::{Change, Encapsulation, Entry, Kind, Path};
 use dataplane::id::{PathId, WorkerId};
-use l2tp::{Opening, TunnelId};
+use l2tp::TunnelId;
 use packet::Endpoint;
 
 use crate::counters::Counter;
@@ -32,7 +32,10 @@ impl Control {
             return self.counters.add(Counter::PlainRefused);
         }
         let key = match header.tunnel {
-            TunnelId(0) => self.opening(now, carrier, message),
+            TunnelId(0) => {
+                let ns = header.sequence.map_or(0, |(ns, _)| ns);
+                self.opening(now, carrier, ns, message)
+            }
             TunnelId(id) => match self.find_tunnel(&carrier, id) {
                 Some(key) => Some(key),
                 None => return self.unknown_tunnel(now, carrier, message),
@@ -88,7 +91,13 @@ impl Control {
     }
 
     /// The issue of a message that names no tunnel: a repeat, or a new tunnel.
-    fn opening(&mut self, now: Instant, carrier: Carrier, message: &[u8]) -> Option<TunnelKey> {
+    fn opening(
+        &mut self,
+        now: Instant,
+        carrier: Carrier,
+        ns: u16,
+        message: &[u8],
+    ) -> Option<TunnelKey> {
         let settings = Arc::clone(&self.settings);
         let listener = self.listener_of(&carrier)?;
         let secret = settings.listeners[listener].l2tp.secret.as_ref();
@@ -99,6 +108,10 @@ impl Control {
             tunnel.is_some_and(|tunnel| tunnel.machine.expects(&opening))
         };
         if let Some(&key) = of_peer.iter().find(expects) {
+            if self.is_guess(&carrier, key, ns) {
+                self.counters.add(Counter::L2tpRefused);
+                return None;
+            }
             return Some(key);
         }
         /// RFC 2661 §3.2.
@@ -106,20 +119,20 @@ impl Control {
         if opening.message_type != SCCRQ || self.shutdown.is_some() {
             return None;
         }
-        self.forget_predecessor(now, &of_peer, &opening);
+        // RFC 2661 §5.8: numbers begin at 0.
+        if ns != 0 {
+            self.counters.add(Counter::L2tpRefused);
+            return None;
+        }
         self.new_tunnel(now, carrier, listener)
     }
 
-    /// A peer that dials in under an id that a living tunnel of its has, has forgotten that one.
-    fn forget_predecessor(&mut self, now: Instant, of_peer: &[TunnelKey], opening: &Opening) {
-        let is_same = |key: &&TunnelKey| {
-            let tunnel = self.tunnels.by_key.get(key);
-            tunnel.is_some_and(|tunnel| tunnel.machine.peer_id() == opening.assigned_tunnel)
-        };
-        if let Some(&key) = of_peer.iter().find(is_same) {
-            self.counters.add(Counter::L2tpRedialled);
-            self.forget_tunnel(now, key, "the peer has dialled again");
-        }
+    /// A StopCCN that does not know our id ends an established tunnel in the clear only if its Ns is
+    /// the one that is due: with any Ns, whoever knows the peer's id and address could hang up.
+    fn is_guess(&self, carrier: &Carrier, key: TunnelKey, ns: u16) -> bool {
+        let machine = self.tunnels.by_key.get(&key).map(|tunnel| &tunnel.machine);
+        let is_plain = matches!(carrier, Carrier::Plain { .. });
+        is_plain && machine.is_some_and(|tunnel| tunnel.is_established() && ns != tunnel.expected())
     }
 
     fn tunnels_of(&self, carrier: &Carrier) -> Vec<TunnelKey> {
@@ -150,7 +163,7 @@ impl Control {
 
     /// Room for one more tunnel, and its id: the fast path knows it before the peer does.
     fn new_tunnel(&mut self, now: Instant, carrier: Carrier, listener: usize) -> Option<TunnelKey> {
-        if let Err((counter, what)) = self.admit_tunnel(&carrier) {
+        if let Err((counter, what)) = self.admit_tunnel(now, &carrier) {
             self.counters.add(counter);
             if self.may_log(now) {
                 let remote = self.remote_of(&carrier)?;
@@ -185,11 +198,18 @@ impl Control {
             end: None,
         };
         self.tunnels.by_key.insert(key, tunnel);
+        if let Source::Address(_) = source {
+            self.tunnels.unproven.add(source, key);
+        }
         self.settle(now, key.path);
         Some(key)
     }
 
-    fn admit_tunnel(&mut self, carrier: &Carrier) -> Result<(), (Counter, &'static str)> {
+    fn admit_tunnel(
+        &mut self,
+        now: Instant,
+        carrier: &Carrier,
+    ) -> Result<(), (Counter, &'static str)> {
         let limits = &self.settings.limits;
         if self.tunnels.by_key.len() >= limits.tunnels {
             return Err((Counter::L2tpTunnelLimit, "L2TP tunnels"));
@@ -206,7 +226,7 @@ impl Control {
                 return Err((Counter::L2tpSourceTunnelLimit, "L2TP tunnels of one source"));
             }
         }
-        let entered = self.tunnels.half_open.enter(source_of(carrier));
+        let entered = self.enter_half_open_tunnel(now, source_of(carrier));
         entered.map_err(|full| match full {
             Full::InAll => (Counter::L2tpHalfOpenLimit, "half-open L2TP tunnels"),
             Full::Source => (
@@ -214,6 +234,16 @@ impl Control {
                 "half-open L2TP tunnels of one source",
             ),
         })
+    }
+
+    /// A place among the half-open, if need be that of one that has not answered.
+    fn enter_half_open_tunnel(&mut self, now: Instant, source: Source) -> Result<(), Full> {
+        while let Err(full) = self.tunnels.half_open.enter(source) {
+            let oldest = self.tunnels.unproven.oldest(full, source).ok_or(full)?;
+            self.counters.add(Counter::L2tpHalfOpenEvicted);
+            self.remove_tunnel(now, oldest);
+        }
+        Ok(())
     }
 
     fn name_tunnel(
@@ -272,6 +302,7 @@ impl Control {
         self.announce_plain(path, number, id, &peer);
         let inserted = self.peers.slots.insert(shard, peer);
         debug_assert_eq!(inserted, Some(path.0), "the path names its slot");
+        self.peers.place(path, remote.address());
         let source = half_open::source_of(remote.address());
         let entered = self.tunnels.in_the_clear.enter(source);
         debug_assert_eq!(entered, Ok(()), "admitted before");

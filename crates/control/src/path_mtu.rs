@@ -23,8 +23,9 @@ use crate::timers::Timer;
 use crate::tunnel::TunnelKey;
 use crate::{Control, log};
 
-/// Messages that are looked at in a second: each is compared with every peer.
-pub(crate) const LOOKS_PER_SECOND: u32 = 10;
+/// Messages that are looked at in a second: each is compared with every peer at an address. One
+/// about an address where nobody is costs nothing and does not count.
+pub(crate) const LOOKS_PER_SECOND: u32 = 200;
 
 /// RFC 1191 §7: likely sizes, for routers that do not tell theirs.
 const PLATEAUS: [u16; 8] = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 508];
@@ -134,16 +135,20 @@ impl Control {
         let Some(news) = TooBig::parse(packet) else {
             return;
         };
-        if !self.looks.take(now) {
-            self.counters.add(Counter::PathMtuLimit);
-            return;
+        if self.peers.at(news.remote).next().is_none() {
+            return self.counters.add(Counter::PathMtuStranger);
         }
-        let about = |peer: &Peer| news.is_about(peer);
-        let Some((slot, _)) = self.peers.slots.iter().find(|(_, peer)| about(peer)) else {
-            self.counters.add(Counter::PathMtuStranger);
-            return;
+        if !self.looks.take(now) {
+            return self.counters.add(Counter::PathMtuLimit);
+        }
+        let found = self
+            .peers
+            .at(news.remote)
+            .find(|(_, peer)| news.is_about(peer));
+        let Some(path) = found.map(|(path, _)| path) else {
+            return self.counters.add(Counter::PathMtuStranger);
         };
-        self.learn(now, PathId(slot), news.mtu.max(LEAST));
+        self.learn(now, path, news.mtu.max(LEAST));
     }
 
     fn learn(&mut self, now: Instant, path: PathId, mtu: u16) {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use crypto::Random;
 use crypto::esp::Suite;
 use dataplane::change::{Change, Encapsulation, Event};
-use dataplane::id::PathId;
+use dataplane::id::{PathId, Slot};
 use ike::payload::identification::Identity;
 use ike::{DownReason, Established, Spi};
 use packet::Endpoint;
@@ -130,6 +130,9 @@ pub(crate) struct Pair {
 pub(crate) struct Peers {
     pub(crate) slots: Slots<Peer>,
     pub(crate) by_name: BTreeMap<PeerName, PathId>,
+    /// Where data goes to, by source.
+    by_source: BTreeSet<(IpAddr, PathId)>,
+    sources: BTreeMap<PathId, IpAddr>,
 }
 
 impl Peers {
@@ -137,7 +140,33 @@ impl Peers {
         Self {
             slots: Slots::new(per_shard, random),
             by_name: BTreeMap::new(),
+            by_source: BTreeSet::new(),
+            sources: BTreeMap::new(),
         }
+    }
+
+    /// The peer is at this address from now on.
+    pub(crate) fn place(&mut self, path: PathId, address: IpAddr) {
+        self.displace(path);
+        let source = source_of(address);
+        self.sources.insert(path, source);
+        self.by_source.insert((source, path));
+    }
+
+    /// The peer is gone.
+    pub(crate) fn displace(&mut self, path: PathId) {
+        if let Some(source) = self.sources.remove(&path) {
+            self.by_source.remove(&(source, path));
+        }
+    }
+
+    /// All peers of one source.
+    pub(crate) fn at(&self, address: IpAddr) -> impl Iterator<Item = (PathId, &Peer)> {
+        let source = source_of(address);
+        let from = (source, PathId(Slot::from_word(0)));
+        let of_source = self.by_source.range(from..);
+        let paths = of_source.take_while(move |(other, _)| *other == source);
+        paths.filter_map(|&(_, path)| Some((path, self.slots.get(path.0)?)))
     }
 }
 
@@ -244,6 +273,13 @@ impl Control {
             log::limit(&self.log, exchange.remote, "IKE peers");
             return None;
         }
+        let beside = self.peers.at(name.remote.address());
+        let beside = beside.filter(|(_, peer)| peer.ike.is_some());
+        if beside.count() >= self.settings.limits.peers_per_source {
+            self.counters.add(Counter::IkeSourcePeerLimit);
+            log::limit(&self.log, exchange.remote, "IKE peers of one source");
+            return None;
+        }
         let peer = Peer {
             correlation: exchange.correlation,
             listener: exchange.listener,
@@ -274,6 +310,7 @@ impl Control {
             self.counters.add(Counter::IkeNoSlot);
             return None;
         };
+        self.peers.place(PathId(slot), name.remote.address());
         self.peers.by_name.insert(name, PathId(slot));
         Some(PathId(slot))
     }
@@ -441,7 +478,8 @@ impl Control {
             return self.counters.add(Counter::UnknownEvent);
         };
         peer.remote = remote;
-        let Some(ike) = &peer.ike else {
+        self.peers.place(path, remote.address());
+        let Some((_, ike)) = self.ike_peer(path) else {
             return;
         };
         // ESP in UDP shares its ports with IKE (RFC 3948 §2); raw ESP has none.
@@ -520,7 +558,10 @@ impl Control {
         ike.lacks = lacks;
         let deadline = lacks.map(|lack| match lack {
             Lack::Sas => (now + settings.peer_grace, "peer without SAs"),
-            Lack::Everything => (now + FAREWELL.min(settings.peer_grace), "peer that has left"),
+            Lack::Everything => (
+                now + FAREWELL.min(settings.peer_grace),
+                "peer that has left",
+            ),
             Lack::Tunnels => (now + settings.peer_idle, "peer without tunnels"),
         });
         self.timers.set(Timer::Peer(path), deadline);
@@ -572,6 +613,7 @@ impl Control {
             self.peers.by_name.remove(&name);
         }
         self.timers.set(Timer::Peer(path), None);
+        self.peers.displace(path);
         if is_open {
             self.peers.slots.retire(path.0);
             self.outbox.change(path.0.shard, Change::ClosePath(path));

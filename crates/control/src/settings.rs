@@ -260,6 +260,8 @@ impl From<IpNet> for Range {
 pub struct Limits {
     /// IKE peers, half-open ones not included.
     pub peers: usize,
+    /// IKE peers behind one source address.
+    pub peers_per_source: usize,
     /// L2TP tunnels.
     pub tunnels: usize,
     /// L2TP tunnels of one IKE peer.
@@ -298,6 +300,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             peers: 100_000,
+            peers_per_source: 1_000,
             tunnels: 100_000,
             tunnels_per_peer: 8,
             tunnels_per_source: 1_024,

@@ -13,7 +13,7 @@ use l2tp::TunnelEnd;
 use packet::Endpoint;
 
 use crate::counters::Counter;
-use crate::half_open::{Bucket, HalfOpen};
+use crate::half_open::{Bucket, HalfOpen, Unproven};
 use crate::ids::Ids;
 use crate::log::Correlation;
 use crate::settings::Limits;
@@ -83,6 +83,8 @@ impl Tunnel {
 pub(crate) struct Tunnels {
     pub(crate) by_key: BTreeMap<TunnelKey, Tunnel>,
     pub(crate) half_open: HalfOpen<Source>,
+    /// Plain ones of which only the SCCRQ has come.
+    pub(crate) unproven: Unproven<Source, TunnelKey>,
     /// Plain tunnels of any state, and their sessions, by source.
     pub(crate) in_the_clear: HalfOpen<IpAddr>,
     pub(crate) sessions_in_the_clear: HalfOpen<IpAddr>,
@@ -100,6 +102,7 @@ impl Tunnels {
         Self {
             by_key: BTreeMap::new(),
             half_open: HalfOpen::new(limits.half_open_l2tp, limits.half_open_l2tp_per_source),
+            unproven: Unproven::new(),
             in_the_clear: HalfOpen::new(limits.tunnels, limits.tunnels_per_source),
             sessions_in_the_clear: HalfOpen::new(limits.sessions, limits.sessions_per_source),
             plain: BTreeMap::new(),
@@ -135,7 +138,7 @@ impl Control {
     fn take_tunnel_output(&mut self, now: Instant, key: TunnelKey, output: l2tp::Output) {
         match output {
             l2tp::Output::Send(message) => self.send_l2tp(key, message),
-            l2tp::Output::TunnelUp { host_name, .. } => self.tunnel_up(key, &host_name),
+            l2tp::Output::TunnelUp { host_name, .. } => self.tunnel_up(now, key, &host_name),
             l2tp::Output::CallOffered {
                 peer_session,
                 correlation_id,
@@ -191,9 +194,11 @@ impl Control {
         }
     }
 
-    fn tunnel_up(&mut self, key: TunnelKey, host_name: &str) {
+    fn tunnel_up(&mut self, now: Instant, key: TunnelKey, host_name: &str) {
         self.leave_half_open_tunnel(key);
+        self.tunnels.unproven.remove(key);
         self.counters.add(Counter::L2tpUp);
+        self.forget_predecessor(now, key);
         let peer = self.peers.slots.get(key.path.0);
         if let Some((tunnel, peer)) = self.tunnels.by_key.get(&key).zip(peer) {
             log::tunnel_up(
@@ -204,6 +209,43 @@ impl Control {
                 key.id,
             );
         }
+    }
+
+    /// A peer that has dialled in under an id that another tunnel of its has, has forgotten that one.
+    /// Not before it is up: anybody can send an SCCRQ in somebody else's name.
+    fn forget_predecessor(&mut self, now: Instant, key: TunnelKey) {
+        let Some(id) = self.tunnels.by_key.get(&key).map(|t| t.machine.peer_id()) else {
+            return;
+        };
+        let is_same = |other: &TunnelKey| {
+            let tunnel = self.tunnels.by_key.get(other);
+            *other != key && tunnel.is_some_and(|tunnel| tunnel.machine.peer_id() == id)
+        };
+        if let Some(old) = self.tunnels_beside(key).into_iter().find(is_same) {
+            self.counters.add(Counter::L2tpRedialled);
+            self.forget_tunnel(now, old, "the peer has dialled again");
+        }
+    }
+
+    /// All tunnels between the ends of this one.
+    fn tunnels_beside(&self, key: TunnelKey) -> Vec<TunnelKey> {
+        let path = key.path;
+        let Some(peer) = self.peers.slots.get(path.0) else {
+            return Vec::new();
+        };
+        if peer.ike.is_some() {
+            return peer
+                .tunnels
+                .iter()
+                .map(|&id| TunnelKey { path, id })
+                .collect();
+        }
+        let listener = self.settings.listeners[peer.listener].index;
+        let keys = self
+            .tunnels
+            .endpoints
+            .get(&(listener, peer.local, peer.remote));
+        keys.into_iter().flatten().copied().collect()
     }
 
     fn tunnel_down(&mut self, key: TunnelKey, end: &TunnelEnd) {
@@ -268,6 +310,7 @@ impl Control {
 
     pub(crate) fn remove_tunnel(&mut self, now: Instant, key: TunnelKey) {
         self.leave_half_open_tunnel(key);
+        let was_up = !self.tunnels.unproven.remove(key);
         self.timers.set(Timer::Tunnel(key), None);
         let Some(tunnel) = self.tunnels.by_key.remove(&key) else {
             return;
@@ -284,11 +327,11 @@ impl Control {
                 ike.ids.give_back(now, key.id);
                 self.settle(now, key.path);
             }
-            None => self.close_plain(now, key),
+            None => self.close_plain(now, key, was_up),
         }
     }
 
-    fn close_plain(&mut self, now: Instant, key: TunnelKey) {
+    fn close_plain(&mut self, now: Instant, key: TunnelKey, was_up: bool) {
         let Some(peer) = self.peers.slots.get(key.path.0) else {
             return;
         };
@@ -304,17 +347,19 @@ impl Control {
                 self.tunnels.endpoints.remove(&endpoint);
             }
         }
-        self.tunnels
-            .ids
-            .entry(number)
-            .or_default()
-            .give_back(now, key.id);
+        let ids = self.tunnels.ids.entry(number).or_default();
+        match was_up {
+            true => ids.give_back(now, key.id),
+            // Nothing but the SCCCN can be under way, and that only from the same peer.
+            false => ids.free(key.id),
+        }
         let closed = Change::CloseTunnel {
             listener: number,
             tunnel: key.id,
         };
         let shard = key.path.0.shard;
         self.outbox.change(shard, closed);
+        self.peers.displace(key.path);
         self.peers.slots.retire(key.path.0);
         self.outbox.change(shard, Change::ClosePath(key.path));
     }

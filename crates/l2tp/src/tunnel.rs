@@ -199,6 +199,11 @@ impl Tunnel {
         }
     }
 
+    /// The Ns of the peer's next message.
+    pub fn expected(&self) -> u16 {
+        self.channel.expected()
+    }
+
     /// Our tunnel id.
     pub fn id(&self) -> TunnelId {
         self.id

@@ -14,8 +14,12 @@ const AFTERWARDS: Duration = Duration::from_secs(180);
 
 /// Client 0 sends a first message from this address, and is gone.
 fn knock(world: &mut World, address: [u8; 4]) {
+    knock_of(world, 0, address);
+}
+
+fn knock_of(world: &mut World, client: usize, address: [u8; 4]) {
     let now = world.now;
-    let client = &mut world.clients[0];
+    let client = &mut world.clients[client];
     client.crash();
     client.address = Ipv4Addr::from(address);
     client.dial(now);
@@ -31,7 +35,7 @@ fn half_open_exchanges_are_limited_per_source() {
     let mut world = secured_with(settings, 1);
     (0..5).for_each(|_| knock(&mut world, [198, 51, 100, 1]));
     assert_eq!(world.control.ike.half_open.len(), 2);
-    assert_eq!(world.count("half-open exchanges of one source"), 3);
+    assert_eq!(world.count("half-open exchanges that never answered"), 3);
     world.run(AFTERWARDS);
     world.assert_empty();
 }
@@ -43,9 +47,41 @@ fn half_open_exchanges_are_limited_in_all() {
     let mut world = secured_with(settings, 1);
     (0..5).for_each(|n| knock(&mut world, [198, 51, 100, n]));
     assert_eq!(world.control.ike.half_open.len(), 3);
-    assert_eq!(world.count("half-open exchanges at their limit"), 2);
+    assert_eq!(world.count("half-open exchanges that never answered"), 2);
     world.run(AFTERWARDS);
     world.assert_empty();
+}
+
+#[test]
+fn who_answers_is_not_kept_out_by_first_messages_of_many_addresses() {
+    let mut settings = secured_settings(2);
+    settings.limits.half_open_ike = 3;
+    let mut world = secured_with(settings, 2);
+    (0..50).for_each(|n| knock(&mut world, [198, 51, 100, n]));
+    world.dial(1);
+    assert!(world.inner(1).is_some());
+}
+
+#[test]
+fn an_exchange_whose_peer_has_answered_does_not_make_room() {
+    let mut settings = secured_settings(3);
+    settings.limits.half_open_ike = 2;
+    settings.limits.half_open_ike_per_source = 1;
+    let mut world = secured_with(settings, 3);
+    // The gateway does not get on with its public-key work: they have sent message 3.
+    world.jobs = Some(Vec::new());
+    world.dial(0);
+    knock_of(&mut world, 2, [198, 51, 0, 1]);
+    assert_eq!(world.count("half-open exchanges of one source"), 1);
+    world.dial(1);
+    knock_of(&mut world, 2, [198, 51, 100, 99]);
+    assert_eq!(world.count("half-open exchanges at their limit"), 1);
+    assert_eq!(world.count("never answered"), 0);
+    for (token, job) in world.jobs.take().unwrap_or_default() {
+        world.computed(token, job);
+    }
+    world.run(Duration::from_secs(1));
+    assert!(world.inner(0).is_some() && world.inner(1).is_some());
 }
 
 #[test]
@@ -97,10 +133,22 @@ fn half_open_tunnels_are_limited_in_all_and_per_source() {
     (2..5).for_each(|n| knock(&mut world, [198, 51, 100, n]));
     assert_eq!(world.control.tunnels.half_open.len(), 3);
     assert_eq!(world.fast.plain.len(), 3);
-    assert_eq!(world.count("half-open tunnels of one source"), 2);
-    assert_eq!(world.count("half-open tunnels at their limit"), 2);
+    assert_eq!(world.count("half-open tunnels that never answered"), 4);
     world.run(AFTERWARDS);
     world.assert_empty();
+}
+
+#[test]
+fn a_lac_that_answers_is_not_kept_out_by_sccrqs_of_many_addresses() {
+    let mut settings = plain_settings(2);
+    settings.limits.half_open_l2tp = 3;
+    let mut world = World::new(settings, 2);
+    (0..50).for_each(|n| knock(&mut world, [198, 51, 100, n]));
+    world.dial(1);
+    assert!(world.inner(1).is_some());
+    // Ids of tunnels that never were do not rest.
+    let ids = &world.control.tunnels.ids[&0];
+    assert_eq!(ids.at_rest(), 0);
 }
 
 #[test]
@@ -116,6 +164,16 @@ fn peers_are_limited() {
 }
 
 #[test]
+fn peers_of_one_source_are_limited() {
+    let mut settings = secured_settings(5);
+    settings.limits.peers_per_source = 2;
+    let world = dial_from_one_address(settings);
+    assert_eq!(world.fast.paths.len(), 3);
+    assert!(world.count("ike: peers of one source") >= 2);
+    assert!(!world.lines.with("IKE peers of one source").is_empty());
+}
+
+#[test]
 fn tunnels_are_limited() {
     let mut settings = plain_settings(3);
     settings.limits.tunnels = 2;
@@ -127,7 +185,10 @@ fn tunnels_are_limited() {
 
 /// Clients 0 to 3 dial from behind one NAT, client 4 from elsewhere.
 fn dial_from_one_address(settings: crate::Settings) -> World {
-    let mut world = World::new(settings, 5);
+    let mut world = match settings.listeners[0].ipsec_required {
+        true => secured_with(settings, 5),
+        false => World::new(settings, 5),
+    };
     for n in 0..4 {
         world.clients[n].address = Ipv4Addr::new(198, 51, 100, 1);
         let port = 5000 + 10 * n as u16;
@@ -291,4 +352,40 @@ fn lines_about_strangers_are_limited() {
     assert_eq!(world.count("proposals refused"), 100);
     assert!(world.lines.with("INFO").len() <= 20);
     assert!(world.count("lines about strangers held back") >= 80);
+}
+
+#[test]
+fn keys_are_not_tried_for_ever_on_one_main_mode() {
+    let mut world = secured(1);
+    // It stays half-open: the answer to message 3 is never computed.
+    world.jobs = Some(Vec::new());
+    world.dial(0);
+    let cookies = world.clients[0].sas[0].cookies();
+    let mut message = vec![0; 28 + 64];
+    message[..8].copy_from_slice(&cookies.initiator.0);
+    message[8..16].copy_from_slice(&cookies.responder.0);
+    // An encrypted identification, of which nothing can be read.
+    message[16..20].copy_from_slice(&[5, 0x10, 2, 1]);
+    message[24..28].copy_from_slice(&92_u32.to_be_bytes());
+    let [local, remote] = [
+        packet::Endpoint::new(super::world::GATEWAY.into(), 500),
+        world.clients[0].outer(500),
+    ];
+    for n in 0..40 {
+        message[91] = n;
+        let origin = Origin::Ike {
+            worker: dataplane::id::WorkerId(0),
+            local,
+            remote,
+        };
+        let punt = Punt {
+            class: Class::InProgress,
+            origin,
+            bytes: message.clone(),
+        };
+        world.control.handle_input(world.now, Input::Punt(punt));
+        world.settle();
+    }
+    assert_eq!(world.count("given up after too many refused"), 1);
+    assert_eq!(world.control.ike.half_open.len(), 0);
 }

@@ -422,3 +422,63 @@ fn call_ends(world: &World, n: usize) -> Vec<&str> {
     ends.filter_map(|end| end.strip_prefix("call: peer hung up: "))
         .collect()
 }
+
+/// A control message without tunnel id: Message Type and Assigned Tunnel ID, then what else it needs.
+fn nameless(message_type: u8, ns: u16, assigned: u16, more: &[u8]) -> Vec<u8> {
+    let [high, low] = assigned.to_be_bytes();
+    let avps = [
+        &[
+            0x80,
+            8,
+            0,
+            0,
+            0,
+            0,
+            0,
+            message_type,
+            0x80,
+            8,
+            0,
+            0,
+            0,
+            9,
+            high,
+            low,
+        ][..],
+        more,
+    ]
+    .concat();
+    let [len_high, len_low] = (12 + avps.len() as u16).to_be_bytes();
+    let [ns_high, ns_low] = ns.to_be_bytes();
+    let header = [
+        0xc8, 2, len_high, len_low, 0, 0, 0, 0, ns_high, ns_low, 0, 0,
+    ];
+    [&header[..], &avps].concat()
+}
+
+#[test]
+fn a_tunnel_in_the_clear_is_not_hung_up_by_messages_in_its_peers_name() {
+    let mut world = World::new(plain_settings(1), 1);
+    world.dial(0);
+    world.run(A_SECOND);
+    let tunnel = world.clients[0].tunnel.as_ref().unwrap();
+    let id = tunnel.id().0;
+    let remote = world.clients[0].outer(1701);
+    let local = packet::Endpoint::new(super::world::GATEWAY.into(), 1701);
+    // Result code 1: general request to clear.
+    let result = [0x80, 8, 0, 0, 0, 1, 0, 1];
+    for ns in [0, 1, 0x7fff, 0x8000, 0xffff] {
+        for message in [nameless(1, ns, id, &[]), nameless(4, ns, id, &result)] {
+            let punt = world.fast.plain_l2tp(local, remote, message);
+            world
+                .control
+                .handle_input(world.now, crate::Input::Punt(punt));
+            world.settle();
+            assert!(world.inner(0).is_some(), "Ns {ns}");
+        }
+    }
+    world.run(A_SECOND * 300);
+    assert!(world.inner(0).is_some());
+    assert_eq!(world.fast.sessions.len(), 1);
+    assert_eq!(world.count("replaced by a new dial-in"), 0);
+}

@@ -10,6 +10,7 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
     let number = |key: &str, now: usize| section.number(key, 1..=MANY, now);
     *limits = Limits {
         peers: number("peers", limits.peers),
+        peers_per_source: number("peers_per_source", limits.peers_per_source),
         tunnels: number("tunnels", limits.tunnels),
         tunnels_per_peer: number("tunnels_per_peer", limits.tunnels_per_peer),
         tunnels_per_source: number("tunnels_per_source", limits.tunnels_per_source),
