@@ -1,5 +1,7 @@
 //! The command line: what is asked for, checked.
 
+pub mod plan;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -52,6 +54,8 @@ pub enum Command {
     Demo(Box<Demo>),
     /// Show a capture layer by layer, opened with its keys
     Decode(Decode),
+    /// Say how big a gateway has to be, from measured costs and a model of its traffic
+    Plan(Box<plan::Plan>),
 }
 
 /// `adit-lab dial`.

@@ -29,6 +29,7 @@
 //! | `decode.rs`, `decode/` | captures, read with the parsers of the gateway |
 //! | `driver.rs`, `wires.rs`, `sockets.rs`, `clock.rs` | the outside world |
 //! | `memory.rs` | the gateway in this process instead of the outside world |
+//! | `plan.rs`, `plan/` | what a gateway has to be for what its subscribers do |
 //! | `report.rs`, `report/` | pages with tables and plots, of whoever has some |
 //! | `setup.rs`, `discard.rs`, `key_log.rs`, `terminal.rs` | what is told |
 
@@ -48,6 +49,7 @@ pub mod key_log;
 pub mod memory;
 pub mod pace;
 pub mod ping;
+pub mod plan;
 pub mod report;
 pub mod profile;
 pub mod sa;

@@ -1,0 +1,371 @@
+//! What packets, set-ups and sessions cost, as `adit-perf` has measured it on a machine.
+//!
+//! The file is what a run of `perf/run` leaves (`run.json`), or what `adit-lab plan --calibrate`
+//! saves. A cost at a size that was not measured lies on the line between the two next to it. What
+//! nobody measured is an error that says what to measure, or, where a limit is known that is
+//! checked elsewhere, that limit, marked as assumed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use serde::Deserialize;
+
+use super::quantity::{Quantity, Source};
+
+/// Octets of an idle session: perf fails a gateway that takes more.
+const SESSION_LIMIT: f64 = 8192.0;
+/// Share of a core that an idle session takes of the slow path: likewise, 10 % for 100 000.
+const IDLE_LIMIT: f64 = 0.1 / 100_000.0;
+/// Sessions of a measurement of the path, unless it is about very many.
+const FEW: usize = 1000;
+/// The suite with which the cost of many sessions was measured.
+const CROWD: &str = "aes128gcm16";
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// To the subscriber.
+    Down,
+    /// From the subscriber.
+    Up,
+}
+
+impl Way {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Down, Self::Up];
+
+    /// The key of the model that says how much goes this way.
+    #[must_use]
+    pub fn kbit(self) -> &'static str {
+        match self {
+            Self::Up => "traffic.up_kbit",
+            Self::Down => "traffic.down_kbit",
+        }
+    }
+
+    /// As figures have it in their names.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// A packet on the whole path, from memory: what a network card leaves in the cache costs less.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Case {
+    suite: String,
+    way: Way,
+    sessions: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub struct Costs {
+    file: PathBuf,
+    machine: Machine,
+    /// Nanoseconds by octets of the inner packet.
+    paths: BTreeMap<Case, BTreeMap<usize, f64>>,
+    /// Everything, by the names that perf gives.
+    measurements: BTreeMap<String, Best>,
+}
+
+/// On what.
+#[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
+pub struct Machine {
+    /// Its processor.
+    pub cpu: String,
+    /// How many cores it has.
+    pub cores: usize,
+    /// How fast they were.
+    pub core_ghz: f64,
+    /// When.
+    pub date: String,
+    /// What was measured.
+    pub commit: String,
+    /// How it was asked for.
+    pub command: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Best {
+    cost: f64,
+    ns: f64,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    machine: Machine,
+    measurements: BTreeMap<String, Best>,
+}
+
+impl Costs {
+    /// Reads them from a file.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("cannot read the costs in {}", file.display()))?;
+        Self::parse(file, &text).with_context(|| {
+            format!(
+                "{} is not what perf/run or adit-lab plan --calibrate writes",
+                file.display()
+            )
+        })
+    }
+
+    /// Takes them from the text of a file.
+    pub fn parse(file: &Path, text: &str) -> Result<Self> {
+        let run: Run = serde_json::from_str(text)?;
+        let mut paths: BTreeMap<Case, BTreeMap<usize, f64>> = BTreeMap::new();
+        for (name, best) in &run.measurements {
+            if let Some((case, octets)) = path_case(name) {
+                paths.entry(case).or_default().insert(octets, best.ns);
+            }
+        }
+        Ok(Self {
+            file: file.to_owned(),
+            machine: run.machine,
+            paths,
+            measurements: run.measurements,
+        })
+    }
+
+    /// On what they were measured.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What one packet costs a worker, in nanoseconds; `plain` is a suite too.
+    pub fn packet(&self, suite: &str, way: Way, octets: usize, sessions: f64) -> Result<Quantity> {
+        let case = |suite: &str, sessions| Case {
+            suite: suite.to_owned(),
+            way,
+            sessions,
+        };
+        let alone = self
+            .line(&case(suite, FEW), octets)
+            .ok_or_else(|| self.missing(suite, way))?;
+        let value = alone + self.crowd(way, octets, sessions);
+        let sizes: Vec<_> = self.paths[&case(suite, FEW)].keys().collect();
+        let what = format!(
+            "{suite} {way:?} {octets} B at {sessions:.0} sessions: from {sizes:?} B at \
+             {FEW} sessions, and what many sessions add to {CROWD}, in {}",
+            self.file.display()
+        );
+        let label = format!("ns a packet of {octets}");
+        Ok(Quantity::of(value, &label, Source::Measured(what)))
+    }
+
+    /// On the line through the two nearest measurements.
+    fn line(&self, case: &Case, octets: usize) -> Option<f64> {
+        let sizes = self.paths.get(case)?;
+        if let Some(ns) = sizes.get(&octets) {
+            return Some(*ns);
+        }
+        let mut nearest: Vec<_> = sizes.iter().collect();
+        nearest.sort_by_key(|(size, _)| size.abs_diff(octets));
+        let [(a, at_a), (b, at_b), ..] = nearest.as_slice() else {
+            return None;
+        };
+        let slope = (*at_b - *at_a) / (**b as f64 - **a as f64);
+        Some(*at_a + slope * (octets as f64 - **a as f64))
+    }
+
+    /// What so many sessions add to a packet beyond [`FEW`]: linear in the logarithm, because each
+    /// step is another level of cache that no longer holds them.
+    fn crowd(&self, way: Way, octets: usize, sessions: f64) -> f64 {
+        let case = |sessions| Case {
+            suite: CROWD.to_owned(),
+            way,
+            sessions,
+        };
+        let Some(alone) = self.line(&case(FEW), octets) else {
+            return 0.0;
+        };
+        let counts = self.paths.keys().filter(|c| **c == case(c.sessions));
+        let points: Vec<(f64, f64)> = counts
+            .filter_map(|c| {
+                let added = self.line(c, octets)? - alone;
+                Some(((c.sessions as f64).log10(), added.max(0.0)))
+            })
+            .collect();
+        on_curve(&points, sessions.max(1.0).log10()).max(0.0)
+    }
+
+    /// What a set-up costs the slow path without public-key work, in nanoseconds.
+    pub fn session(&self) -> Result<Quantity> {
+        self.set_up("Plain")
+    }
+
+    /// What the IKE part of a set-up costs, nearly all of it public-key work, in nanoseconds.
+    pub fn ike(&self, group: &str) -> Result<Quantity> {
+        self.set_up(&format!("Ike({group})"))
+    }
+
+    fn set_up(&self, call: &str) -> Result<Quantity> {
+        let name = format!("set-up of {call}");
+        let best = self.measurements.get(&name).ok_or_else(|| {
+            let known = self.measurements.keys();
+            let known: Vec<_> = known.filter_map(|k| k.strip_prefix("set-up of ")).collect();
+            anyhow!(
+                "{} has no \"{name}\", only {}; take another group, or measure it: \
+                 adit-lab plan --calibrate --save FILE",
+                self.file.display(),
+                known.join(", ")
+            )
+        })?;
+        Ok(self.measured(best.ns, "ns a set-up", &name))
+    }
+
+    /// Share of a core that an idle session takes of the slow path.
+    #[must_use]
+    pub fn idle(&self) -> Quantity {
+        let sessions = |name: &str| name.strip_suffix(" idle sessions")?.parse::<f64>().ok();
+        let mut found = self.measurements.iter();
+        match found.find_map(|(name, best)| Some((name, best.cost / 100.0 / sessions(name)?))) {
+            Some((name, share)) => self.measured(share, "of a core for an idle session", name),
+            None => {
+                let why =
+                    "not measured here; perf fails a gateway above 10 % of a core for 100 000";
+                let label = "of a core for an idle session";
+                Quantity::of(IDLE_LIMIT, label, Source::Assumed(why.to_owned()))
+            }
+        }
+    }
+
+    /// Octets that an idle session takes.
+    #[must_use]
+    pub fn memory(&self, is_plain: bool) -> Quantity {
+        let kind = if is_plain {
+            " times Plain"
+        } else {
+            " times Secured"
+        };
+        let mut found = self.measurements.iter();
+        match found.find(|(name, _)| name.starts_with("memory of ") && name.contains(kind)) {
+            Some((name, best)) => self.measured(best.cost, "octets", name),
+            None => {
+                let why = "not measured here; perf fails a gateway above 8 KiB a session";
+                Quantity::of(SESSION_LIMIT, "octets", Source::Assumed(why.to_owned()))
+            }
+        }
+    }
+
+    fn measured(&self, value: f64, label: &str, name: &str) -> Quantity {
+        let what = format!("\"{name}\" in {}", self.file.display());
+        Quantity::of(value, label, Source::Measured(what))
+    }
+
+    fn missing(&self, suite: &str, way: Way) -> anyhow::Error {
+        let usable = self
+            .paths
+            .iter()
+            .filter(|(case, sizes)| case.way == way && case.sessions == FEW && sizes.len() > 1);
+        let known: Vec<_> = usable.map(|(case, _)| case.suite.as_str()).collect();
+        anyhow!(
+            "{} does not have {suite} {way:?} at two sizes, only {}; \
+             measure it: adit-lab plan --calibrate --save FILE",
+            self.file.display(),
+            known.join(", ")
+        )
+    }
+}
+
+/// The value at `x` on straight lines between points that ascend, and beyond them on the last one.
+fn on_curve(points: &[(f64, f64)], x: f64) -> f64 {
+    let [first, .., last] = points else {
+        return 0.0;
+    };
+    if x <= first.0 {
+        return first.1;
+    }
+    let mut pairs = points.windows(2);
+    let pair = pairs.find(|pair| x <= pair[1].0);
+    let [a, b] = pair.map_or([points[points.len() - 2], *last], |pair| [pair[0], pair[1]]);
+    a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0)
+}
+
+/// `aes128gcm16 Up 64 B, 1000 sessions, Cold`.
+fn path_case(name: &str) -> Option<(Case, usize)> {
+    let mut parts = name.split(", ");
+    let (what, sessions, frames) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut words = what.split(' ');
+    let (suite, way, octets) = (words.next()?, words.next()?, words.next()?);
+    if frames != "Cold" {
+        return None;
+    }
+    let case = Case {
+        suite: suite.to_owned(),
+        way: match way {
+            "Up" => Way::Up,
+            "Down" => Way::Down,
+            _ => return None,
+        },
+        sessions: sessions.strip_suffix(" sessions")?.parse().ok()?,
+    };
+    Some((case, octets.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn costs() -> Costs {
+        let text = r#"{ "machine": {"cpu": "a", "cores": 2, "core_ghz": 4.0, "date": "", "commit": "", "command": ""},
+            "measurements": {
+            "aes128gcm16 Up 64 B, 1000 sessions, Cold": {"cost": 0, "ns": 200},
+            "aes128gcm16 Up 570 B, 1000 sessions, Cold": {"cost": 0, "ns": 260},
+            "aes128gcm16 Up 1400 B, 1000 sessions, Cold": {"cost": 0, "ns": 300},
+            "aes128gcm16 Up imix B, 1000 sessions, Cold": {"cost": 0, "ns": 999},
+            "aes128gcm16 Up 64 B, 100000 sessions, Cold": {"cost": 0, "ns": 250},
+            "aes128gcm16 Up 1400 B, 100000 sessions, Cold": {"cost": 0, "ns": 360},
+            "plain Up 64 B, 1000 sessions, Cold": {"cost": 0, "ns": 100},
+            "plain Up 1400 B, 1000 sessions, Cold": {"cost": 0, "ns": 110},
+            "aes256-sha256 Up 1400 B, 1000 sessions, Cold": {"cost": 0, "ns": 700},
+            "set-up of Plain": {"cost": 0, "ns": 14000},
+            "100000 idle sessions": {"cost": 5, "ns": 0} } }"#;
+        Costs::parse(Path::new("run.json"), text).unwrap()
+    }
+
+    fn up(suite: &str, octets: usize, sessions: f64) -> f64 {
+        let cost = costs().packet(suite, Way::Up, octets, sessions);
+        cost.unwrap().value()
+    }
+
+    #[test]
+    fn between_sizes_a_cost_lies_on_the_line() {
+        assert_eq!(up("aes128gcm16", 64, 1000.0), 200.0);
+        assert_eq!(up("aes128gcm16", 317, 1000.0), 230.0);
+        assert!((up("aes128gcm16", 985, 1000.0) - 280.0).abs() < 0.1);
+        assert!((up("aes128gcm16", 1483, 1000.0) - 304.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn many_sessions_add_what_they_added_to_the_suite_that_was_measured() {
+        assert_eq!(up("aes128gcm16", 64, 100_000.0), 250.0);
+        assert_eq!(up("aes128gcm16", 64, 10_000.0), 225.0);
+        assert_eq!(up("aes128gcm16", 64, 100.0), 200.0, "fewer cost no less");
+        assert_eq!(up("plain", 64, 100_000.0), 150.0);
+        assert_eq!(up("plain", 1400, 1_000_000.0), 110.0 + 90.0, "and beyond");
+    }
+
+    #[test]
+    fn what_was_not_measured_says_what_to_measure() {
+        let missing = costs().packet("aes256-sha256", Way::Up, 64, 1.0);
+        let text = missing.unwrap_err().to_string();
+        assert!(text.contains("only aes128gcm16, plain;"), "{text}");
+        let text = costs().ike("Modp2048").unwrap_err().to_string();
+        assert!(text.contains("only Plain;"), "{text}");
+    }
+
+    #[test]
+    fn what_has_a_limit_elsewhere_is_assumed_to_be_at_it() {
+        let costs = costs();
+        assert!((costs.idle().value() - 5e-7).abs() < 1e-12);
+        assert_eq!(costs.memory(true).value(), 8192.0);
+    }
+}
