@@ -36,7 +36,6 @@ use crate::tuning::Tuning;
 use crate::wire::Stamp;
 pub use saved::Saved;
 use seat::{Alarm, NETWORK, Seat, TUNNEL};
-use slow_path::Stamps;
 
 /// How often everybody comes to rest between two looks at who owns the shards.
 const OWNERS_EVERY: u64 = 32;
@@ -101,7 +100,7 @@ impl Gateway {
             .into_iter()
             .map(|end| Seat::new(&shared, end))
             .collect();
-        let stamps = Box::new(Stamps(Arc::clone(&shared)));
+        let stamps = Box::new(Arc::clone(&shared));
         Self {
             control: Control::new(settings, dice.seed(), now, stamps),
             alarm: Alarm::hang_on(&slow.bell),

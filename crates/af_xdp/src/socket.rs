@@ -65,7 +65,7 @@ pub struct Socket {
 impl Socket {
     /// Registers `area` (or shares a registration), makes the four rings, moves chunks from
     /// `chunks` into the fill ring until it is full (drivers in zero-copy mode want them before the
-    /// bind, IO §7), and binds. A queue that is still busy is tried again for up to two seconds.
+    /// bind), and binds. A queue that is still busy is tried again for up to two seconds.
     /// When it fails, the chunks are back in `chunks`.
     pub fn bind(
         area: &Arc<Area>,
@@ -312,7 +312,7 @@ impl Socket {
     }
 
     /// Closes the socket and gives back every chunk that was inside. Detach the classifier first:
-    /// some drivers do not like to lose the socket under load (IO §7). A zero-copy socket takes
+    /// some drivers do not like to lose the socket under load. A zero-copy socket takes
     /// half a second, until the driver has certainly let go of the memory.
     pub fn into_chunks(self) -> Vec<Chunk> {
         let Self {

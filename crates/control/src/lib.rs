@@ -22,6 +22,16 @@
 //! What is told to a peer (quick mode message 2, SCCRP, ICRP, the IPCP Ack) is an
 //! [`Inject`](dataplane::change::Inject) behind the changes it depends on, in the ring of the same
 //! shard: it cannot leave before they are applied.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `exchange.rs`, `half_open.rs`, `compute.rs` | main modes under way, what strangers may cost, public-key work |
+//! | `peer.rs`, `children.rs`, `path_mtu.rs`, `mtu.rs` | whom a path leads to, its SAs, how long its packets may be |
+//! | `opening.rs`, `tunnel.rs`, `call.rs` | who may open a tunnel, tunnels, calls in them |
+//! | `subscriber.rs`, `admission.rs`, `users.rs`, `pool.rs`, `network.rs` | PPP, who may come in, addresses, routes |
+//! | `backlog.rs`, `outbox.rs`, `timers.rs`, `slots.rs`, `ids.rs` | the order of what comes and goes, deadlines, names |
+//! | `admin.rs`, `show.rs`, `counters.rs`, `log.rs`, `shutdown.rs` | what an operator asks and sees, the goodbye |
+//! | `settings.rs` | what is configured |
 
 pub mod admin;
 mod admission;
@@ -58,6 +68,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crypto::Random;
+use dataplane::Shared;
 use dataplane::change::{Event, Origin, Punt, SessionTraffic, SharedChange, ToWorker, Traffic};
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, WorkerId};
 
@@ -189,6 +200,27 @@ pub trait Activity: Send {
     fn session_traffic(&self, session: SessionSlot) -> SessionTraffic;
     /// What an inbound SA has received so far.
     fn inbound_traffic(&self, sa: InboundSa) -> Traffic;
+}
+
+/// What the workers have stamped.
+impl Activity for Arc<Shared> {
+    fn session_last_seen(&self, session: SessionSlot) -> Option<Instant> {
+        self.session(session)?.last_seen_up
+    }
+
+    fn path_last_seen(&self, path: PathId) -> Option<Instant> {
+        self.path(path)?.last_authentic
+    }
+
+    fn session_traffic(&self, session: SessionSlot) -> SessionTraffic {
+        let view = self.session(session);
+        view.map(|view| view.traffic).unwrap_or_default()
+    }
+
+    fn inbound_traffic(&self, sa: InboundSa) -> Traffic {
+        let view = self.inbound(sa);
+        view.map(|view| view.received).unwrap_or_default()
+    }
 }
 
 /// Nothing is known about anybody.

@@ -24,7 +24,7 @@ use crate::key_log::KeyLogFile;
 use crate::port::{AnyPort, LetterBox, SOCKETS};
 use crate::routes::Routes;
 use crate::signals::Signals;
-use crate::slow_path::{Adit0, SlowPath, Stamps, Waiting};
+use crate::slow_path::{Adit0, SlowPath, Waiting};
 use crate::wake::Alarm;
 use crate::workers::{Crew, Recruit};
 
@@ -141,7 +141,7 @@ impl Gateway {
     pub(crate) fn serve(mut self) -> Result<Chunks> {
         let outcome = self.slow_path.run();
         drop(self.socket);
-        // The programs go before the sockets (IO §7), and those go with the workers.
+        // The programs go before the sockets, and those go with the workers.
         drop(self.interfaces);
         let chunks = Chunks::count(self.crew.stop(), self.chunks);
         outcome.map(|()| chunks)
@@ -237,7 +237,7 @@ fn start_control(
         settings,
         seed,
         now,
-        Box::new(Stamps(Arc::clone(shared))),
+        Box::new(Arc::clone(shared)),
     ))
 }
 

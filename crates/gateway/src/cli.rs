@@ -84,7 +84,9 @@ struct Asking {
 /// Does what the command line of this process asks for.
 #[must_use]
 pub fn main() -> ExitCode {
-    match carry_out(Arguments::parse().command) {
+    let status = carry_out(Arguments::parse().command);
+    log::finish();
+    match status {
         Ok(status) => ExitCode::from(status),
         // Whoever reads has seen enough: `adit show sessions | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -30,7 +30,7 @@ const AROUND: u32 = 256 + 22;
 const VLAN_DEPTH: u8 = 2;
 
 /// The interfaces while the gateway runs. Dropping them detaches the programs: do it before the
-/// sockets are closed (IO §7).
+/// sockets are closed.
 pub(crate) struct Interfaces {
     _programs: Vec<(Classifier, Link)>,
     pub(crate) outlets: Vec<Outlet>,

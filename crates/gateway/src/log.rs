@@ -1,32 +1,70 @@
 //! Log lines on standard error, for a terminal or a journal: one event, one line, and every value
 //! where it belongs, whatever a peer has put into a name.
+//!
+//! ```text
+//!   any thread ──event──► bounded queue ──► thread "log" ──► standard error
+//!                  full: the line is dropped, and counted in one of its own
+//! ```
+//!
+//! Whoever speaks does not wait for whoever reads: a terminal that is held, a journal that hangs and
+//! a full disk cost lines, never sessions.
 
 use std::borrow::Cow;
 use std::fmt::{self, Debug};
 use std::io::{self, IsTerminal, Write, stderr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
 use crate::config::Log;
 
+/// Lines that may wait to be written.
+const WAITING_LINES: usize = 8192;
+
+/// What writes the lines that wait when it is dropped.
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
 /// Starts logging, unless that has been done.
 pub(crate) fn start(log: &Log) {
+    let colours = !log.json && stderr().is_terminal();
+    let dropped = Arc::new(OnceLock::new());
+    let lines = Lines {
+        output: stderr(),
+        colours,
+        json: log.json,
+        dropped: Arc::clone(&dropped),
+        told: 0,
+    };
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(lines);
+    dropped.get_or_init(|| writer.error_counter());
     let format = tracing_subscriber::fmt()
         .with_max_level(log.level)
-        .with_target(false);
-    if log.json {
-        let lines = || Lines { colours: false };
-        let lines = format.with_writer(lines).json().flatten_event(true);
-        let _is_already = lines.try_init();
+        .with_target(false)
+        .log_internal_errors(false)
+        .with_writer(writer);
+    let is_first = if log.json {
+        format.json().flatten_event(true).try_init().is_ok()
     } else {
-        let colours = stderr().is_terminal();
-        let lines = move || Lines { colours };
         let format = format.fmt_fields(Fields).with_ansi(colours);
-        let _is_already = format.with_writer(lines).try_init();
+        format.try_init().is_ok()
+    };
+    if is_first {
+        *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
     }
+}
+
+/// Writes what waits, but does not wait for long if nobody reads. Before the process ends.
+pub(crate) fn finish() {
+    let guard = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(guard);
 }
 
 /// Of the same, only what somebody should look at: for a gateway that is not alone in its process.
@@ -90,25 +128,51 @@ fn quoted(value: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{value:?}"))
 }
 
-/// Standard error. Each write is one event with its line end.
-struct Lines {
+/// Where lines go. Each write is one event with its line end.
+struct Lines<W> {
+    output: W,
     /// Escape sequences of our own are in the text; those in values are escaped before.
     colours: bool,
+    json: bool,
+    /// How many lines found the queue full.
+    dropped: Arc<OnceLock<ErrorCounter>>,
+    /// How many of these have been told of.
+    told: usize,
 }
 
-impl Write for Lines {
+impl<W: Write> Lines<W> {
+    fn tell_of_the_dropped(&mut self) -> io::Result<()> {
+        let dropped = self.dropped.get().map_or(0, ErrorCounter::dropped_lines);
+        let lines = dropped.saturating_sub(self.told);
+        if lines == 0 {
+            return Ok(());
+        }
+        self.told = dropped;
+        let said = "log lines dropped: whoever reads them was too slow";
+        match self.json {
+            true => writeln!(
+                self.output,
+                r#"{{"level":"WARN","message":"{said}","lines":{lines}}}"#
+            ),
+            false => writeln!(self.output, "WARN {said} lines={lines}"),
+        }
+    }
+}
+
+impl<W: Write> Write for Lines<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.tell_of_the_dropped()?;
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let keep = self.colours.then_some('\x1b');
         let mut line = escaped(line, keep).into_owned();
         line.push('\n');
-        stderr().write_all(line.as_bytes())?;
+        self.output.write_all(line.as_bytes())?;
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        stderr().flush()
+        self.output.flush()
     }
 }
 
@@ -134,6 +198,7 @@ pub(crate) fn escaped(text: &str, keep: Option<char>) -> Cow<'_, str> {
 mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -206,6 +271,57 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// A reader that does not read before it is told to.
+    struct Held {
+        release: Receiver<()>,
+        written: Sender<Vec<u8>>,
+    }
+
+    impl Write for Held {
+        fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+            // When the test lets go, nothing is held any more.
+            let _ = self.release.recv();
+            self.written.send(event.to_vec()).unwrap();
+            Ok(event.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_speaks_does_not_wait_and_what_was_dropped_is_told() {
+        let (let_go, release) = channel();
+        let (written, read) = channel();
+        let dropped = Arc::new(OnceLock::new());
+        let lines = Lines {
+            output: Held { release, written },
+            colours: false,
+            json: false,
+            dropped: Arc::clone(&dropped),
+            told: 0,
+        };
+        let builder = NonBlockingBuilder::default().buffered_lines_limit(4);
+        let (mut writer, guard) = builder.finish(lines);
+        let counter = dropped.get_or_init(|| writer.error_counter());
+        for _ in 0..50 {
+            writer.write_all(b"a line\n").unwrap();
+        }
+        let lost = counter.dropped_lines();
+        assert!(lost >= 45, "{lost}");
+        drop(let_go);
+        drop(guard);
+        let text: Vec<u8> = read.iter().flatten().collect();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.matches("a line\n").count(), 50 - lost, "{text}");
+        assert_eq!(
+            text.matches(&format!("lines={lost}\n")).count(),
+            1,
+            "{text}"
+        );
     }
 
     #[test]

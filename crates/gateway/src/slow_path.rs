@@ -16,13 +16,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use control::admin::Response;
-use control::{Activity, Control, Input, Output};
+use control::{Control, Input, Output};
 use crossbeam::channel::{Receiver, Sender};
 use crypto::cpu;
-use dataplane::change::{
-    Class, Entry, Event, Inject, Origin, Punt, SessionTraffic, ToWorker, Traffic,
-};
-use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
+use dataplane::change::{Class, Entry, Event, Inject, Origin, Punt, ToWorker};
+use dataplane::id::{SessionSlot, WorkerId};
 use dataplane::mesh::SlowEnd;
 use dataplane::{Discard, Shared, Stage};
 
@@ -123,7 +121,7 @@ impl SlowPath {
         }
     }
 
-    /// DESIGN §7, order of work: events and results, established, in progress, strangers, admin.
+    /// The order of work: events and results, established, in progress, strangers, admin.
     fn take_inputs(&mut self) -> bool {
         let mut count = self.take_signals() + self.take_events() + self.take_outcomes();
         count += self.take_punts(Class::Established);
@@ -454,32 +452,5 @@ impl SlowPath {
             uptime_seconds,
             ..self.status.clone()
         }
-    }
-}
-
-/// What the workers stamped, for the slow path.
-pub(crate) struct Stamps(pub(crate) Arc<Shared>);
-
-impl Activity for Stamps {
-    fn session_last_seen(&self, session: SessionSlot) -> Option<Instant> {
-        self.0.session(session)?.last_seen_up
-    }
-
-    fn path_last_seen(&self, path: PathId) -> Option<Instant> {
-        self.0.path(path)?.last_authentic
-    }
-
-    fn session_traffic(&self, session: SessionSlot) -> SessionTraffic {
-        self.0
-            .session(session)
-            .map(|view| view.traffic)
-            .unwrap_or_default()
-    }
-
-    fn inbound_traffic(&self, sa: InboundSa) -> Traffic {
-        self.0
-            .inbound(sa)
-            .map(|view| view.received)
-            .unwrap_or_default()
     }
 }

@@ -18,6 +18,7 @@ use hdrhistogram::Histogram;
 
 use crate::clock;
 use crate::config::{Idle, Workers};
+use crate::log;
 use crate::port::{AnyPort, Losses};
 use crate::wake::{Alarm, until};
 
@@ -200,6 +201,7 @@ fn end_with_the_frame_at_hand(worker: &Worker<AnyPort>) -> ! {
         Err(error) => format!("the frames at hand could not be saved: {error}"),
     };
     tracing::error!("worker {} panicked; {place}; ending", worker.id().0);
+    log::finish();
     std::process::exit(70)
 }
 
@@ -264,7 +266,10 @@ mod tests {
     }
 
     fn serve_a_faulty_port() {
-        tracing_subscriber::fmt().with_writer(io::stderr).init();
+        log::start(&crate::config::Log {
+            level: tracing::Level::INFO,
+            json: false,
+        });
         let settings = AreaSettings {
             chunks: 64,
             chunk_size: 2048,

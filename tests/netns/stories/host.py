@@ -84,10 +84,12 @@ def stopped(stage, io):
 def hangs(stage, io):
     gateway = Gateway(stage, io).start()
     client = Subscriber(stage).dial()
-    ear = talk.Ear(stage, stage.client, "up0")
+    ears = [talk.Ear(stage, stage.client, "up0"), talk.Ear(stage, stage.internet, "net0")]
     gateway.signal(signal.SIGSTOP)
     stage.exec(stage.internet, "ping", "-c", 3, "-i", 0.2, "-W", 1, client.address, check=False)
-    in_clear = [packet for packet in ear.heard() if talk.mentions(packet, POOL_OCTETS)]
+    echoes = [packet for packet in ears[1].heard() if talk.mentions(packet, POOL_OCTETS)]
+    expect(len(echoes) >= 3, f"3 echo requests were {len(echoes)} on the wire")
+    in_clear = [packet for packet in ears[0].heard() if talk.mentions(packet, POOL_OCTETS)]
     expect(not in_clear, "a packet for a subscriber left in clear")
     gateway.signal(signal.SIGCONT)
     eventually("the subscriber is served again", lambda: client.pings(INTERNET, 9, 1), 10)

@@ -4,8 +4,8 @@ import re
 import signal
 import time
 
-from harness.gateway import IO, Gateway
-from harness.stage import CLIENT, INTERNET, SECOND_CLIENT, expect, run
+from harness.gateway import IO, STOP_S, Gateway
+from harness.stage import CLIENT, INTERNET, SECOND_CLIENT, eventually, expect, run
 from harness.subscriber import Subscriber
 
 from .telling import story
@@ -55,7 +55,15 @@ def service_user(stage, io):
     gateway.stop()
 
 
-@story("SIGTERM ends it within 5 s, after a goodbye to everybody", IO)
+@story("a log that nobody takes ends nothing", ("sockets",))
+def full_disk(stage, io):
+    gateway = Gateway(stage, io, before=["sh", "-c", 'exec "$@" 2>/dev/full', "sh"]).start()
+    client = Subscriber(stage).dial()
+    expect(client.pings(INTERNET), "no echo")
+    gateway.stop()
+
+
+@story("SIGTERM ends it, after a goodbye to everybody", IO)
 def goodbye(stage, io):
     gateway = Gateway(stage, io).start()
     plain = Subscriber(stage).dial()
@@ -63,7 +71,7 @@ def goodbye(stage, io):
     gateway.signal(signal.SIGTERM)
     for client in (plain, secured):
         expect(says_goodbye(client), "a subscriber was not told")
-    expect(gateway.process.wait(5) == 0, "the status is not 0")
+    expect(gateway.process.wait(STOP_S) == 0, "the status is not 0")
     expect("xdp" not in stage.exec(stage.gateway, "ip", "link"), "a program is still attached")
     expect("managed" not in stage.exec(stage.gateway, "ip", "neigh"), "the kernel still asks for neighbours")
 
@@ -74,12 +82,11 @@ def in_a_hurry(stage, io):
     # Does not answer any more, so that the goodbye would take its time.
     Subscriber(stage).dial()
     gateway.signal(signal.SIGTERM)
-    time.sleep(0.2)
+    eventually("it says goodbye", lambda: "saying goodbye to everybody" in gateway.said(), 5)
     expect(gateway.process.poll() is None, "there was nobody to wait for")
-    start = time.monotonic()
     gateway.signal(signal.SIGTERM)
+    # The goodbye would have taken 3 s.
     gateway.process.wait(2)
-    expect(time.monotonic() - start < 1, "that was not at once")
 
 
 @story("an idle gateway that parks uses next to nothing of the processor", IO)
@@ -119,8 +126,8 @@ def first_packet(stage, io):
     expect(not lost, f"ESP was discarded: {lost}")
 
 
-def answer(client, seconds=0.9):
-    """The first packet that is no IKE; sooner than anybody sends again."""
+def answer(client, seconds=10):
+    """The first packet that is no IKE. The client never sends anything again."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         got = client.wire.receive(0.1)

@@ -14,8 +14,9 @@ from harness.subscriber import Subscriber, checksum
 
 from .telling import story
 
-# The kernel alone takes up to a minute; where it sees no traffic of ours, we have it ask sooner.
-MAC_PATIENCE_S = {"sockets": 60, "xdp": 40}
+# The kernel alone takes up to a minute; where it sees no traffic of ours, we have it ask sooner,
+# every 15 s, which takes two rounds.
+MAC_PATIENCE_S = {"sockets": 60, "xdp": 60}
 
 
 def ip_packet(source, protocol, body, identification):

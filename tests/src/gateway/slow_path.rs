@@ -1,12 +1,9 @@
 //! A turn of the slow path, as the process takes it.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use control::{Activity, Deadline, Input, Output};
-use dataplane::Shared;
-use dataplane::change::{Class, Event, Punt, SessionTraffic, ToWorker, Traffic};
-use dataplane::id::{InboundSa, PathId, SessionSlot};
+use control::{Deadline, Input, Output};
+use dataplane::change::{Class, Event, Punt, ToWorker};
 
 use super::{Gateway, Saved};
 use crate::dice::Dice;
@@ -197,27 +194,4 @@ fn note_message(now: Instant, worker: usize, number: u64, message: &ToWorker, tr
             inject.bytes.len()
         ),
     });
-}
-
-/// What the workers stamped, for the slow path.
-pub(super) struct Stamps(pub(super) Arc<Shared>);
-
-impl Activity for Stamps {
-    fn session_last_seen(&self, session: SessionSlot) -> Option<Instant> {
-        self.0.session(session)?.last_seen_up
-    }
-
-    fn path_last_seen(&self, path: PathId) -> Option<Instant> {
-        self.0.path(path)?.last_authentic
-    }
-
-    fn session_traffic(&self, session: SessionSlot) -> SessionTraffic {
-        let view = self.0.session(session);
-        view.map(|view| view.traffic).unwrap_or_default()
-    }
-
-    fn inbound_traffic(&self, sa: InboundSa) -> Traffic {
-        let view = self.0.inbound(sa);
-        view.map(|view| view.received).unwrap_or_default()
-    }
 }

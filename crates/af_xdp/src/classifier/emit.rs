@@ -2,7 +2,7 @@
 //!
 //! R6 is the context, R7 the frame (moved behind VLAN tags, so that offsets stay those of an
 //! untagged frame), R8 its end, R9 the class. Every access to the frame is at a constant offset:
-//! the verifier then asks for CAP_BPF and not for CAP_PERFMON as well (IO §3).
+//! the verifier then asks for CAP_BPF and not for CAP_PERFMON as well.
 
 use std::os::fd::RawFd;
 

@@ -10,7 +10,7 @@ use super::{Socket, pause};
 use crate::area::Area;
 
 /// How long a busy queue is waited for: after a close, or a kill, the kernel frees it within
-/// 144 ms (IO §2).
+/// 144 ms.
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long to wait between two tries.

@@ -65,7 +65,7 @@ impl Lab {
         pair.extend(one_queue);
         run(&pair);
         let up = |link: &str, address: &str| {
-            // Otherwise frames arrive with unset checksums (IO §6).
+            // Otherwise frames arrive with unset checksums.
             run(&["ethtool", "-K", link, "tx", "off"]);
             run(&["ip", "address", "add", address, "dev", link]);
             run(&["ip", "link", "set", "lo", "up"]);

@@ -219,7 +219,7 @@ fn generic_mode_works_when_asked_for() {
     assert_eq!(chunk.as_ref()[offset + 42..offset + len], *b"generic");
 }
 
-/// The size of a frame decides whether it fits a chunk behind 256 octets of headroom (IO §6).
+/// The size of a frame decides whether it fits a chunk behind 256 octets of headroom.
 #[test]
 fn a_frame_that_fills_the_chunk_arrives_and_a_longer_one_is_counted() {
     let Some(lab) = Lab::new() else { return };

@@ -14,7 +14,7 @@ fn packet(protocol: u8, source: u16, destination: u16, payload: [u8; 4]) -> Vec<
     packet
 }
 
-/// DESIGN §2: the shard is in the low bits of an inbound SPI, whatever is around ESP.
+/// The shard is in the low bits of an inbound SPI, whatever is around ESP.
 #[test]
 fn esp_goes_to_the_worker_of_its_shard() {
     let raw = packet(Ipv4::ESP, 0x1234, 0x5647, [9; 4]);
