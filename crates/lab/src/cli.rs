@@ -1,5 +1,6 @@
 //! The command line: what is asked for, checked.
 
+mod blast;
 pub mod plan;
 
 use std::net::Ipv4Addr;
@@ -20,6 +21,8 @@ use l2tp::CallParameters;
 use ppp::Method;
 
 use crate::client;
+
+pub use blast::Blast;
 
 /// Offered when nothing is said: what gateways of today take, the best first.
 const PHASE1: &str = "aes256-sha256-modp2048,aes256-sha1-modp2048,aes128-sha1-modp2048,\
@@ -50,6 +53,8 @@ pub struct Arguments {
 pub enum Command {
     /// Dial any L2TP/IPsec gateway as one client or many, and say where it goes wrong
     Dial(Box<Dial>),
+    /// Load a gateway with subscribers, set-ups and traffic, and count what comes of it
+    Blast(Box<Blast>),
     /// Do the work of scripts/demo, which sets the stage for it
     Demo(Box<Demo>),
     /// Show a capture layer by layer, opened with its keys
@@ -109,7 +114,7 @@ pub struct Dial {
 }
 
 /// What a client is.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ClientArguments {
     /// Pre-shared key
     #[arg(long, value_name = "SECRET", default_value = "")]
@@ -398,6 +403,26 @@ impl ClientArguments {
             mru: self.mru,
             auth: self.auth.iter().map(|auth| auth.method()).collect(),
             ..ppp::Settings::client(&fill_in(&self.user), password)
+        }
+    }
+}
+
+impl Default for ClientArguments {
+    fn default() -> Self {
+        let suites = SUITES.split(',').filter_map(|text| text.parse().ok());
+        Self {
+            psk: String::new(),
+            user: String::new(),
+            password: String::new(),
+            suite: suites.collect(),
+            phase1: phase1_default(),
+            pfs: None,
+            auth: vec![Auth::Mschapv2, Auth::Chap, Auth::Pap],
+            l2tp_secret: None,
+            host_name: "adit-lab".into(),
+            mru: 1400,
+            lifetime: Duration::from_secs(3600),
+            timeout: Duration::from_secs(30),
         }
     }
 }

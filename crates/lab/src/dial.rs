@@ -380,7 +380,7 @@ fn fleet(arguments: &Dial, target: Ipv4Addr, is_in_memory: bool) -> Result<Fleet
 }
 
 /// The address from which the host would reach the target.
-fn own_address(target: Ipv4Addr) -> Result<Ipv4Addr> {
+pub(crate) fn own_address(target: Ipv4Addr) -> Result<Ipv4Addr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket
         .connect((target, 1701))

@@ -61,6 +61,12 @@ impl Discards {
         self.0[reason as usize] += 1;
     }
 
+    /// How often one of them occurred.
+    #[must_use]
+    pub fn of(&self, reason: Discard) -> u64 {
+        self.0[reason as usize]
+    }
+
     /// Those that occurred.
     pub fn occurred(&self) -> impl Iterator<Item = (Discard, u64)> + '_ {
         Discard::ALL

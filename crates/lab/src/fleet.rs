@@ -81,6 +81,32 @@ pub enum Event {
     Down(ClientId, Option<Failure>),
 }
 
+/// What went over the wire: outer IP packets, of data and of control.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WireCount {
+    /// Packets to the gateway.
+    pub up_packets: u64,
+    /// Their octets.
+    pub up_octets: u64,
+    /// Packets from the gateway.
+    pub down_packets: u64,
+    /// Their octets.
+    pub down_octets: u64,
+}
+
+impl WireCount {
+    /// What came on top of an earlier count.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            up_packets: self.up_packets - earlier.up_packets,
+            up_octets: self.up_octets - earlier.up_octets,
+            down_packets: self.down_packets - earlier.down_packets,
+            down_octets: self.down_octets - earlier.down_octets,
+        }
+    }
+}
+
 /// Public-key work for somebody who has time.
 #[derive(Debug)]
 pub struct Errand {
@@ -95,8 +121,11 @@ pub struct Errand {
 /// One client and its surroundings.
 struct Member {
     client: Client,
+    settings: Arc<Settings>,
+    inside: Ipv4Addr,
     outside: Outside,
-    begin: Instant,
+    /// When it dials; `None` if nobody has said.
+    begin: Option<Instant>,
     /// Oldest first.
     pairs: Vec<Pair>,
     /// Index into `pairs` of the one we send on.
@@ -125,6 +154,7 @@ pub struct Fleet {
     events: Vec<Event>,
     errands: Vec<Errand>,
     discards: Discards,
+    wire: WireCount,
     key_log: Option<KeyLogFile>,
 }
 
@@ -146,6 +176,7 @@ impl Fleet {
             events: Vec::new(),
             errands: Vec::new(),
             discards: Discards::default(),
+            wire: WireCount::default(),
             key_log: None,
         }
     }
@@ -177,11 +208,13 @@ impl Fleet {
         }
         self.doors
             .extend(doors.iter().map(|(port, door)| (place(*port), (id, *door))));
-        let (inside, server) = (IpAddr::V4(inside), IpAddr::V4(self.server));
+        let client = self.newcomer(&settings, inside);
         self.members.push(Member {
-            client: Client::new(settings, inside, server, self.random.fork()),
+            client,
+            settings,
+            inside,
             outside,
-            begin,
+            begin: Some(begin),
             pairs: Vec::new(),
             current: None,
             header: None,
@@ -189,6 +222,48 @@ impl Fleet {
         });
         self.deadlines.insert((begin, id));
         Some(id)
+    }
+
+    /// Every address and port that something may be sent to.
+    pub fn places(&self) -> impl Iterator<Item = SocketAddrV4> + '_ {
+        self.members.iter().flat_map(|member| {
+            let Outside {
+                address,
+                ike,
+                natt,
+                l2tp,
+            } = member.outside;
+            let ports = match member.client.is_plain() {
+                true => vec![l2tp],
+                false => vec![ike, natt],
+            };
+            ports
+                .into_iter()
+                .map(move |port| SocketAddrV4::new(address, port))
+        })
+    }
+
+    /// A client that is over dials again at `begin`, as if it had never been there.
+    pub fn redial(&mut self, id: ClientId, begin: Instant) {
+        self.vanish(id);
+        self.members[id.0 as usize].begin = Some(begin);
+        self.renew_deadline(id);
+    }
+
+    /// A client is no more, as when its power fails: no goodbye, and no event.
+    pub fn vanish(&mut self, id: ClientId) {
+        self.remove_pairs(id);
+        let member = &self.members[id.0 as usize];
+        let (settings, inside) = (Arc::clone(&member.settings), member.inside);
+        let client = self.newcomer(&settings, inside);
+        let member = &mut self.members[id.0 as usize];
+        (member.client, member.header, member.begin) = (client, None, None);
+        self.renew_deadline(id);
+    }
+
+    fn newcomer(&mut self, settings: &Arc<Settings>, inside: Ipv4Addr) -> Client {
+        let (inside, server) = (IpAddr::V4(inside), IpAddr::V4(self.server));
+        Client::new(Arc::clone(settings), inside, server, self.random.fork())
     }
 
     /// Takes the outcome of an errand.
@@ -261,6 +336,12 @@ impl Fleet {
     #[must_use]
     pub fn discards(&self) -> &Discards {
         &self.discards
+    }
+
+    /// What went over the wire so far.
+    #[must_use]
+    pub fn wire(&self) -> WireCount {
+        self.wire
     }
 
     /// Notes that something was lost on our side.
@@ -377,6 +458,11 @@ impl Fleet {
     }
 
     fn retire(&mut self, id: ClientId, failure: Option<Failure>) {
+        self.remove_pairs(id);
+        self.events.push(Event::Down(id, failure));
+    }
+
+    fn remove_pairs(&mut self, id: ClientId) {
         let pairs: Vec<Spi> = self.members[id.0 as usize]
             .pairs
             .iter()
@@ -385,13 +471,12 @@ impl Fleet {
         for spi in pairs {
             self.remove_pair(id, spi);
         }
-        self.events.push(Event::Down(id, failure));
     }
 
     fn renew_deadline(&mut self, id: ClientId) {
         let member = &mut self.members[id.0 as usize];
         let wanted = match member.client.stages().begun() {
-            None if !member.client.is_over() => Some(member.begin),
+            None if !member.client.is_over() => member.begin,
             _ => member.client.poll_timeout().map(|(at, _)| at),
         };
         if wanted == member.deadline {

@@ -19,6 +19,8 @@ const WORDS: usize = (WINDOW / 64) as usize + 1;
 const LATENCY_MAX: Duration = Duration::from_secs(60);
 /// Three digits: the gateway's microseconds show.
 const DIGITS: u8 = 3;
+/// There are many named flows.
+const NAMED_DIGITS: u8 = 2;
 
 /// What begins each packet's payload.
 #[derive(
@@ -58,6 +60,12 @@ impl Mark {
         (mark.magic == MAGIC).then_some(mark)
     }
 
+    /// Which run it belongs to.
+    #[must_use]
+    pub fn run(&self) -> u32 {
+        self.run.get()
+    }
+
     /// Which flow it names.
     #[must_use]
     pub fn flow(&self) -> u32 {
@@ -72,6 +80,9 @@ struct Arrivals {
     next: u64,
     seen: [u64; WORDS],
     received: u64,
+    duplicated: u32,
+    reordered: u32,
+    worst_ns: u64,
 }
 
 /// What a packet turned out to be.
@@ -90,6 +101,9 @@ impl Default for Arrivals {
             next: 0,
             seen: [0; WORDS],
             received: 0,
+            duplicated: 0,
+            reordered: 0,
+            worst_ns: 0,
         }
     }
 }
@@ -138,6 +152,8 @@ pub struct Account {
     /// Numbers that were skipped and have not come since.
     skipped: u64,
     latency: Histogram<u64>,
+    /// Of the first flows, each by itself.
+    named: Vec<Histogram<u64>>,
     /// Octets of IP packets received, each once.
     pub octets: u64,
     /// Packets that came twice.
@@ -162,6 +178,7 @@ impl Account {
             flows: vec![Arrivals::default(); flows],
             latency: Histogram::new_with_max(longest, DIGITS)
                 .expect("three digits to a minute fit"),
+            named: Vec::new(),
             received: 0,
             skipped: 0,
             octets: 0,
@@ -171,6 +188,22 @@ impl Account {
             astray: 0,
             foreign: 0,
         }
+    }
+
+    /// Keeps the latencies of the first flows apart from each other.
+    #[must_use]
+    pub fn with_named(mut self, flows: usize) -> Self {
+        let longest = LATENCY_MAX.as_nanos() as u64;
+        let one =
+            Histogram::new_with_max(longest, NAMED_DIGITS).expect("two digits to a minute fit");
+        self.named = vec![one; flows.min(self.flows.len())];
+        self
+    }
+
+    /// Whether packets of this run are counted here.
+    #[must_use]
+    pub fn is_of(&self, mark: &Mark) -> bool {
+        mark.run.get() == self.run
     }
 
     /// A packet of `octets` arrived; `is_right` says whether a flow belongs where it did.
@@ -197,16 +230,24 @@ impl Account {
         match flow.note(mark.number.get()) {
             Arrival::InOrder => self.skipped += mark.number.get() - expected,
             Arrival::Late => {
+                flow.reordered += 1;
                 self.reordered += 1;
                 self.skipped -= 1;
             }
-            Arrival::Copy => return self.duplicated += 1,
+            Arrival::Copy => {
+                flow.duplicated += 1;
+                return self.duplicated += 1;
+            }
             Arrival::Stale => return self.stale += 1,
         }
+        let took = now_ns.saturating_sub(mark.sent_ns.get());
+        flow.worst_ns = flow.worst_ns.max(took);
         self.received += 1;
         self.octets += octets as u64;
-        self.latency
-            .saturating_record(now_ns.saturating_sub(mark.sent_ns.get()));
+        self.latency.saturating_record(took);
+        if let Some(named) = self.named.get_mut(mark.flow() as usize) {
+            named.saturating_record(took);
+        }
     }
 
     /// Packets received, each once.
@@ -233,11 +274,39 @@ impl Account {
         missing.fold((0, 0), |(flows, sum), missing| (flows + 1, sum + missing))
     }
 
-    /// One-way latencies in nanoseconds.
+    /// What arrived of one flow.
+    #[must_use]
+    pub fn flow(&self, flow: usize) -> Option<Arrived<'_>> {
+        let arrivals = self.flows.get(flow)?;
+        Some(Arrived {
+            received: arrivals.received,
+            duplicated: arrivals.duplicated,
+            reordered: arrivals.reordered,
+            worst_ns: arrivals.worst_ns,
+            latency: self.named.get(flow),
+        })
+    }
+
+    /// Latencies in nanoseconds.
     #[must_use]
     pub fn latency(&self) -> &Histogram<u64> {
         &self.latency
     }
+}
+
+/// What arrived of one flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived<'a> {
+    /// Packets, each once.
+    pub received: u64,
+    /// Packets that came twice.
+    pub duplicated: u32,
+    /// Packets that came after a later one.
+    pub reordered: u32,
+    /// The longest latency.
+    pub worst_ns: u64,
+    /// All latencies, if the flow is a named one.
+    pub latency: Option<&'a Histogram<u64>>,
 }
 
 /// Gives numbers to the packets of a run: flow by flow in turn, sizes in a fixed mix.

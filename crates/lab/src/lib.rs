@@ -33,6 +33,7 @@
 //! | `report.rs`, `report/` | pages with tables and plots, of whoever has some |
 //! | `setup.rs`, `discard.rs`, `key_log.rs`, `terminal.rs` | what is told |
 
+pub mod blast;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -44,15 +45,17 @@ pub mod driver;
 pub mod fleet;
 pub mod flow;
 pub mod host;
+pub mod impair;
 pub mod interrupt;
 pub mod key_log;
 pub mod memory;
 pub mod pace;
 pub mod ping;
 pub mod plan;
-pub mod report;
 pub mod profile;
+pub mod report;
 pub mod sa;
+pub mod scenario;
 pub mod seed;
 pub mod setup;
 pub mod sockets;

@@ -12,6 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Dial(arguments) => lab::dial::dial(&arguments),
+        Command::Blast(arguments) => lab::blast::blast(&arguments),
         Command::Demo(arguments) => lab::demo::demo(&arguments),
         Command::Decode(arguments) => lab::decode::decode(&arguments),
         Command::Plan(arguments) => lab::plan::plan(&arguments),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::client::{Client, Stage};
+use crate::client::{Client, Stage, Stages};
 
 /// Two digits are more than a set-up time means.
 const DIGITS: u8 = 2;
@@ -33,35 +33,74 @@ pub struct StageTimes {
 /// The stages that were needed, in order, and their sum.
 #[must_use]
 pub fn times<'c>(clients: impl Iterator<Item = &'c Client>) -> Vec<StageTimes> {
-    let clients: Vec<&Client> = clients.collect();
-    let stages = Stage::ALL.iter().map(|stage| {
-        let took = clients
-            .iter()
-            .filter_map(|client| client.stages().took(*stage));
-        (stage.key(), stage.to_string(), histogram(took))
-    });
-    let totals = clients.iter().filter_map(|client| client.stages().total());
-    stages
-        .chain([("total", "in all".to_owned(), histogram(totals))])
-        .filter(|(_, _, times)| !times.is_empty())
-        .map(|(stage, title, times)| StageTimes {
-            stage,
-            title,
-            count: times.len(),
-            p50_ms: ms(times.value_at_quantile(0.5)),
-            p99_ms: ms(times.value_at_quantile(0.99)),
-            max_ms: ms(times.max()),
-        })
-        .collect()
+    let mut times = SetUpTimes::default();
+    for client in clients {
+        times.note(client.stages());
+    }
+    times.rows()
 }
 
-fn histogram(times: impl Iterator<Item = Duration>) -> Histogram<u64> {
-    let mut histogram =
-        Histogram::new_with_max(LONGEST_US, DIGITS).expect("two digits up to minutes fit");
-    for time in times {
-        histogram.saturating_record(time.as_micros() as u64);
+/// The same for clients that come and go: each set-up is noted when it is over.
+#[derive(Clone, Debug)]
+pub struct SetUpTimes {
+    stages: Vec<Histogram<u64>>,
+    total: Histogram<u64>,
+}
+
+impl Default for SetUpTimes {
+    fn default() -> Self {
+        let histogram =
+            Histogram::new_with_max(LONGEST_US, DIGITS).expect("two digits up to minutes fit");
+        Self {
+            stages: vec![histogram.clone(); Stage::ALL.len()],
+            total: histogram,
+        }
     }
-    histogram
+}
+
+impl SetUpTimes {
+    /// One more set-up, as far as it came.
+    pub fn note(&mut self, stages: &Stages) {
+        for (histogram, stage) in self.stages.iter_mut().zip(Stage::ALL) {
+            note(histogram, stages.took(stage));
+        }
+        note(&mut self.total, stages.total());
+    }
+
+    /// Adds the set-ups of others.
+    pub fn add(&mut self, other: &Self) {
+        for (own, other) in self.stages.iter_mut().zip(&other.stages) {
+            own.add(other).expect("all have the same bounds");
+        }
+        self.total
+            .add(&other.total)
+            .expect("all have the same bounds");
+    }
+
+    /// The stages that were needed, in order, and their sum.
+    #[must_use]
+    pub fn rows(&self) -> Vec<StageTimes> {
+        let stages = self.stages.iter().zip(Stage::ALL);
+        stages
+            .map(|(times, stage)| (stage.key(), stage.to_string(), times))
+            .chain([("total", "in all".to_owned(), &self.total)])
+            .filter(|(_, _, times)| !times.is_empty())
+            .map(|(stage, title, times)| StageTimes {
+                stage,
+                title,
+                count: times.len(),
+                p50_ms: ms(times.value_at_quantile(0.5)),
+                p99_ms: ms(times.value_at_quantile(0.99)),
+                max_ms: ms(times.max()),
+            })
+            .collect()
+    }
+}
+
+fn note(histogram: &mut Histogram<u64>, took: Option<Duration>) {
+    if let Some(took) = took {
+        histogram.saturating_record(took.as_micros() as u64);
+    }
 }
 
 fn ms(us: u64) -> f64 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -114,7 +115,7 @@ pub struct Way {
 }
 
 /// Percentiles, in microseconds.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Latency {
     /// Half of the packets took no longer.
     pub p50: f64,
@@ -124,6 +125,20 @@ pub struct Latency {
     pub p99_9: f64,
     /// The longest.
     pub max: f64,
+}
+
+impl Latency {
+    /// Of nanoseconds.
+    #[must_use]
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
+        Self {
+            p50: us(0.5),
+            p99: us(0.99),
+            p99_9: us(0.999),
+            max: histogram.max() as f64 / 1000.0,
+        }
+    }
 }
 
 impl Way {
@@ -138,7 +153,6 @@ impl Way {
     ) -> Self {
         let received = account.received();
         let seconds = time.as_secs_f64().max(f64::EPSILON);
-        let us = |quantile| account.latency().value_at_quantile(quantile) as f64 / 1000.0;
         Self {
             sent: from.sent.iter().sum(),
             received,
@@ -151,12 +165,7 @@ impl Way {
             seconds,
             packets_per_second: received as f64 / seconds,
             bits_per_second: account.octets as f64 * 8.0 / seconds,
-            latency_us: Latency {
-                p50: us(0.5),
-                p99: us(0.99),
-                p99_9: us(0.999),
-                max: account.latency().max() as f64 / 1000.0,
-            },
+            latency_us: Latency::of(account.latency()),
         }
     }
 }

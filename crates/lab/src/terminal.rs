@@ -1,9 +1,10 @@
 //! What both commands put before people: a bar while they wait, and a table.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::blast::meter::Sample;
 use crate::setup::StageTimes;
 
 /// The set-up times as an aligned table.
@@ -41,4 +42,57 @@ pub fn progress(count: u64, what: &'static str, is_hidden: bool) -> ProgressBar 
     ProgressBar::with_draw_target(Some(count), target)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         .with_prefix(what)
+}
+
+/// What whoever waits for a long run sees: one line that changes on a terminal, plain lines
+/// elsewhere, nothing if nobody is to be told.
+pub struct Face {
+    bar: Option<ProgressBar>,
+    is_quiet: bool,
+    told: u32,
+}
+
+/// Elsewhere than on a terminal, so many seconds pass from line to line.
+const SECONDS_PER_LINE: u32 = 5;
+
+impl Face {
+    /// For a run with so many subscribers.
+    #[must_use]
+    pub fn new(subscribers: u64, is_quiet: bool) -> Self {
+        let is_terminal = stderr().is_terminal() && !is_quiet;
+        Self {
+            bar: is_terminal.then(|| progress(subscribers, "subscribers up", false)),
+            is_quiet,
+            told: 0,
+        }
+    }
+
+    /// How things stand, once in a second.
+    pub fn tell(&mut self, now: &Sample, before: &Sample) {
+        self.told += 1;
+        let line = format!(
+            "{:.0} set-ups/s, {} failed, {:.0} packets/s, {} on their way or lost",
+            now.setups_per_second(before),
+            now.failed,
+            now.packets_per_second(before),
+            now.sent.saturating_sub(now.received),
+        );
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(now.up as u64);
+                bar.set_message(line);
+            }
+            None if !self.is_quiet && self.told.is_multiple_of(SECONDS_PER_LINE) => {
+                let _nobody_reads = writeln!(stderr(), "{:.0} s: {} up, {line}", now.at, now.up);
+            }
+            None => {}
+        }
+    }
+
+    /// It is over.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }

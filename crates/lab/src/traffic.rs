@@ -220,7 +220,13 @@ impl Traffic for Subscribers {
 }
 
 /// Appends a packet of a flow, its checksums right.
-fn write(room: &mut Vec<u8>, from: SocketAddrV4, to: SocketAddrV4, mark: &Mark, size: usize) {
+pub(crate) fn write(
+    room: &mut Vec<u8>,
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    mark: &Mark,
+    size: usize,
+) {
     let start = room.len();
     let head = Ipv4::LEN + Udp::LEN;
     room.resize(start + size.max(head + Mark::LEN), 0);
@@ -229,7 +235,7 @@ fn write(room: &mut Vec<u8>, from: SocketAddrV4, to: SocketAddrV4, mark: &Mark, 
 }
 
 /// The payload of a datagram from this place with a right checksum.
-fn udp_payload(packet: &[u8], from: SocketAddrV4) -> Option<&[u8]> {
+pub(crate) fn udp_payload(packet: &[u8], from: SocketAddrV4) -> Option<&[u8]> {
     let (source, destination, range) = wire::ip_payload(packet)?;
     let datagram = &packet[range];
     let (header, payload) = Udp::read_from_prefix(datagram).ok()?;

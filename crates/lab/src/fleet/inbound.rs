@@ -4,6 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use ike::Spi;
+use packet::header::{Ipv4, Udp};
 
 use super::{ClientId, Door, Fleet};
 use crate::discard::Discard;
@@ -21,6 +22,16 @@ pub struct Arrival<'a> {
     pub bytes: &'a mut [u8],
 }
 
+impl Arrival<'_> {
+    /// Octets of the headers that the kernel has taken off.
+    fn outer_len(&self) -> usize {
+        match self.to.port() {
+            0 => Ipv4::LEN,
+            _ => Ipv4::LEN + Udp::LEN,
+        }
+    }
+}
+
 impl Fleet {
     /// Takes a burst. Packets for subscribers go to `sink`.
     pub fn receive(
@@ -32,6 +43,8 @@ impl Fleet {
         let mut sealed = Vec::with_capacity(arrivals.len());
         let mut places = Vec::with_capacity(arrivals.len());
         for arrival in arrivals.iter_mut() {
+            self.wire.down_packets += 1;
+            self.wire.down_octets += (arrival.outer_len() + arrival.bytes.len()) as u64;
             if self.is_esp(arrival) {
                 places.push(arrival.to);
                 sealed.push(Sealed {

@@ -33,6 +33,19 @@ struct Sender {
     cut: usize,
 }
 
+impl Outgoing {
+    /// A packet that needs no sealing any more.
+    #[must_use]
+    pub fn finished(packet: Vec<u8>) -> Self {
+        let len = packet.len();
+        Self {
+            packet,
+            esp: None,
+            len,
+        }
+    }
+}
+
 impl Fleet {
     /// Puts a packet of a subscriber into the queue: `fill` appends it. `false` if the client is not
     /// up, or its SA has no sequence number left.
@@ -75,6 +88,8 @@ impl Fleet {
     /// Forgets the first `count` packets of the outbox: they have been sent.
     pub fn sent(&mut self, count: usize) {
         for outgoing in self.queue.drain(..count) {
+            self.wire.up_packets += 1;
+            self.wire.up_octets += outgoing.packet.len() as u64;
             if self.spare.len() < SPARE_MAX {
                 self.spare.push(outgoing.packet);
             }

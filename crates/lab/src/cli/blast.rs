@@ -1,0 +1,141 @@
+//! The flags of `adit-lab blast`; each of them is a key of a scenario too.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Addresses, ClientArguments, Encapsulation, Ports};
+use crate::impair::Impairment;
+use crate::scenario::{NetworkPort, OfferedLoad};
+
+/// Flags that say what a scenario says group by group.
+const GROUP_FLAGS: [&str; 23] = [
+    "subscribers",
+    "rate",
+    "encapsulation",
+    "plain",
+    "local",
+    "ports",
+    "psk",
+    "user",
+    "password",
+    "suite",
+    "phase1",
+    "pfs",
+    "auth",
+    "l2tp_secret",
+    "host_name",
+    "mru",
+    "lifetime",
+    "timeout",
+    "traffic",
+    "hold",
+    "kill",
+    "silent",
+    "redial_after",
+];
+
+/// `adit-lab blast`.
+#[derive(Clone, Debug, Args)]
+pub struct Blast {
+    /// A scenario of several groups; of the flags, only those without a group go with it
+    #[arg(value_name = "SCENARIO.toml", conflicts_with_all = GROUP_FLAGS)]
+    pub scenario: Option<PathBuf>,
+    /// The gateway
+    #[arg(long, visible_alias = "server", value_name = "ADDRESS")]
+    pub target: Option<Ipv4Addr>,
+    /// How many subscribers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub subscribers: usize,
+    /// Subscribers that dial in a second: 500 or 500/s
+    #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = per_second)]
+    pub rate: f64,
+    /// What is around L2TP: nothing, ESP, or ESP in UDP as behind a NAT
+    #[arg(long, value_enum, default_value = "auto")]
+    pub encapsulation: Encapsulation,
+    /// L2TP without IPsec
+    #[arg(long, conflicts_with = "encapsulation")]
+    pub plain: bool,
+    /// Own addresses: 10.9.1.1 or 10.9.1.1-10.9.1.50, several with commas [default: the host's]
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub local: Vec<Addresses>,
+    /// Own ports: the well-known ones, or any that are free
+    #[arg(long, value_enum)]
+    pub ports: Option<Ports>,
+    /// What the clients know and offer.
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// What each subscriber sends and gets: SIZES:RATE[:up|down][:poisson], for example
+    /// imix:2Mbit/s or 64,1400:100/s:up
+    #[arg(long, value_name = "LOAD")]
+    pub traffic: Option<OfferedLoad>,
+    /// How long traffic flows, once everybody has dialled [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Own address behind the gateway, in a network namespace if it is not in this one: packets
+    /// then go one way each, numbered. Without it, subscribers send ICMP echo requests
+    #[arg(long, value_name = "ADDRESS[@NETNS]")]
+    pub network_port: Option<NetworkPort>,
+    /// Who answers the ICMP echo requests [default: the gateway's inner address]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "network_port")]
+    pub ping_target: Option<Ipv4Addr>,
+    /// A session is given up after this long
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub hold: Option<Duration>,
+    /// Sessions ended in a second, drawn by chance
+    #[arg(long, value_name = "N/s", default_value = "0/s", value_parser = per_second_or_none)]
+    pub kill: f64,
+    /// Those that are killed go without goodbye
+    #[arg(long)]
+    pub silent: bool,
+    /// Who is down dials again after this long
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub redial_after: Option<Duration>,
+    /// What happens to packets on their way to the gateway:
+    /// loss=PERCENT,duplicate=,reorder=,delay=TIME,jitter=
+    #[arg(long, value_name = "IMPAIRMENT", default_value = "")]
+    pub impair_up: Impairment,
+    /// What happens to packets from the gateway
+    #[arg(long, value_name = "IMPAIRMENT", default_value = "")]
+    pub impair_down: Impairment,
+    /// The NAT in front of clients with ephemeral ports forgets them this often
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub rebind: Option<Duration>,
+    /// Fail if more is lost than this, in percent
+    #[arg(long, value_name = "PERCENT")]
+    pub max_loss: Option<f64>,
+    /// Fail if fewer set-ups succeed
+    #[arg(long, value_name = "N")]
+    pub min_setups: Option<u64>,
+    /// Fail if one packet of a hundred takes longer
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub p99: Option<Duration>,
+    /// What is left to chance follows from this number [default: any]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `500` or `500/s`.
+fn per_second(text: &str) -> Result<f64, String> {
+    let number = per_second_or_none(text)?;
+    match number > 0.0 {
+        true => Ok(number),
+        false => Err("a rate of nothing never begins".to_owned()),
+    }
+}
+
+fn per_second_or_none(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>();
+    number
+        .ok()
+        .filter(|number| number.is_finite() && *number >= 0.0)
+        .ok_or_else(|| format!("\"{text}\" is not a rate such as 500/s"))
+}

@@ -1,0 +1,141 @@
+//! A scenario as it is written in a file, for the report: whoever has that can run it again.
+//! Secrets are left out.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Group, Scenario};
+use crate::cli::{Encapsulation, Ports};
+
+/// Stands for a secret.
+const SECRET: &str = "…";
+
+impl Scenario {
+    /// The keys and values of its file.
+    #[must_use]
+    pub fn written(&self) -> Value {
+        let mut file = Map::new();
+        let mut put = |key: &str, value: Value| {
+            if !value.is_null() {
+                file.insert(key.to_owned(), value);
+            }
+        };
+        put("name", json!(self.name));
+        put("seed", json!(self.seed));
+        put("target", json!(self.target));
+        put("duration", time(self.duration));
+        let network = self.network.as_ref().map(|port| match &port.namespace {
+            Some(namespace) => format!("{}@{}", port.address, namespace.display()),
+            None => port.address.to_string(),
+        });
+        put("network_port", json!(network));
+        put("ping_target", json!(self.ping_target));
+        for (key, way) in [("impair_up", self.path.up), ("impair_down", self.path.down)] {
+            put(key, json!((!way.is_none()).then(|| way.to_string())));
+        }
+        put("rebind", self.path.rebind.map_or(Value::Null, time));
+        put("assert", self.asserted());
+        let groups: Vec<Value> = self.groups.iter().map(Group::written).collect();
+        put("group", json!(groups));
+        Value::Object(file)
+    }
+
+    fn asserted(&self) -> Value {
+        let mut wants = Map::new();
+        if let Some(loss) = self.wants.max_loss {
+            wants.insert("max_loss".into(), json!(loss));
+        }
+        if let Some(count) = self.wants.min_setups {
+            wants.insert("min_setups".into(), json!(count));
+        }
+        if let Some(p99) = self.wants.p99 {
+            wants.insert("p99".into(), time(p99));
+        }
+        match wants.is_empty() {
+            true => Value::Null,
+            false => Value::Object(wants),
+        }
+    }
+}
+
+impl Group {
+    fn written(&self) -> Value {
+        let mut keys = Map::new();
+        let mut put = |key: &str, value: Value| {
+            if !value.is_null() && value != json!("") {
+                keys.insert(key.to_owned(), value);
+            }
+        };
+        put("name", json!(self.name));
+        put("subscribers", json!(self.subscribers));
+        put("local", json!(ranges(&self.local)));
+        put("encapsulation", json!(encapsulation(self.encapsulation)));
+        let ports = self.ports.map(|ports| match ports {
+            Ports::WellKnown => "well-known",
+            Ports::Ephemeral => "ephemeral",
+        });
+        put("ports", json!(ports));
+        put("rate", json!(format!("{}/s", self.rate)));
+        put("after", time(self.after));
+        let client = &self.client;
+        put("user", json!(client.user));
+        let has = |secret: &str| (!secret.is_empty()).then_some(SECRET);
+        put("psk", json!(has(&client.psk)));
+        put("password", json!(has(&client.password)));
+        put(
+            "l2tp_secret",
+            json!(client.l2tp_secret.as_deref().and_then(has)),
+        );
+        put("lifetime", time(client.lifetime));
+        put("mru", json!(client.mru));
+        put("timeout", time(client.timeout));
+        put(
+            "traffic",
+            json!(self.traffic.as_ref().map(ToString::to_string)),
+        );
+        put("hold", self.churn.hold.map_or(Value::Null, time));
+        if self.churn.kill > 0.0 {
+            put("kill", json!(format!("{}/s", self.churn.kill)));
+            put("silent", json!(self.churn.is_silent));
+        }
+        put(
+            "redial_after",
+            self.churn.redial_after.map_or(Value::Null, time),
+        );
+        Value::Object(keys)
+    }
+}
+
+/// As it is written.
+pub(super) fn encapsulation(encapsulation: Encapsulation) -> &'static str {
+    match encapsulation {
+        Encapsulation::Auto => "auto",
+        Encapsulation::Esp => "esp",
+        Encapsulation::Natt => "natt",
+        Encapsulation::Plain => "plain",
+    }
+}
+
+fn time(time: Duration) -> Value {
+    json!(humantime::format_duration(time).to_string())
+}
+
+/// Addresses that follow each other as a range.
+fn ranges(addresses: &[std::net::Ipv4Addr]) -> Vec<String> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for address in addresses.iter().map(|address| u32::from(*address)) {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(address) => *last = address,
+            _ => ranges.push((address, address)),
+        }
+    }
+    let texts = ranges.into_iter().map(|(first, last)| {
+        let [first, last] = [first, last].map(std::net::Ipv4Addr::from);
+        match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        }
+    });
+    texts.collect()
+}
