@@ -133,10 +133,10 @@ fn dial() -> Box<Dial> {
         "--user=lab",
         "--password=memory-password",
     ];
-    match Arguments::try_parse_from(line).unwrap().command {
-        Command::Dial(dial) => dial,
-        other => panic!("{other:?}"),
-    }
+    let Command::Dial(dial) = Arguments::try_parse_from(line).unwrap().command else {
+        panic!("another command")
+    };
+    dial
 }
 
 /// Clients of all kinds, each at an address of its own.

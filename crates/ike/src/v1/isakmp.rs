@@ -21,8 +21,9 @@ pub(super) struct Isakmp {
     pub(super) psk: Psk,
     last_block: Vec<u8>,
     pub(super) established: Established,
-    /// Quick modes under way, by message ID.
-    pub(super) exchanges: BTreeMap<u32, QuickMode>,
+    /// Quick modes under way, by message ID. Boxed, because a map that has been emptied keeps room
+    /// for eleven.
+    pub(super) exchanges: BTreeMap<u32, Box<QuickMode>>,
     pub(super) liveness: Liveness,
     pub(super) initial_contact_seen: bool,
     pub(super) renew_at: Option<Instant>,
@@ -84,7 +85,7 @@ impl Isakmp {
         let exchanges = self
             .exchanges
             .values()
-            .filter_map(QuickMode::deadline)
+            .filter_map(|exchange| exchange.deadline())
             .min();
         let dpd = policy.dpd.filter(|_| self.established.dpd);
         let dpd = dpd.map(|dpd| (self.liveness.deadline(dpd), "dead peer detection"));

@@ -220,7 +220,9 @@ impl Sa {
                     return;
                 };
                 let next = exchange.computed(outcome, isakmp, &mut self.children, turn);
-                isakmp.exchanges.extend(next.map(|next| (id, next)));
+                isakmp
+                    .exchanges
+                    .extend(next.map(|next| (id, Box::new(next))));
             }
             Phase::Down => {}
         }
@@ -299,6 +301,7 @@ impl Sa {
             return;
         }
         let exchange = quick_mode::initiator::start(isakmp, &mut self.children, turn);
+        let exchange = exchange.map(|(id, exchange)| (id, Box::new(exchange)));
         isakmp.exchanges.extend(exchange);
     }
 

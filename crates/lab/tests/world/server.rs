@@ -1,6 +1,7 @@
 //! A server in memory, of the same machines in their other role: it answers IKE, L2TP and PPP, and
 //! reflects every packet of a subscriber.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,8 +21,6 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 /// One client as the server knows it.
 struct Peer {
-    /// Where its first message came from.
-    address: SocketAddrV4,
     isakmp: Option<ike::v1::Sa>,
     initiator: Option<Cookie>,
     /// Where ESP goes, and whether in UDP.
@@ -40,6 +39,7 @@ pub(crate) struct Server {
     pub(crate) ppp: Arc<ppp::Settings>,
     pub(crate) password: &'static str,
     peers: Vec<Peer>,
+    places: HashMap<SocketAddrV4, usize>,
     sas: Sas,
     random: Random,
     /// IP packets to the clients.
@@ -82,6 +82,7 @@ impl Server {
             ppp: Arc::new(ppp),
             password: "secret",
             peers: Vec::new(),
+            places: HashMap::new(),
             sas: Sas::new(Random::from_seed([9; 32])),
             random: Random::from_seed([8; 32]),
             out: Vec::new(),
@@ -163,10 +164,8 @@ impl Server {
     }
 
     fn peer_at(&mut self, address: SocketAddrV4) -> usize {
-        let known = self.peers.iter().position(|peer| peer.address == address);
-        known.unwrap_or_else(|| {
+        *self.places.entry(address).or_insert_with(|| {
             self.peers.push(Peer {
-                address,
                 isakmp: None,
                 initiator: None,
                 path: address,
@@ -376,7 +375,7 @@ impl Server {
                     let secret = UserSecret::Password(Secret::new(self.password.as_bytes()));
                     let verdict = match credentials.check(&secret) {
                         Some(proof) => Verdict::Accept(Grant {
-                            peer_address: Ipv4Addr::new(10, 77, 0, 10 + index as u8),
+                            peer_address: Ipv4Addr::from(0x0a4d_000a + index as u32),
                             own_address: Ipv4Addr::new(10, 77, 0, 1),
                             dns: vec![],
                             wins: vec![],

@@ -166,7 +166,9 @@ impl Sa {
             return quick_mode_request(received, isakmp, &mut self.children, turn);
         };
         let (next, result) = exchange.receive(received, isakmp, &mut self.children, turn);
-        isakmp.exchanges.extend(next.map(|next| (message_id, next)));
+        isakmp
+            .exchanges
+            .extend(next.map(|next| (message_id, Box::new(next))));
         result?;
         isakmp.liveness.heard(now);
         self.follow(received, out);
@@ -268,7 +270,9 @@ fn quick_mode_request(
         turn.out.push(Output::InitialContact);
     }
     let next = begin(request, isakmp, children, turn).ok_or(Refusal::NoSpiLeft)?;
-    isakmp.exchanges.insert(received.header.message_id, next);
+    isakmp
+        .exchanges
+        .insert(received.header.message_id, Box::new(next));
     Ok(())
 }
 

@@ -70,7 +70,9 @@ impl Sa {
         let policy = turn.core.policy.clone();
         for (id, exchange) in std::mem::take(&mut isakmp.exchanges) {
             let next = exchange.fire(isakmp, &mut self.children, turn);
-            isakmp.exchanges.extend(next.map(|next| (id, next)));
+            isakmp
+                .exchanges
+                .extend(next.map(|next| (id, Box::new(next))));
         }
         if isakmp.renew_at.is_some_and(|at| at <= now) {
             isakmp.renew_at = None;
