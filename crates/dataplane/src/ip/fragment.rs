@@ -4,6 +4,7 @@ use packet::header::Ipv4;
 use packet::{Chunk, Frame, checksum};
 
 use crate::batch::Traveller;
+use crate::discard::Discard;
 use crate::port::Pool;
 
 /// Pieces a packet may be cut into: 9 000 octets by an MTU of 576.
@@ -13,12 +14,23 @@ const PIECES_MAX: usize = 17;
 const HEADROOM: usize = 256;
 
 /// Cuts a packet into pieces of at most the MTU in [`Note::then`](crate::batch::Note::then), in order. The first stays
-/// in its chunk, the others take chunks from `pool`. `None`: not enough chunks, or not a packet
-/// that can be cut; the chunk of the packet is given back in `t` by the caller.
+/// in its chunk, the others take chunks from `pool`. The error names what the packet is discarded
+/// for; its chunk is given back in `t` by the caller.
 pub(crate) fn fragment<C: Chunk>(
     t: &mut Traveller<C>,
     pool: &mut dyn Pool<C>,
-) -> Option<Vec<Frame<C>>> {
+) -> Result<Vec<Frame<C>>, Discard> {
+    let header = t.packet.frame.peek::<Ipv4>().ok_or(Discard::IpMalformed)?;
+    let before = usize::from(header.flags_fragment.get() & Ipv4::OFFSET) * 8;
+    let payload = t.packet.frame.len().saturating_sub(header.header_len());
+    // What claims to go on behind the longest packet there is would come out as another fragment.
+    if before + payload > usize::from(u16::MAX) {
+        return Err(Discard::IpMalformed);
+    }
+    cut(t, pool).ok_or(Discard::NoChunk)
+}
+
+fn cut<C: Chunk>(t: &mut Traveller<C>, pool: &mut dyn Pool<C>) -> Option<Vec<Frame<C>>> {
     let (_, mtu) = t.note.then;
     let frame = &mut t.packet.frame;
     let packet = frame.bytes().to_vec();

@@ -348,6 +348,25 @@ fn packets_that_allow_it_are_cut_to_pieces_both_ways() {
     gateway.assert_chunks_are_whole();
 }
 
+#[test]
+fn a_fragment_beyond_the_longest_packet_is_not_cut_into_others() {
+    let mut peer = Peer::new(3, 5);
+    peer.mtu = 600;
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let fragment = |offset: u16| {
+        ip_with(SERVER, peer.address, 17, &[7; 1000], |header| {
+            header.flags_fragment = offset.into();
+        })
+    };
+    // 1 000 octets from octet 65 528 on, and such as end just before octet 65 535.
+    let (beyond, last) = (fragment(8191), fragment(8066));
+    assert_eq!(
+        gateway.fate(NETWORK, ethernet(&beyond)),
+        Fate::Discarded(Discard::IpMalformed)
+    );
+    assert_eq!(gateway.fates(NETWORK, ethernet(&last)).len(), 2);
+}
+
 fn check_pieces(pieces: &[Vec<u8>], packet: &[u8], mtu: usize) {
     let mut whole: Vec<u8> = Vec::new();
     for (i, piece) in pieces.iter().enumerate() {

@@ -100,8 +100,9 @@ impl<P: Port> Worker<P> {
         if let Some(exit) = ip::send_back(&mut traveller.as_guest(), &mut self.tables) {
             return self.leave(traveller, exit);
         }
-        let Some(pieces) = ip::fragment(&mut traveller, &mut self.free) else {
-            return self.discard(traveller, Discard::NoChunk);
+        let pieces = match ip::fragment(&mut traveller, &mut self.free) {
+            Ok(pieces) => pieces,
+            Err(why) => return self.discard(traveller, why),
         };
         let Traveller { packet, note } = traveller;
         let stop = note.then.0.stop(note.slot);
