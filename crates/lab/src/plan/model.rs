@@ -236,6 +236,13 @@ impl Model {
         Quantity::of(self.value(name), label, self.source(name))
     }
 
+    /// Whether nobody said it.
+    #[must_use]
+    pub fn is_default(&self, name: &str) -> bool {
+        let said = self.numbers.get(name).map(|(_, said)| *said);
+        said.is_none_or(|said| said == Said::Default)
+    }
+
     /// Where a key was said.
     #[must_use]
     pub fn source(&self, name: &str) -> Source {

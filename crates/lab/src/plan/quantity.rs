@@ -291,6 +291,14 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// Whether something in its formula is taken to be so and was not measured.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        self.sources
+            .iter()
+            .any(|source| matches!(source, Source::Assumed(_)))
+    }
+
     /// The whole story.
     #[must_use]
     pub fn explanation(&self) -> String {

@@ -149,7 +149,20 @@ pub(super) fn text(model: &Model, costs: &Costs, plan: &Plan) -> String {
             limit.figure,
         );
     }
-    text + &verdict(plan)
+    text + &assumed(plan) + &verdict(plan)
+}
+
+/// Which figures rest on something that nobody measured.
+fn assumed(plan: &Plan) -> String {
+    let figures = plan.book.figures().iter();
+    let names: Vec<_> = figures
+        .filter(|figure| figure.is_assumed())
+        .map(|figure| figure.name.as_str())
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("\nassumed, not measured: {}\n", names.join(", ")),
+    }
 }
 
 fn line(title: &str, shown: &str, name: &str) -> String {

@@ -303,7 +303,7 @@ impl<'s> Sky<'s> {
         let marks = (0..=POINTS).map(|point| point as f64 * step);
         let up = marks.clone().map(|at| (at, count_until(&self.up_at, at)));
         self.recovery.up = up.collect();
-        let asked = marks.map(|at| {
+        let asked = marks.take(POINTS).map(|at| {
             let in_step = count_until(&self.asked_at, at + step) - count_until(&self.asked_at, at);
             (at, in_step * REQUESTS / step)
         });

@@ -6,7 +6,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::{ChartBuilder, Circle, IntoLogRange, LineSeries, PathElement, Ranged};
-use plotters::style::{Color, IntoFont, TextStyle};
+use plotters::style::{Color, IntoFont, TRANSPARENT, TextStyle};
 
 use super::svg::{Canvas, Colour, draw};
 use super::{Plot, short};
@@ -127,7 +127,7 @@ impl Lines {
             .label_style(letters.clone())
             .axis_desc_style(letters)
             .y_labels(6)
-            .max_light_lines(0)
+            .light_line_style(TRANSPARENT)
             .bold_line_style(Colour::Grid.rgb())
             .axis_style(Colour::Grid.rgb())
             .draw()?;

@@ -199,8 +199,10 @@ impl DrawingBackend for Svg<'_> {
         path: I,
         style: &S,
     ) -> Done {
-        self.path(style.color(), false);
-        self.moves(&thinned(path.into_iter().collect()));
+        if style.color().alpha > 0.0 {
+            self.path(style.color(), false);
+            self.moves(&thinned(path.into_iter().collect()));
+        }
         Ok(())
     }
 

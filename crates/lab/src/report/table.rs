@@ -23,6 +23,9 @@ impl Tone {
     }
 }
 
+/// Letters of a number with its unit.
+const NUMBER_MAX: usize = 16;
+
 /// One field of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
@@ -38,11 +41,12 @@ impl Cell {
         Self { tone, ..self }
     }
 
+    /// A number and its unit; what is longer is a sentence or a formula.
     fn is_number(&self) -> bool {
         let rest = self
             .text
             .trim_start_matches(['-', '+', '−', '≈', '<', '>', ' ']);
-        rest.starts_with(|c: char| c.is_ascii_digit())
+        rest.starts_with(|c: char| c.is_ascii_digit()) && rest.chars().count() <= NUMBER_MAX
     }
 
     fn html(&self) -> String {
@@ -119,6 +123,12 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_formula_is_no_number() {
+        assert!(Cell::from("31 429 598 /s").is_number());
+        assert!(!Cell::from("31 429 598 /s × 1478 octets").is_number());
+    }
 
     #[test]
     fn numbers_stand_to_the_right_and_texts_are_escaped() {
