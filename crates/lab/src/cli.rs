@@ -2,6 +2,7 @@
 
 mod blast;
 pub mod plan;
+mod replay;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use ppp::Method;
 use crate::client;
 
 pub use blast::Blast;
+pub use replay::Replay;
 
 /// Offered when nothing is said: what gateways of today take, the best first.
 const PHASE1: &str = "aes256-sha256-modp2048,aes256-sha1-modp2048,aes128-sha1-modp2048,\
@@ -57,6 +59,8 @@ pub enum Command {
     Blast(Box<Blast>),
     /// Do the work of scripts/demo, which sets the stage for it
     Demo(Box<Demo>),
+    /// Play one client as the field knows it, and tell what it would make of the gateway
+    Replay(Box<Replay>),
     /// Show a capture layer by layer, opened with its keys
     Decode(Decode),
     /// Say how big a gateway has to be, from measured costs and a model of its traffic

@@ -120,6 +120,8 @@ pub struct Agreed {
     pub auth: Option<ppp::Method>,
     /// The longest packet the server takes.
     pub peer_mru: u16,
+    /// The address that it got first, also when it is over.
+    pub address: Option<Ipv4Addr>,
 }
 
 /// What every call brings along.
@@ -411,20 +413,6 @@ impl Client {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
-    }
-
-    fn note(&mut self, now: Instant, way: Way, medium: Medium, message: &[u8]) {
-        if let Some(journal) = &mut self.journal {
-            journal.note(now, way, medium, message);
-        }
-    }
-
-    /// Remembers why what came last was not taken.
-    fn refuse(&mut self, why: String) {
-        if let Some(journal) = &mut self.journal {
-            journal.refuse(&why);
-        }
-        self.remark = Some(why);
     }
 
     /// A data message of our tunnel and our session.

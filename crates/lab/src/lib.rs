@@ -23,6 +23,7 @@
 //! | `demo.rs`, `summary.rs` | clients of every kind, a million packets, one summary |
 //! | `client.rs` | one client, its stages, and why it failed |
 //! | `profile.rs`, `profile/` | what kinds of clients send, from `configs/profiles` |
+//! | `replay.rs`, `replay/` | one client of a profile, and what it thinks of the gateway |
 //! | `fleet.rs` | many clients behind one wire, and the NATs in front of them |
 //! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
 //! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
@@ -53,6 +54,7 @@ pub mod pace;
 pub mod ping;
 pub mod plan;
 pub mod profile;
+pub mod replay;
 pub mod report;
 pub mod sa;
 pub mod scenario;

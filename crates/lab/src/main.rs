@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Dial(arguments) => lab::dial::dial(&arguments),
         Command::Blast(arguments) => lab::blast::blast(&arguments),
         Command::Demo(arguments) => lab::demo::demo(&arguments),
+        Command::Replay(arguments) => lab::replay::replay(&arguments),
         Command::Decode(arguments) => lab::decode::decode(&arguments),
         Command::Plan(arguments) => lab::plan::plan(&arguments),
     };

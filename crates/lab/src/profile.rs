@@ -265,6 +265,11 @@ impl Profile {
         self.ike.is_none()
     }
 
+    /// The network control protocols that it asks for beside IPCP.
+    pub fn networks(&self) -> impl Iterator<Item = u16> + '_ {
+        self.ppp.networks.iter().map(|network| network.protocol.0)
+    }
+
     /// The port from which client `number` sends plain L2TP.
     #[must_use]
     pub fn l2tp_port(&self, number: u32) -> u16 {

@@ -327,7 +327,9 @@ impl<D: Dialect> Negotiation<D> {
     /// Ack is then dropped as a copy.
     fn repeat_lost_request(&mut self, ctx: &mut Context<'_>) {
         let is_unanswered = self.state == State::ReqSent && !self.request.is_answered;
-        if is_unanswered && self.may_repeat && self.restart_count > 0 {
+        // Others repeat themselves when their timer says so.
+        let is_own_habit = ctx.settings.habits.is_none();
+        if is_unanswered && is_own_habit && self.may_repeat && self.restart_count > 0 {
             self.send_configure_request(ctx);
             self.may_repeat = false;
         }

@@ -11,16 +11,25 @@ impl Client {
     /// Notes a message that wants an answer.
     fn send(&mut self, message: Output, turn: &mut Turn<'_>) {
         self.unanswered += 1;
-        let (medium, octets) = match &message {
+        let carried = match &message {
             Output::Ike {
                 is_floated: true,
                 message,
-            } => (Medium::FloatedIke, &message[..]),
-            Output::Ike { message, .. } => (Medium::Ike, &message[..]),
-            Output::L2tp(message) => (Medium::L2tp, &message[..]),
-            _ => (Medium::L2tp, &[][..]),
+            } => Some((Medium::FloatedIke, message)),
+            Output::Ike { message, .. } => Some((Medium::Ike, message)),
+            Output::L2tp(message) => Some((Medium::L2tp, message)),
+            Output::Keepalive
+            | Output::Compute { .. }
+            | Output::SaUp(_)
+            | Output::Keys(_)
+            | Output::SaConfirmed(_)
+            | Output::SaDown(_)
+            | Output::Up(_)
+            | Output::Down(_) => None,
         };
-        self.note(turn.now, Way::Sent, medium, octets);
+        if let Some((medium, octets)) = carried {
+            self.note(turn.now, Way::Sent, medium, octets);
+        }
         turn.out.push(message);
     }
 
@@ -271,6 +280,7 @@ impl Client {
             gateway: addresses.peer,
             dns: addresses.dns,
         };
+        self.agreed.address.get_or_insert(lease.address);
         self.lease = Some(lease.clone());
         if matches!(self.phase, Phase::SettingUp { .. }) {
             self.phase = Phase::Up;

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use super::Client;
+
 /// Messages that are kept; the rest of a long life is not told.
 const ENTRIES_MAX: usize = 4096;
 
@@ -68,5 +70,22 @@ impl Journal {
         if let Some(last) = entries.find(|entry| entry.way == Way::Received) {
             last.refusal.get_or_insert_with(|| why.to_owned());
         }
+    }
+}
+
+impl Client {
+    /// Keeps a message, if there is a journal.
+    pub(super) fn note(&mut self, now: Instant, way: Way, medium: Medium, message: &[u8]) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(now, way, medium, message);
+        }
+    }
+
+    /// Remembers why what came last was not taken.
+    pub(super) fn refuse(&mut self, why: String) {
+        if let Some(journal) = &mut self.journal {
+            journal.refuse(&why);
+        }
+        self.remark = Some(why);
     }
 }

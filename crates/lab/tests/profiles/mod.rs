@@ -1,14 +1,19 @@
 //! Every built-in profile against a server in memory: what it sends is as long and in the order
 //! that the field knows, and it comes up, or ends where it says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::world::World;
 use ike::policy::{Policy, Psk};
 use lab::client::{Client, Medium, Settings, Way};
+use lab::decode::keys::Keys;
+use lab::decode::layer::Layer;
+use lab::decode::{Decoder, Secrets};
 use lab::fleet::ClientId;
 use lab::profile::{self, Credentials, Needs, Profile};
+use lab::replay::story::{Story, Telling};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -310,4 +315,155 @@ fn option_kinds(mut options: &[u8]) -> Vec<u8> {
         options = &options[usize::from(*length)..];
     }
     kinds
+}
+
+/// The story of a profile against a server in memory.
+fn story(name: &str) -> Story {
+    let (world, id) = play(name, false);
+    let profile = Profile::load(name).unwrap();
+    let ends = ([10, 9, 1, 1].into(), [10, 9, 0, 2].into());
+    Story::of(name, &profile, world.client(id), ends)
+}
+
+#[test]
+fn the_story_of_a_content_client_tells_what_was_offered_and_what_was_chosen() {
+    let told = story("windows-11");
+    assert!(told.is_content, "{:?}", told.discontent);
+    assert_eq!(told.steps[0].octets, 408);
+    assert!(
+        told.steps[0]
+            .what
+            .starts_with("main mode 1: SA (AES-CBC-256/SHA1/ECP384, ")
+    );
+    assert_eq!(
+        told.steps[1].what,
+        "main mode 2: SA (AES-CBC-128/SHA1/ECP256), VID ×3"
+    );
+    assert_eq!(told.steps[1].remark.as_deref(), Some("its choice 2 of 5"));
+    let quick = told
+        .steps
+        .iter()
+        .find(|step| step.what.starts_with("quick mode 2"));
+    assert_eq!(quick.unwrap().remark.as_deref(), Some("its choice 1 of 5"));
+    let text = Telling {
+        story: &told,
+        is_whole: false,
+    };
+    let text = text.to_string();
+    assert!(text.contains("  K LCP asks for a callback"), "{text}");
+    assert!(text.ends_with("content\n"), "{text}");
+}
+
+#[test]
+fn the_story_of_a_client_that_ends_where_it_has_to_says_why() {
+    let told = story("android-6");
+    assert!(!told.is_content);
+    let ending = told.ending.unwrap();
+    assert!(
+        ending.starts_with("L2TP tunnel: HMAC-SHA2-256 with 96 bits"),
+        "{ending}"
+    );
+    assert!(told.steps.iter().any(|step| step.is_repeated));
+}
+
+#[test]
+fn what_a_client_does_not_take_is_told_at_the_message() {
+    let (_, mut settings) = client("android-9");
+    settings.ipsec = None;
+    let mut world = World::new();
+    let id = world.host(settings);
+    // The copy of what came last is older than what is expected.
+    world.run(Duration::ZERO);
+    let last = world.last.clone();
+    let refused = |world: &World| {
+        let entries = world.client(id).journal().unwrap().entries.iter();
+        entries.filter(|entry| entry.refusal.is_some()).count()
+    };
+    let before = refused(&world);
+    let mut broken = last;
+    let at = broken.len() - 2;
+    broken.truncate(at);
+    broken[3] -= 2;
+    world.deliver(&broken);
+    assert_eq!(refused(&world), before + 1);
+}
+
+/// (name, mandatory, value) of each AVP, or name and value of each option; what differs between any
+/// two clients of a kind is left out.
+fn contents(layer: &Layer) -> Vec<String> {
+    const OWN: [&str; 6] = [
+        "Host Name",
+        "Assigned Tunnel ID",
+        "Assigned Session ID",
+        "Call Serial Number",
+        "Magic-Number",
+        "Interface-Identifier",
+    ];
+    let shown = |part: &Layer| {
+        let own = OWN.contains(&part.name());
+        let value = part.field("value").filter(|_| !own);
+        format!("{} {:?} {value:?}", part.name(), part.field("M"))
+    };
+    layer.parts().iter().map(shown).collect()
+}
+
+/// The last layer of the first message of every kind that the client sent.
+fn firsts<'l>(messages: impl Iterator<Item = &'l Layer>) -> BTreeMap<String, Vec<String>> {
+    let mut firsts = BTreeMap::new();
+    for layer in messages {
+        let text = |key: &str| layer.field(key).and_then(|value| value.as_str());
+        let kind = text("message").or(text("code")).unwrap_or_default();
+        let name = format!("{} {kind}", layer.name());
+        firsts.entry(name).or_insert_with(|| contents(layer));
+    }
+    firsts
+}
+
+/// The capture was taken from the user-mode Linux peer of `tests/interop`: strongSwan, xl2tpd and
+/// pppd of Debian. What the profile says is what that peer said.
+#[test]
+fn linux_with_xl2tpd_says_what_the_real_one_said() {
+    let mut keys = Keys::default();
+    keys.add(include_str!("../captures/natt-aes128gcm16.toml"))
+        .unwrap();
+    let mut decoder = Decoder::new(keys, Secrets::default());
+    let mut real = Vec::new();
+    let capture = &include_bytes!("../captures/natt-aes128gcm16.pcap")[..];
+    lab::decode::capture::read(capture, |frame| {
+        let packet = decoder.decode(frame);
+        let source = packet
+            .layers
+            .iter()
+            .find_map(|layer| layer.field("source").cloned());
+        let ip = packet
+            .layers
+            .iter()
+            .filter_map(|layer| layer.field("source"))
+            .nth(1);
+        if ip.and_then(|ip| ip.as_str()) == Some("10.9.0.1") && source.is_some() {
+            real.extend(packet.layers.last().cloned());
+        }
+        Ok(())
+    })
+    .unwrap();
+    let real = firsts(real.iter());
+    let told = story("linux-xl2tpd");
+    let sent = told.steps.iter().filter(|step| step.way == "sent");
+    let played = firsts(sent.filter_map(|step| step.layers.last()));
+    for kind in [
+        "L2TP control SCCRQ",
+        "L2TP control SCCCN",
+        "L2TP control ICRQ",
+        "L2TP control ICCN",
+        "LCP Configure-Request",
+        "IPCP Configure-Request",
+        "IPV6CP Configure-Request",
+    ] {
+        assert!(
+            real.contains_key(kind),
+            "{kind} is not in the capture: {:?}",
+            real.keys()
+        );
+        assert_eq!(played.get(kind), real.get(kind), "{kind}");
+    }
 }

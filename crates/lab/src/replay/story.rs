@@ -1,0 +1,532 @@
+//! The story of one client: every message in a line, and whether the client would be content.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
+
+use packet::header::Udp;
+use pcap_parser::Linktype;
+use ppp::frame::{self, protocol};
+use serde::Serialize;
+
+use crate::client::{Client, Entry, Journal, Medium, Way};
+use crate::decode::capture::Frame;
+use crate::decode::keys::Keys;
+use crate::decode::layer::Layer;
+use crate::decode::{Decoder, Secrets};
+use crate::profile::Profile;
+use crate::wire::{self, Checksum, NON_ESP_MARKER};
+
+/// Texts of a value that are shown in a line.
+const VALUE_LEN_MAX: usize = 24;
+/// Octets of an L2TP acknowledgement that says nothing else.
+const ZLB_LEN: usize = 12;
+/// Code of LCP's Protocol-Reject.
+const PROTOCOL_REJECT: u8 = 8;
+
+/// What one client did, and what it would have thought.
+#[derive(Debug, Serialize)]
+pub struct Story {
+    /// As it was asked for.
+    pub profile: String,
+    /// What it is.
+    pub about: String,
+    /// The gateway.
+    pub target: Ipv4Addr,
+    /// What is not certain about the profile.
+    pub unsure: Vec<String>,
+    /// Every message, in order.
+    pub steps: Vec<Step>,
+    /// What PPP gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// Phase 1 and the ESP suite that were agreed on.
+    pub agreed: Vec<String>,
+    /// What the client would do with the link, which is not played.
+    pub then: Vec<String>,
+    /// Where a later version of the gateway is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
+    /// What the client would not put up with.
+    pub discontent: Vec<String>,
+    /// Whether it is none of that.
+    pub is_content: bool,
+}
+
+/// One message.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// Since the first.
+    pub seconds: f64,
+    /// `sent` or `received`.
+    pub way: &'static str,
+    /// Of the message, without what carries it.
+    pub octets: usize,
+    /// It was sent before.
+    pub is_repeated: bool,
+    /// What it is.
+    pub what: String,
+    /// What the client makes of it, if it is not the obvious.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
+    /// All that is in it.
+    pub layers: Vec<Layer>,
+}
+
+impl Story {
+    /// The story of a client that keeps a journal, between its address and the gateway's.
+    #[must_use]
+    pub fn of(name: &str, profile: &Profile, client: &Client, ends: (Ipv4Addr, Ipv4Addr)) -> Self {
+        let empty = Journal::default();
+        let journal = client.journal().unwrap_or(&empty);
+        let steps = steps(journal, ends);
+        let was_up = client.stages().total().is_some();
+        let mut discontent = ignored_networks(profile, journal);
+        let failure = client.failure();
+        discontent.extend(failure.map(ToString::to_string));
+        if failure.is_none() && !was_up {
+            discontent.push("it was interrupted before it was up".into());
+        }
+        let ends_there = |ending: &&crate::profile::Ending| {
+            failure.is_some_and(|failure| failure.stage == Some(ending.stage))
+        };
+        let ending = profile.ends.as_ref().filter(ends_there);
+        let agreed = client.agreed();
+        let suite = agreed.suite.map(|suite| suite.to_string());
+        Self {
+            profile: name.to_owned(),
+            about: profile.about.clone(),
+            target: ends.1,
+            unsure: profile.unsure.clone(),
+            steps,
+            address: agreed.address,
+            agreed: [agreed.phase1.clone()]
+                .into_iter()
+                .chain(suite)
+                .chain(agreed.auth.map(|method| method.name().to_owned()))
+                .filter(|text| !text.is_empty())
+                .collect(),
+            then: profile.then.clone(),
+            ending: ending.map(|ending| format!("{}: {}", ending.stage, ending.because)),
+            is_content: discontent.is_empty(),
+            discontent,
+        }
+    }
+
+    /// What the own kernel did not want to send.
+    pub fn note_refused(&mut self, refused: Option<&str>) {
+        if let Some(refused) = refused {
+            self.discontent
+                .push(format!("the kernel here refused to send: {refused}"));
+            self.is_content = false;
+        }
+    }
+}
+
+/// Network protocols that the client asked for and that were neither answered nor rejected.
+fn ignored_networks(profile: &Profile, journal: &Journal) -> Vec<String> {
+    let frames = |way: Way| {
+        let of_way = journal.entries.iter().filter(move |entry| entry.way == way);
+        of_way.filter_map(ppp_frame)
+    };
+    let is_answered = |wanted: u16| {
+        frames(Way::Received).any(|(number, information)| {
+            let rejects = number == protocol::LCP
+                && information.first() == Some(&PROTOCOL_REJECT)
+                && information.get(4..6) == Some(&wanted.to_be_bytes());
+            number == wanted || rejects
+        })
+    };
+    profile
+        .networks()
+        .filter(|wanted| frames(Way::Sent).any(|(number, _)| number == *wanted))
+        .filter(|wanted| !is_answered(*wanted))
+        .map(|wanted| format!("nobody answered or rejected network protocol {wanted:#06x}"))
+        .collect()
+}
+
+fn ppp_frame(entry: &Entry) -> Option<(u16, &[u8])> {
+    let header = l2tp::peek(&entry.octets).ok()?;
+    let is_data = entry.medium == Medium::L2tp && header.kind == l2tp::Kind::Data;
+    frame::parse(&entry.octets[header.payload])
+        .ok()
+        .filter(|_| is_data)
+}
+
+/// Every message, read.
+fn steps(journal: &Journal, (inside, target): (Ipv4Addr, Ipv4Addr)) -> Vec<Step> {
+    let mut keys = Keys::default();
+    for key in &journal.keys {
+        // It is written by us, and what is written is read.
+        let _added = keys.add(&ike::key_log::isakmp(key));
+    }
+    let mut decoder = Decoder::new(keys, Secrets::default());
+    let mut teller = Teller::default();
+    let start = journal.entries.first().map(|entry| entry.at);
+    let numbered = (1..).zip(&journal.entries);
+    numbered
+        .map(|(number, entry)| {
+            let octets = whole(entry, inside, target);
+            let packet = decoder.decode(&Frame {
+                number,
+                time: 0,
+                link: Linktype::RAW,
+                octets: &octets,
+                wire_len: octets.len(),
+            });
+            // What carries the message is made up.
+            let layers = packet.layers.into_iter();
+            let layers = layers.skip_while(|layer| !is_message(layer)).collect();
+            teller.tell(entry, start, layers)
+        })
+        .collect()
+}
+
+fn is_message(layer: &Layer) -> bool {
+    layer.name().starts_with("ISAKMP") || layer.name().starts_with("L2TP")
+}
+
+/// A message as the packet that a capture in front of IPsec would hold.
+fn whole(entry: &Entry, inside: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    let port = match entry.medium {
+        Medium::Ike => Udp::IKE,
+        Medium::FloatedIke => Udp::NAT_T,
+        Medium::L2tp => Udp::L2TP,
+    };
+    let [own, peer] = [inside, target].map(|address| SocketAddrV4::new(address, port));
+    let (from, to) = match entry.way {
+        Way::Sent => (own, peer),
+        Way::Received => (peer, own),
+    };
+    let marker = match entry.medium {
+        Medium::FloatedIke => &NON_ESP_MARKER[..],
+        Medium::Ike | Medium::L2tp => &[],
+    };
+    wire::udp(from, to, &[marker, &entry.octets].concat(), Checksum::Full)
+}
+
+/// What was told so far, as far as it matters for what follows.
+#[derive(Default)]
+struct Teller {
+    /// Messages that were sent: a copy is a retransmission.
+    sent: Vec<Vec<u8>>,
+    /// Messages of each exchange: exchange, message ID, how many.
+    counts: Vec<((String, String), usize)>,
+    /// What was offered last.
+    offer: Vec<String>,
+}
+
+impl Teller {
+    fn tell(&mut self, entry: &Entry, start: Option<Instant>, layers: Vec<Layer>) -> Step {
+        let is_sent = entry.way == Way::Sent;
+        let is_repeated = is_sent && self.is_repeated(entry);
+        let refused = entry.refusal.as_ref();
+        let mut remark = refused.map(|why| format!("the client does not take it: {why}"));
+        let what = match layers.last() {
+            Some(layer) if layer.name() == "ISAKMP" => {
+                if !is_sent {
+                    let choice = self.choice(layer);
+                    remark = remark.or(choice);
+                }
+                self.isakmp(layer, is_repeated, is_sent)
+            }
+            Some(layer) => plain(layer),
+            None => "unreadable".into(),
+        };
+        Step {
+            seconds: start.map_or(0.0, |start| (entry.at - start).as_secs_f64()),
+            way: if is_sent { "sent" } else { "received" },
+            octets: entry.octets.len(),
+            is_repeated,
+            what,
+            remark,
+            layers,
+        }
+    }
+
+    /// Whether it was sent before; RFC 2661 §5.8 lets Nr be that of now.
+    fn is_repeated(&mut self, entry: &Entry) -> bool {
+        let mut octets = entry.octets.clone();
+        let is_control =
+            entry.medium == Medium::L2tp && octets.first().is_some_and(|o| o & 0x80 != 0);
+        if is_control && octets.len() <= ZLB_LEN {
+            return false;
+        }
+        if is_control {
+            octets[10..12].fill(0);
+        }
+        let is_repeated = self.sent.contains(&octets);
+        if !is_repeated {
+            self.sent.push(octets);
+        }
+        is_repeated
+    }
+
+    /// The exchange, the number of its message, and the payloads.
+    fn isakmp(&mut self, layer: &Layer, is_repeated: bool, is_sent: bool) -> String {
+        let text = |key: &str| {
+            let value = layer.field(key).and_then(|value| value.as_str());
+            value.unwrap_or_default().to_owned()
+        };
+        let name = text("exchange");
+        let key = (name.clone(), text("message id"));
+        if !self.counts.iter().any(|(known, _)| *known == key) {
+            self.counts.push((key.clone(), 0));
+        }
+        let count = self.counts.iter_mut().find(|(known, _)| *known == key);
+        let number = count.map_or(0, |(_, count)| {
+            *count += usize::from(!is_repeated);
+            *count
+        });
+        if is_sent {
+            let transforms = transforms(layer);
+            if !transforms.is_empty() {
+                self.offer = transforms;
+            }
+        }
+        let payloads = payloads(layer);
+        match name.as_str() {
+            "informational" => format!("informational: {payloads}"),
+            _ => format!("{name} {number}: {payloads}"),
+        }
+    }
+
+    /// Which of the transforms that were offered was chosen.
+    fn choice(&self, layer: &Layer) -> Option<String> {
+        let [chosen] = &transforms(layer)[..] else {
+            return None;
+        };
+        let at = self.offer.iter().position(|offered| offered == chosen);
+        Some(match at {
+            Some(at) => format!("its choice {} of {}", at + 1, self.offer.len()),
+            None => "it has not offered that".into(),
+        })
+    }
+}
+
+/// Every transform of an SA payload, without lifetimes.
+fn transforms(layer: &Layer) -> Vec<String> {
+    let sas = layer.parts().iter().filter(|part| part.name() == "SA");
+    let proposals = sas.flat_map(Layer::parts);
+    proposals.flat_map(Layer::parts).map(transform).collect()
+}
+
+fn transform(layer: &Layer) -> String {
+    let field = |key: &str| {
+        let value = layer.field(key)?;
+        Some(
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned),
+        )
+    };
+    let id = field("id").filter(|id| id != "KEY_IKE");
+    let mut text = id.or(field("encryption")).unwrap_or_default();
+    if let Some(bits) = field("key length") {
+        text = format!("{text}-{bits}");
+    }
+    let rest = ["integrity", "hash", "group"].into_iter().filter_map(field);
+    rest.fold(text, |text, part| format!("{text}/{part}"))
+}
+
+/// The payloads in a line.
+fn payloads(layer: &Layer) -> String {
+    let mut told: Vec<(String, usize)> = Vec::new();
+    for part in layer.parts() {
+        let text = match part.name() {
+            "SA" => format!("SA ({})", transforms(layer).join(", ")),
+            "N" | "D" => brief(part),
+            name => name.to_owned(),
+        };
+        match told.last_mut() {
+            Some((last, count)) if *last == text => *count += 1,
+            _ => told.push((text, 1)),
+        }
+    }
+    let times = |(text, count): (String, usize)| match count {
+        1 => text,
+        _ => format!("{text} ×{count}"),
+    };
+    let told: Vec<String> = told.into_iter().map(times).collect();
+    match told.is_empty() {
+        true => "sealed".into(),
+        false => told.join(", "),
+    }
+}
+
+/// A control message of L2TP, or a packet of PPP: its kind and what it holds.
+fn plain(layer: &Layer) -> String {
+    let field = |key: &str| layer.field(key).and_then(|value| value.as_str());
+    let name = match layer.name() {
+        "L2TP control" => field("message").unwrap_or("L2TP control").to_owned(),
+        name => format!("{name} {}", field("code").unwrap_or_default()),
+    };
+    let parts: Vec<String> = layer.parts().iter().map(brief).collect();
+    let detail = ["rejected", "text", "message", "peer", "name"];
+    let mut detail = detail
+        .into_iter()
+        .filter_map(field)
+        .filter(|text| !text.is_empty());
+    match (parts.is_empty(), detail.next()) {
+        (false, _) => format!("{name}: {}", parts.join(", ")),
+        (true, Some(detail)) if layer.name() != "L2TP control" => format!("{name}: {detail}"),
+        (true, _) => name,
+    }
+}
+
+/// The name of a part and its values, shortened.
+fn brief(layer: &Layer) -> String {
+    let shown = [
+        "vendor",
+        "attribute",
+        "type",
+        "protocol",
+        "value",
+        "hidden octets",
+    ];
+    let mut text = layer.name().to_owned();
+    for value in shown.into_iter().filter_map(|key| layer.field(key)) {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        let short: String = value.chars().take(VALUE_LEN_MAX).collect();
+        let rest = if short.len() < value.len() { "…" } else { "" };
+        text = format!("{text} {short}{rest}");
+    }
+    text
+}
+
+/// A story for people.
+pub struct Telling<'s> {
+    /// The story.
+    pub story: &'s Story,
+    /// With all that is in the messages.
+    pub is_whole: bool,
+}
+
+impl fmt::Display for Telling<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let story = self.story;
+        writeln!(f, "{} to {}: {}", story.profile, story.target, story.about)?;
+        if !story.unsure.is_empty() {
+            writeln!(f, "not certain (K general knowledge, ? not established):")?;
+        }
+        for remark in &story.unsure {
+            writeln!(f, "  {remark}")?;
+        }
+        for step in &story.steps {
+            step.write(f, self.is_whole)?;
+        }
+        self.outcome(f)
+    }
+}
+
+impl Telling<'_> {
+    fn outcome(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let story = self.story;
+        if let Some(address) = story.address {
+            writeln!(f, "it had {address}, by {}", story.agreed.join(", "))?;
+        }
+        for then in &story.then {
+            writeln!(f, "it would go on with: {then}")?;
+        }
+        if let Some(ending) = &story.ending {
+            writeln!(f, "it ends for now at {ending}")?;
+        }
+        for why in &story.discontent {
+            writeln!(f, "discontent: {why}")?;
+        }
+        match story.is_content {
+            true => writeln!(f, "content"),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Step {
+    fn write(&self, f: &mut fmt::Formatter<'_>, is_whole: bool) -> fmt::Result {
+        let arrow = if self.way == "sent" { "►" } else { "◄" };
+        let again = if self.is_repeated { "again: " } else { "" };
+        let (seconds, octets, what) = (self.seconds, self.octets, &self.what);
+        writeln!(f, "{seconds:9.3} {arrow} {octets:4}  {again}{what}")?;
+        if let Some(remark) = &self.remark {
+            writeln!(f, "{:19}{remark}", "")?;
+        }
+        if is_whole {
+            self.layers
+                .iter()
+                .try_for_each(|layer| write!(f, "{layer}"))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    /// A PPP frame in a data message.
+    fn entry(way: Way, frame: &[u8]) -> Entry {
+        let header = wire::l2tp_header(7, 9);
+        Entry {
+            at: clock::now(),
+            way,
+            medium: Medium::L2tp,
+            octets: [&header[..], frame].concat(),
+            refusal: None,
+        }
+    }
+
+    #[test]
+    fn a_network_protocol_that_nobody_answers_is_a_cause_of_discontent() {
+        let profile = Profile::load("windows-11").unwrap();
+        let asked = [0xff, 3, 0x80, 0xfd, 1, 1, 0, 4];
+        let mut journal = Journal::default();
+        assert_eq!(
+            ignored_networks(&profile, &journal).len(),
+            0,
+            "not asked for"
+        );
+        journal.entries.push(entry(Way::Sent, &asked));
+        let ignored = ignored_networks(&profile, &journal);
+        assert_eq!(
+            ignored,
+            ["nobody answered or rejected network protocol 0x80fd"]
+        );
+        let echo = [0xff, 3, 0xc0, 0x21, 9, 1, 0, 8, 0x80, 0xfd, 0, 0];
+        journal.entries.push(entry(Way::Received, &echo));
+        assert_eq!(
+            ignored_networks(&profile, &journal).len(),
+            1,
+            "no Protocol-Reject"
+        );
+        let reject = [0xff, 3, 0xc0, 0x21, 8, 1, 0, 10, 0x80, 0xfd, 1, 1, 0, 4];
+        journal.entries.push(entry(Way::Received, &reject));
+        assert_eq!(ignored_networks(&profile, &journal).len(), 0);
+    }
+
+    #[test]
+    fn a_message_that_is_sent_again_is_told_so_though_its_nr_has_moved() {
+        let mut teller = Teller::default();
+        let hello = |nr| {
+            let mut octets = vec![0xc8, 2, 0, 20, 0, 7, 0, 0, 0, 3, 0, nr];
+            octets.extend([0x80, 8, 0, 0, 0, 0, 0, 6]);
+            Entry {
+                octets,
+                ..entry(Way::Sent, &[])
+            }
+        };
+        let zlb = Entry {
+            octets: vec![0xc8, 2, 0, 12, 0, 7, 0, 0, 0, 3, 0, 4],
+            ..entry(Way::Sent, &[])
+        };
+        assert!(!teller.tell(&hello(1), None, vec![]).is_repeated);
+        assert!(teller.tell(&hello(2), None, vec![]).is_repeated);
+        assert!(!teller.tell(&zlb, None, vec![]).is_repeated);
+        assert!(
+            !teller.tell(&zlb, None, vec![]).is_repeated,
+            "says something new each time"
+        );
+    }
+}
