@@ -26,7 +26,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `exchange.rs`, `half_open.rs`, `compute.rs` | main modes under way, what strangers may cost, public-key work |
-//! | `peer.rs`, `children.rs`, `path_mtu.rs`, `mtu.rs` | whom a path leads to, its SAs, how long its packets may be |
+//! | `peer.rs`, `peers.rs`, `children.rs`, `path_mtu.rs`, `mtu.rs` | whom a path leads to, its SAs, how long its packets may be |
 //! | `opening.rs`, `tunnel.rs`, `call.rs` | who may open a tunnel, tunnels, calls in them |
 //! | `subscriber.rs`, `admission.rs`, `users.rs`, `pool.rs`, `network.rs` | PPP, who may come in, addresses, routes |
 //! | `backlog.rs`, `outbox.rs`, `timers.rs`, `slots.rs`, `ids.rs` | the order of what comes and goes, deadlines, names |
@@ -50,6 +50,7 @@ mod opening;
 mod outbox;
 mod path_mtu;
 mod peer;
+mod peers;
 mod pool;
 pub mod settings;
 mod show;
@@ -78,7 +79,7 @@ use exchange::Exchanges;
 use half_open::Bucket;
 use log::Log;
 use outbox::Outbox;
-use peer::Peers;
+use peers::Peers;
 pub use pool::POOL_SIZE_MAX;
 use pool::Pools;
 pub use settings::Settings;

@@ -137,11 +137,7 @@ impl Control {
 
     fn tunnels_of(&self, carrier: &Carrier) -> Vec<TunnelKey> {
         match *carrier {
-            Carrier::Secured { path, .. } => {
-                let ids = self.peers.slots.get(path.0).map(|peer| peer.tunnels.iter());
-                let key = |&id| TunnelKey { path, id };
-                ids.into_iter().flatten().map(key).collect()
-            }
+            Carrier::Secured { path, .. } => self.peers.tunnels_of(path),
             Carrier::Plain {
                 listener,
                 local,

@@ -13,16 +13,17 @@
 //!   no pair, ISAKMP SA deleted by the peer ──farewell──► the same, sooner
 //! ```
 
+mod ending;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crypto::Random;
 use crypto::esp::Suite;
-use dataplane::change::{Change, Encapsulation, Event};
-use dataplane::id::{PathId, Slot};
+use dataplane::change::{Encapsulation, Event};
+use dataplane::id::PathId;
 use ike::payload::identification::Identity;
-use ike::{DownReason, Established, Spi};
+use ike::{Established, Spi};
 use packet::Endpoint;
 
 use crate::counters::Counter;
@@ -31,16 +32,10 @@ use crate::half_open::source_of;
 use crate::ids::Ids;
 use crate::log::Correlation;
 use crate::mtu::Carriage;
-use crate::slots::Slots;
-use crate::timers::Timer;
-use crate::tunnel::{Tunnel, TunnelKey};
 use crate::{Control, log};
 
 /// ISAKMP SAs that one peer may have at a time: the living one and the one before it.
 const EXCHANGES_MAX: usize = 2;
-/// How long the tunnels of a peer outlive its own DELETE of all it had, if the grace time is not
-/// shorter: time for a main mode from a client that renews by ending first.
-const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What makes two main modes the same peer's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,24 +87,13 @@ pub(crate) struct IkePeer {
     /// Whether the fast path knows the path.
     pub(crate) is_open: bool,
     /// What is missing, while the time runs that ends it.
-    lacks: Option<Lack>,
+    lacks: Option<ending::Lack>,
     /// The peer has deleted the ISAKMP SA that came last.
     has_left: bool,
     /// Whether it is being taken down.
     is_ending: bool,
     /// Ids of its tunnels: the fast path only compares them.
     pub(crate) ids: Ids,
-}
-
-/// What a peer cannot be without for long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lack {
-    /// It cannot be reached: RFC 3193 §3.1 takes the tunnels down after the SAs.
-    Sas,
-    /// Nor can it ask for SAs: it has deleted the last ISAKMP SA too, as who goes for good does.
-    Everything,
-    /// The SAs are there for nothing.
-    Tunnels,
 }
 
 /// A pair of IPsec SAs.
@@ -125,48 +109,11 @@ pub(crate) struct Pair {
     pub(crate) lifetime: Duration,
 }
 
-/// All peers.
-#[derive(Debug)]
-pub(crate) struct Peers {
-    pub(crate) slots: Slots<Peer>,
-    pub(crate) by_name: BTreeMap<PeerName, PathId>,
-    /// Where data goes to, by source.
-    by_source: BTreeSet<(IpAddr, PathId)>,
-    sources: BTreeMap<PathId, IpAddr>,
-}
-
-impl Peers {
-    pub(crate) fn new(per_shard: u32, random: &mut Random) -> Self {
-        Self {
-            slots: Slots::new(per_shard, random),
-            by_name: BTreeMap::new(),
-            by_source: BTreeSet::new(),
-            sources: BTreeMap::new(),
-        }
-    }
-
-    /// The peer is at this address from now on.
-    pub(crate) fn place(&mut self, path: PathId, address: IpAddr) {
-        self.displace(path);
-        let source = source_of(address);
-        self.sources.insert(path, source);
-        self.by_source.insert((source, path));
-    }
-
-    /// The peer is gone.
-    pub(crate) fn displace(&mut self, path: PathId) {
-        if let Some(source) = self.sources.remove(&path) {
-            self.by_source.remove(&(source, path));
-        }
-    }
-
-    /// All peers of one source.
-    pub(crate) fn at(&self, address: IpAddr) -> impl Iterator<Item = (PathId, &Peer)> {
-        let source = source_of(address);
-        let from = (source, PathId(Slot::from_word(0)));
-        let of_source = self.by_source.range(from..);
-        let paths = of_source.take_while(move |(other, _)| *other == source);
-        paths.filter_map(|&(_, path)| Some((path, self.slots.get(path.0)?)))
+impl IkePeer {
+    /// Its ISAKMP SAs, the oldest first, without one of them.
+    fn exchanges_but(&self, id: IkeId) -> Vec<IkeId> {
+        let exchanges = self.exchanges.iter().copied();
+        exchanges.filter(|&other| other != id).collect()
     }
 }
 
@@ -361,12 +308,7 @@ impl Control {
         let Some((_, ike)) = self.ike_peer_mut(path) else {
             return;
         };
-        let older: Vec<IkeId> = ike
-            .exchanges
-            .iter()
-            .copied()
-            .filter(|&other| other != id)
-            .collect();
+        let older = ike.exchanges_but(id);
         ike.children
             .values_mut()
             .for_each(|pair| pair.exchange = id);
@@ -398,12 +340,7 @@ impl Control {
         let Some((_, ike)) = self.ike_peer(path) else {
             return;
         };
-        let older: Vec<IkeId> = ike
-            .exchanges
-            .iter()
-            .copied()
-            .filter(|&other| other != id)
-            .collect();
+        let older = ike.exchanges_but(id);
         let pairs: Vec<u32> = ike.children.keys().copied().collect();
         self.forget_tunnels(now, path, "the peer has started anew");
         for spi in pairs {
@@ -489,151 +426,6 @@ impl Control {
         };
         let local = ike.local;
         self.move_peer(path, local, remote);
-    }
-
-    /// An ISAKMP SA of the peer's has ended.
-    pub(crate) fn peer_lost_exchange(
-        &mut self,
-        now: Instant,
-        path: PathId,
-        id: IkeId,
-        reason: DownReason,
-    ) {
-        let Some((_, ike)) = self.ike_peer(path) else {
-            return;
-        };
-        if ike.exchanges.last() != Some(&id) {
-            return;
-        }
-        if reason == DownReason::PeerDead {
-            self.end_peer(now, path, "peer unreachable");
-        } else if let Some((_, ike)) = self.ike_peer_mut(path) {
-            ike.has_left = reason == DownReason::PeerDeleted;
-        }
-    }
-
-    pub(crate) fn peer_without_exchange(&mut self, now: Instant, path: PathId, id: IkeId) {
-        if let Some((_, ike)) = self.ike_peer_mut(path) {
-            ike.exchanges.retain(|&other| other != id);
-            if ike.renewal == Some(id) {
-                ike.renewal = None;
-            }
-        }
-        self.settle(now, path);
-    }
-
-    /// Starts or stops the time after which a peer that lacks something ends; ends one that has
-    /// nothing left.
-    pub(crate) fn settle(&mut self, now: Instant, path: PathId) {
-        let settings = &self.settings;
-        let Some(peer) = self.peers.slots.get_mut(path.0) else {
-            return;
-        };
-        let Some(ike) = peer.ike.as_mut().filter(|ike| !ike.is_ending) else {
-            return;
-        };
-        let has_phase1 = !ike.exchanges.is_empty() || ike.renewal.is_some();
-        let tunnels = &self.tunnels.by_key;
-        // A closed tunnel only answers repeats, for which it needs SAs.
-        let is_over = |&id| {
-            let tunnel = tunnels.get(&TunnelKey { path, id });
-            tunnel.is_none_or(Tunnel::is_over)
-        };
-        let lacks = match (ike.children.is_empty(), peer.tunnels.is_empty()) {
-            (true, _) if !has_phase1 && peer.tunnels.iter().all(is_over) => {
-                let why = match ike.has_left {
-                    true => "the peer hung up",
-                    false => "no SA, no tunnel",
-                };
-                return self.end_peer(now, path, why);
-            }
-            (true, _) if !has_phase1 && ike.has_left => Some(Lack::Everything),
-            (true, _) => Some(Lack::Sas),
-            (false, true) => Some(Lack::Tunnels),
-            (false, false) => None,
-        };
-        if lacks == ike.lacks {
-            return;
-        }
-        ike.lacks = lacks;
-        let deadline = lacks.map(|lack| match lack {
-            Lack::Sas => (now + settings.peer_grace, "peer without SAs"),
-            Lack::Everything => (
-                now + FAREWELL.min(settings.peer_grace),
-                "peer that has left",
-            ),
-            Lack::Tunnels => (now + settings.peer_idle, "peer without tunnels"),
-        });
-        self.timers.set(Timer::Peer(path), deadline);
-    }
-
-    pub(crate) fn peer_timeout(&mut self, now: Instant, path: PathId) {
-        let Some((_, ike)) = self.ike_peer(path) else {
-            return;
-        };
-        let why = match ike.lacks {
-            Some(Lack::Everything) => "the peer deleted its SAs",
-            Some(Lack::Sas) => "no IPsec SA left",
-            // RFC 3193 §3.1: when the L2TP tunnel goes, so should the SAs that were made for it.
-            Some(Lack::Tunnels) => "no L2TP tunnel left",
-            None => return,
-        };
-        self.end_peer(now, path, why);
-    }
-
-    /// Everything of the peer's goes. It is told what it can still be told.
-    pub(crate) fn end_peer(&mut self, now: Instant, path: PathId, why: &str) {
-        let Some((_, ike)) = self.ike_peer_mut(path) else {
-            return;
-        };
-        if std::mem::replace(&mut ike.is_ending, true) {
-            return;
-        }
-        self.forget_tunnels(now, path, why);
-        let Some((peer, ike)) = self.ike_peer(path) else {
-            return;
-        };
-        log::peer_gone(&self.log, peer.correlation, ike.remote, why);
-        let pairs: Vec<u32> = ike.children.keys().copied().collect();
-        let exchanges: Vec<IkeId> = ike.exchanges.iter().copied().chain(ike.renewal).collect();
-        for &id in &exchanges {
-            self.with_sa(now, id, |sa, env, out| sa.close(now, env, out));
-        }
-        for spi in pairs {
-            self.retire_pair(path, spi);
-        }
-        let Some(peer) = self.peers.slots.get_mut(path.0) else {
-            return;
-        };
-        let Some(ike) = peer.ike.as_mut() else {
-            return;
-        };
-        let (name, is_open) = (ike.name.clone(), ike.is_open);
-        if self.peers.by_name.get(&name) == Some(&path) {
-            self.peers.by_name.remove(&name);
-        }
-        self.timers.set(Timer::Peer(path), None);
-        self.peers.displace(path);
-        if is_open {
-            self.peers.slots.retire(path.0);
-            self.outbox.change(path.0.shard, Change::ClosePath(path));
-        } else {
-            self.peers.slots.release(path.0);
-        }
-        for id in exchanges {
-            self.remove_exchange(now, id);
-        }
-    }
-
-    fn forget_tunnels(&mut self, now: Instant, path: PathId, why: &str) {
-        let tunnels = self
-            .peers
-            .slots
-            .get(path.0)
-            .map(|peer| peer.tunnels.clone());
-        for id in tunnels.unwrap_or_default() {
-            self.forget_tunnel(now, TunnelKey { path, id }, why);
-        }
     }
 }
 

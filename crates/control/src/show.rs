@@ -369,13 +369,8 @@ impl Control {
     }
 
     fn clear_peer(&mut self, now: Instant, path: PathId, why: &str) {
-        let tunnels = self
-            .peers
-            .slots
-            .get(path.0)
-            .map(|peer| peer.tunnels.clone());
-        for id in tunnels.unwrap_or_default() {
-            self.clear_tunnel(now, TunnelKey { path, id }, why);
+        for key in self.peers.tunnels_of(path) {
+            self.clear_tunnel(now, key, why);
         }
         self.end_peer(now, path, why);
     }

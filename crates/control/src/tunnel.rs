@@ -234,11 +234,7 @@ impl Control {
             return Vec::new();
         };
         if peer.ike.is_some() {
-            return peer
-                .tunnels
-                .iter()
-                .map(|&id| TunnelKey { path, id })
-                .collect();
+            return self.peers.tunnels_of(path);
         }
         let listener = self.settings.listeners[peer.listener].index;
         let keys = self
