@@ -160,6 +160,7 @@ pub(super) fn client(call: Call, number: usize) -> client::Settings {
             echo_interval: NEVER,
             ..ppp::Settings::client(&user(number), password)
         }),
+        habits: client::Habits::default(),
         setup_limit: Duration::from_secs(600),
     }
 }
