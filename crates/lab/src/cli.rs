@@ -91,6 +91,9 @@ pub struct Dial {
     /// Own ports: the well-known ones, or any that are free
     #[arg(long, value_enum)]
     pub ports: Option<Ports>,
+    /// How packets leave and come in; memory: needs neither
+    #[arg(long, value_enum, default_value = "sockets")]
+    pub io: Io,
     /// What the clients know and offer.
     #[command(flatten)]
     pub client: ClientArguments,
@@ -240,6 +243,15 @@ pub enum Encapsulation {
     Natt,
     /// Nothing
     Plain,
+}
+
+/// How packets leave and come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// Raw and UDP sockets
+    Sockets,
+    /// AF_XDP on the interface that has the own addresses
+    Xdp,
 }
 
 /// Which ports the clients have.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -15,6 +16,7 @@ use crate::discard::Discard;
 use crate::fleet::{ClientId, Errand, Fleet};
 use crate::sockets::Sockets;
 use crate::wires::{Waker, Wire};
+use crate::xdp::Xdp;
 
 /// Deadlines served in one turn.
 const DEADLINES: usize = 64;
@@ -74,6 +76,16 @@ impl Driver {
         Self::over(fleet, |waker| {
             let sockets = Sockets::open(&ports, &addresses, waker)?;
             Ok(Box::new(sockets))
+        })
+    }
+
+    /// A fleet on AF_XDP, on the interface that has its addresses.
+    pub fn past_the_kernel(fleet: Fleet, server: Ipv4Addr) -> io::Result<Self> {
+        let places: Vec<SocketAddrV4> = fleet.places().collect();
+        Self::over(fleet, |waker| {
+            let xdp = Xdp::open(&places, server, waker);
+            let xdp = xdp.map_err(|error| io::Error::other(format!("{error:#}")))?;
+            Ok(Box::new(xdp))
         })
     }
 

@@ -28,7 +28,7 @@
 //! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
 //! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
 //! | `decode.rs`, `decode/` | captures, read with the parsers of the gateway |
-//! | `driver.rs`, `wires.rs`, `sockets.rs`, `clock.rs` | the outside world |
+//! | `driver.rs`, `wires.rs`, `sockets.rs`, `xdp.rs`, `clock.rs` | the outside world |
 //! | `memory.rs` | the gateway in this process instead of the outside world |
 //! | `plan.rs`, `plan/` | what a gateway has to be for what its subscribers do |
 //! | `report.rs`, `report/` | pages with tables and plots, of whoever has some |
@@ -67,3 +67,4 @@ pub mod traffic;
 pub mod window;
 pub mod wire;
 pub mod wires;
+pub mod xdp;

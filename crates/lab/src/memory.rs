@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 use dataplane::ring::{Bell, Wake};
 use gateway::memory::{Cable, Cables, Cycles, Gateway, Pulse};
 use packet::checksum;
-use packet::header::{Icmp, Ipv4, Udp};
+use packet::header::{Icmp, Ipv4};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -27,7 +27,7 @@ use crate::cli::Target;
 use crate::driver::Driver;
 use crate::fleet::{Arrival, Fleet, Outgoing};
 use crate::wire;
-use crate::wires::{Readiness, Waker, Wire};
+use crate::wires::{self, Readiness, Waker, Wire};
 
 /// Frames that are handed over together.
 const BURST: usize = 64;
@@ -79,19 +79,22 @@ impl Stage {
 
     /// A fleet that dials this gateway. A gateway has one.
     pub fn driver(&self, fleet: Fleet) -> io::Result<Driver> {
-        Driver::over(fleet, |waker| {
-            self.bell.set_wake(Arc::new(Ring(Arc::clone(waker))));
-            Ok(Box::new(Line {
-                tunnel: self.cables.tunnel.clone(),
-                network: Network {
-                    cable: self.cables.network.clone(),
-                },
-                answers: !self.is_network_taken,
-                bell: Arc::clone(&self.bell),
-                waker: Arc::clone(waker),
-                pulse: self.gateway.pulse(),
-                frames: Vec::with_capacity(BURST),
-            }))
+        Driver::over(fleet, |waker| Ok(self.wire(waker)))
+    }
+
+    /// The tunnel side alone, for who puts something between it and a driver.
+    pub fn wire(&self, waker: &Waker) -> Box<dyn Wire> {
+        self.bell.set_wake(Arc::new(Ring(Arc::clone(waker))));
+        Box::new(Line {
+            tunnel: self.cables.tunnel.clone(),
+            network: Network {
+                cable: self.cables.network.clone(),
+            },
+            answers: !self.is_network_taken,
+            bell: Arc::clone(&self.bell),
+            waker: Arc::clone(waker),
+            pulse: self.gateway.pulse(),
+            frames: Vec::with_capacity(BURST),
         })
     }
 
@@ -192,7 +195,7 @@ impl Network {
 pub fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     let (from, to, payload) = wire::ip_payload(packet)?;
     let (header, data) = Icmp::read_from_prefix(&packet[payload]).ok()?;
-    if packet[PROTOCOL] != Ipv4::ICMP || header.kind != ECHO_REQUEST {
+    if packet[wire::PROTOCOL] != Ipv4::ICMP || header.kind != ECHO_REQUEST {
         return None;
     }
     let mut answer = vec![0; Ipv4::LEN];
@@ -208,9 +211,6 @@ pub fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     wire::finish_ip(&mut answer, to, from, Ipv4::ICMP);
     Some(answer)
 }
-
-/// Where an IP header says what it carries.
-const PROTOCOL: usize = 9;
 
 /// The tunnel side of a gateway in memory, as a wire.
 struct Line {
@@ -267,8 +267,11 @@ impl Wire for Line {
             if self.frames.is_empty() {
                 return Ok(unreadable);
             }
-            let mut arrivals: Vec<Arrival<'_>> =
-                self.frames.iter_mut().filter_map(|f| arrival(f)).collect();
+            let mut arrivals: Vec<Arrival<'_>> = self
+                .frames
+                .iter_mut()
+                .filter_map(|f| wires::arrival(f.get_mut(Cable::PACKET..)?))
+                .collect();
             let read = arrivals.len();
             take(&mut arrivals);
             unreadable += self.frames.len() - read;
@@ -283,28 +286,6 @@ impl Wire for Line {
         self.tunnel.ring();
         Ok(taken)
     }
-}
-
-/// What a frame of the gateway's brings, as a socket would give it.
-fn arrival(frame: &mut [u8]) -> Option<Arrival<'_>> {
-    let packet = frame.get_mut(Cable::PACKET..)?;
-    let (from, to, payload) = wire::ip_payload(packet)?;
-    let protocol = packet[PROTOCOL];
-    let bytes = &mut packet[payload];
-    if protocol == Ipv4::ESP {
-        return Some(Arrival {
-            from: SocketAddrV4::new(from, 0),
-            to: SocketAddrV4::new(to, 0),
-            bytes,
-        });
-    }
-    let (udp, _) = Udp::read_from_prefix(bytes).ok()?;
-    let is_udp = protocol == Ipv4::UDP;
-    is_udp.then_some(Arrival {
-        from: SocketAddrV4::new(from, udp.source.get()),
-        to: SocketAddrV4::new(to, udp.destination.get()),
-        bytes: bytes.get_mut(Udp::LEN..usize::from(udp.length.get()))?,
-    })
 }
 
 /// Wakes the driver by the descriptor on which it waits.

@@ -23,6 +23,9 @@ pub const NAT_KEEPALIVE: [u8; 1] = [0xff];
 /// RFC 1661 §2, in full: address, control, protocol.
 const PPP_IP: [u8; 4] = [0xff, 0x03, 0x00, 0x21];
 
+/// Where an IP header says what it carries.
+pub const PROTOCOL: usize = 9;
+
 /// Whether a UDP datagram carries a checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {

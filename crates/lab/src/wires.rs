@@ -4,11 +4,16 @@
 //! UDP header, or the ESP packet, as the fleet wants them; whatever is outside is its own affair.
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use packet::header::{Ipv4, Udp};
+use zerocopy::FromBytes;
+
 use crate::fleet::{Arrival, Outgoing};
+use crate::wire;
 
 /// An eventfd that ends the wait of a driver: whoever has something for it rings it.
 pub type Waker = Arc<OwnedFd>;
@@ -32,3 +37,27 @@ pub struct Readiness {
     /// The waker was rung.
     pub is_woken: bool,
 }
+
+/// What an IP packet brings, as a socket would give it.
+pub fn arrival(packet: &mut [u8]) -> Option<Arrival<'_>> {
+    let (from, to, payload) = wire::ip_payload(packet)?;
+    let protocol = packet[wire::PROTOCOL];
+    let bytes = &mut packet[payload];
+    if protocol == Ipv4::ESP {
+        return Some(Arrival {
+            from: SocketAddrV4::new(from, 0),
+            to: SocketAddrV4::new(to, 0),
+            bytes,
+        });
+    }
+    let (udp, _) = Udp::read_from_prefix(bytes).ok()?;
+    let bytes = bytes.get_mut(Udp::LEN..usize::from(udp.length.get()))?;
+    (protocol == Ipv4::UDP).then_some(Arrival {
+        from: SocketAddrV4::new(from, udp.source.get()),
+        to: SocketAddrV4::new(to, udp.destination.get()),
+        bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests;

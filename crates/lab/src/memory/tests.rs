@@ -58,35 +58,3 @@ fn an_echo_request_is_answered_by_whom_it_was_sent_to() {
     assert_eq!(echo_reply(&request), None);
     assert_eq!(echo_reply(&request[..25]), None);
 }
-
-#[test]
-fn what_the_gateway_sends_is_read_as_from_a_socket_and_nothing_else_is() {
-    let [from, to] = [
-        SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1701),
-        SocketAddrV4::new(Ipv4Addr::new(100, 64, 0, 1), 11_701),
-    ];
-    let packet = wire::udp(from, to, b"a message", wire::Checksum::Full);
-    let mut frame = [&[0; Cable::PACKET][..], &packet].concat();
-    let read = arrival(&mut frame).unwrap();
-    assert_eq!(
-        (read.from, read.to, &*read.bytes),
-        (from, to, &b"a message"[..])
-    );
-
-    wire::finish_ip(&mut frame[Cable::PACKET..], *from.ip(), *to.ip(), Ipv4::ESP);
-    let read = arrival(&mut frame).unwrap();
-    assert_eq!(
-        (read.from.port(), read.to.port(), read.bytes.len()),
-        (0, 0, 17)
-    );
-
-    wire::finish_ip(
-        &mut frame[Cable::PACKET..],
-        *from.ip(),
-        *to.ip(),
-        Ipv4::ICMP,
-    );
-    assert!(arrival(&mut frame).is_none());
-    assert!(arrival(&mut frame[..30]).is_none());
-    assert!(arrival(&mut []).is_none());
-}
