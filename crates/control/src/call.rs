@@ -49,20 +49,21 @@ impl Control {
             self.counters.add(Counter::CallRefusedShutdown);
             return Err(CallRefusal::TryAnother);
         }
+        let peer = self.peers.slots.get(key.path.0);
+        let remote = peer.map(Peer::shown);
         if self.subscribers.len() >= self.settings.limits.sessions {
             self.counters.add(Counter::CallRefusedLimit);
-            if let Some(peer) = self.peers.slots.get(key.path.0) {
-                log::limit(&self.log, peer.shown(), "sessions");
+            if let Some(remote) = remote {
+                self.log_limit(now, remote, "sessions");
             }
             return Err(CallRefusal::Busy);
         }
-        let peer = self.peers.slots.get(key.path.0);
         let source = peer.and_then(Peer::plain_source);
         let sessions = &self.tunnels.sessions_in_the_clear;
         if source.is_some_and(|source| sessions.limit_met(&source).is_some()) {
             self.counters.add(Counter::CallRefusedSourceLimit);
-            if let Some(peer) = peer {
-                log::limit(&self.log, peer.shown(), "sessions of one source");
+            if let Some(remote) = remote {
+                self.log_limit(now, remote, "sessions of one source");
             }
             return Err(CallRefusal::Busy);
         }

@@ -72,6 +72,7 @@ use crypto::Random;
 use dataplane::Shared;
 use dataplane::change::{Event, Origin, Punt, SessionTraffic, SharedChange, ToWorker, Traffic};
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, WorkerId};
+use packet::Endpoint;
 
 use backlog::Backlog;
 use counters::{Counter, Counters};
@@ -468,6 +469,13 @@ impl Control {
     }
 
     /// Whether there may be another line about somebody whom nobody knows.
+    /// Says that a limit keeps somebody out, if not too much has been said of late.
+    fn log_limit(&mut self, now: Instant, remote: Endpoint, what: &str) {
+        if self.may_log(now) {
+            log::limit(&self.log, remote, what);
+        }
+    }
+
     fn may_log(&mut self, now: Instant) -> bool {
         let may = self.lines.take(now);
         if !may {

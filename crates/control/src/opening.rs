@@ -161,10 +161,8 @@ impl Control {
     fn new_tunnel(&mut self, now: Instant, carrier: Carrier, listener: usize) -> Option<TunnelKey> {
         if let Err((counter, what)) = self.admit_tunnel(now, &carrier) {
             self.counters.add(counter);
-            if self.may_log(now) {
-                let remote = self.remote_of(&carrier)?;
-                log::limit(&self.log, remote, what);
-            }
+            let remote = self.remote_of(&carrier)?;
+            self.log_limit(now, remote, what);
             return None;
         }
         let source = source_of(&carrier);

@@ -204,7 +204,7 @@ impl Control {
             // Somebody else answered where our peer had been.
             (living, Some(renews)) if living != Some(renews) => None,
             (Some(living), _) => Some(living),
-            (None, _) => self.new_peer(id, name),
+            (None, _) => self.new_peer(now, id, name),
         };
         let Some(path) = path else {
             self.with_sa(now, id, |sa, env, out| sa.close(now, env, out));
@@ -213,20 +213,27 @@ impl Control {
         self.join(now, id, path, living.is_some());
     }
 
-    fn new_peer(&mut self, id: IkeId, name: PeerName) -> Option<PathId> {
-        let exchange = self.ike.slots.get(id.0)?;
-        if self.peers.by_name.len() >= self.settings.limits.peers || self.shutdown.is_some() {
-            self.counters.add(Counter::IkePeerLimit);
-            log::limit(&self.log, exchange.remote, "IKE peers");
-            return None;
+    /// Whether there may be one more peer, at this address.
+    fn admit_peer(&self, remote: Endpoint) -> Result<(), (Counter, &'static str)> {
+        let limits = &self.settings.limits;
+        if self.peers.by_name.len() >= limits.peers || self.shutdown.is_some() {
+            return Err((Counter::IkePeerLimit, "IKE peers"));
         }
-        let beside = self.peers.at(name.remote.address());
+        let beside = self.peers.at(remote.address());
         let beside = beside.filter(|(_, peer)| peer.ike.is_some());
-        if beside.count() >= self.settings.limits.peers_per_source {
-            self.counters.add(Counter::IkeSourcePeerLimit);
-            log::limit(&self.log, exchange.remote, "IKE peers of one source");
+        if beside.count() >= limits.peers_per_source {
+            return Err((Counter::IkeSourcePeerLimit, "IKE peers of one source"));
+        }
+        Ok(())
+    }
+
+    fn new_peer(&mut self, now: Instant, id: IkeId, name: PeerName) -> Option<PathId> {
+        if let Err((counter, what)) = self.admit_peer(name.remote) {
+            self.counters.add(counter);
+            self.log_limit(now, name.remote, what);
             return None;
         }
+        let exchange = self.ike.slots.get(id.0)?;
         let peer = Peer {
             correlation: exchange.correlation,
             listener: exchange.listener,
