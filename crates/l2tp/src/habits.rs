@@ -131,7 +131,7 @@ impl Habits {
 
 /// The last rung holds for all that follow.
 fn rung(ladder: &[Duration], n: u32) -> Option<Duration> {
-    ladder.get(n as usize).or(ladder.last()).copied()
+    ladder.get(n as usize).or_else(|| ladder.last()).copied()
 }
 
 impl Item {

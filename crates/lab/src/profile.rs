@@ -251,7 +251,7 @@ impl Profile {
     /// A profile from the text of a file.
     pub fn parse(file: &str, text: &str) -> Result<Self, LoadError> {
         let document = Document::new(Path::new(file), text.to_owned());
-        let profile = document.read(|root| read::profile(root));
+        let profile = document.read(read::profile);
         let faults = document.into_faults();
         match faults.is_empty() {
             true => Ok(profile),

@@ -1,6 +1,6 @@
 """All stories, in the order in which they are told."""
 
-from . import host, kernel, life, load, losses, outside, steering  # noqa: F401: they write themselves down
+from . import host, kernel, life, load, losses, outside, replay, steering  # noqa: F401: they write themselves down
 from .telling import STORIES
 
 __all__ = ["STORIES"]

@@ -156,7 +156,9 @@ fn link(section: &mut Section<'_>) -> Link {
     let named = methods.map(|method| (method.name(), method));
     Link {
         mru: section.number("mru", ppp::MIN_MRU..=u16::MAX, 1400),
-        auth: section.choices("auth", &named).unwrap_or(methods.to_vec()),
+        auth: section
+            .choices("auth", &named)
+            .unwrap_or_else(|| methods.to_vec()),
         lcp: section.list("lcp", PPP_OPTION),
         ipcp: section.list("ipcp", PPP_OPTION),
         networks: section.sections("network", network),

@@ -321,7 +321,7 @@ fn transform(layer: &Layer) -> String {
         )
     };
     let id = field("id").filter(|id| id != "KEY_IKE");
-    let mut text = id.or(field("encryption")).unwrap_or_default();
+    let mut text = id.or_else(|| field("encryption")).unwrap_or_default();
     if let Some(bits) = field("key length") {
         text = format!("{text}-{bits}");
     }

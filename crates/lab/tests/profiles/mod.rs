@@ -250,6 +250,50 @@ fn apple_says_goodbye_in_its_own_way_and_is_understood() {
     assert_eq!(world.server.tunnels_down, 1);
 }
 
+/// mtpd: a Result Code of two octets, which is always 6.
+#[test]
+fn android_says_goodbye_in_two_octets() {
+    let (mut world, id) = play("android-9", false);
+    let now = world.now;
+    world.fleet.hang_up(now, id);
+    world.run(MINUTE);
+    let stop = control(world.client(id), 4);
+    assert!(stop.ends_with(&[0x80, 8, 0, 0, 0, 1, 0, 6]), "{stop:02x?}");
+    assert_eq!(world.server.tunnels_down, 1);
+}
+
+#[test]
+fn a_lac_with_a_secret_asks_for_proof_and_hides_what_it_says_of_the_call() {
+    let lac = Profile::load("cisco-lac").unwrap();
+    let credentials = Credentials {
+        l2tp_secret: Some("tunnel".into()),
+        ..credentials()
+    };
+    let mut settings = lac.client(&credentials, 1);
+    settings.habits.keeps_journal = true;
+    let mut world = World::new();
+    world.server.l2tp = Arc::new(l2tp::Settings {
+        secret: Some(crypto::Secret::new(b"tunnel".to_vec())),
+        ..l2tp::Settings::default()
+    });
+    let id = world.host(settings);
+    world.run(MINUTE);
+    let client = world.client(id);
+    assert!(client.lease().is_some(), "{:?}", client.failure());
+    let asks = |(vendor, attribute, _): &(u16, u16, bool)| (*vendor, *attribute) == (0, 11);
+    assert!(avps(control(client, 1)).iter().any(asks));
+    let icrq = control(client, 10);
+    assert!(
+        !icrq.windows(10).any(|octets| octets == b"4930000001"),
+        "the calling number"
+    );
+    let order: Vec<u16> = avps(icrq)
+        .iter()
+        .map(|(_, attribute, _)| *attribute)
+        .collect();
+    assert_eq!(order, [36, 14, 15, 18, 22, 21, 1]);
+}
+
 #[test]
 fn ladders_are_climbed_as_the_client_does() {
     for (name, expected) in [
@@ -412,7 +456,7 @@ fn firsts<'l>(messages: impl Iterator<Item = &'l Layer>) -> BTreeMap<String, Vec
     let mut firsts = BTreeMap::new();
     for layer in messages {
         let text = |key: &str| layer.field(key).and_then(|value| value.as_str());
-        let kind = text("message").or(text("code")).unwrap_or_default();
+        let kind = text("message").or_else(|| text("code")).unwrap_or_default();
         let name = format!("{} {kind}", layer.name());
         firsts.entry(name).or_insert_with(|| contents(layer));
     }
