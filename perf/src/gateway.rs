@@ -136,7 +136,7 @@ impl Gateway {
     ) -> Result<()> {
         let mut freed = Vec::new();
         for port in self.workers.iter_mut().flat_map(Worker::ports_mut) {
-            for sent in port.leaving.drain(..) {
+            for sent in port.leaving.drain() {
                 far.take(staged, line, sent.bytes())
                     .with_context(|| format!("a frame of {} octets went {line:?}", sent.len))?;
                 freed.push(sent.chunk);

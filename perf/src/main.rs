@@ -98,6 +98,9 @@ struct PathArguments {
     /// Packets of a round
     #[arg(long, default_value_t = PACKETS)]
     packets: usize,
+    /// Where the cycles went, as `adit show stages` has it
+    #[arg(long)]
+    stages: bool,
     /// Who does the cryptography
     #[arg(long, default_value_t = Backend::auto())]
     backend: Backend,
@@ -157,5 +160,15 @@ fn one_path(arguments: &PathArguments) -> Result<()> {
         arguments.backend,
         bench.pages(),
     );
+    if arguments.stages {
+        let cycles_per_tick = best.ghz / clock::ticks_per_ns();
+        for (stage, ticks) in bench.stages() {
+            println!(
+                "  {:12} {:6.1} cycles",
+                stage.key(),
+                ticks * cycles_per_tick
+            );
+        }
+    }
     Ok(())
 }

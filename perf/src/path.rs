@@ -13,7 +13,8 @@ use af_xdp::Chunk;
 use anyhow::{Result, ensure};
 use crypto::cpu;
 use crypto::esp::Backend;
-use dataplane::Worker;
+use dataplane::id::WorkerId;
+use dataplane::{Stage, Worker};
 
 use crate::clock;
 use crate::gateway::{Gateway, NETWORK, Size, TUNNEL};
@@ -104,6 +105,15 @@ impl Bench {
     /// What its packet memory is made of.
     pub(crate) fn pages(&self) -> af_xdp::Pages {
         self.gateway.pages
+    }
+
+    /// What the worker says of its stages since it came up: ticks a packet, of those it timed.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = (Stage, f64)> {
+        let counters = self.gateway.shared.worker(WorkerId(0));
+        Stage::ALL.iter().filter_map(move |stage| {
+            let (packets, ticks) = counters.stage(*stage);
+            (packets > 0).then(|| (*stage, ticks as f64 / packets as f64))
+        })
     }
 
     /// Makes packets, times them, and has each of them proven.

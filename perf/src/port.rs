@@ -33,6 +33,43 @@ impl Descriptor {
     }
 }
 
+/// Frames that were sent. As in AF_XDP, a descriptor is a few words that come from registers: a
+/// chunk and its window in one value would first be put together in memory.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    chunks: Vec<Chunk>,
+    windows: Vec<[u32; 2]>,
+}
+
+impl Leaving {
+    fn with_capacity(frames: usize) -> Self {
+        Self {
+            chunks: Vec::with_capacity(frames),
+            windows: Vec::with_capacity(frames),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, chunk: Chunk, offset: usize, len: usize) {
+        self.chunks.push(chunk);
+        self.windows.push([offset as u32, len as u32]);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// All of them, in the order in which they were sent.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Descriptor> {
+        let sent = self.chunks.drain(..).zip(self.windows.drain(..));
+        sent.map(|(chunk, [offset, len])| Descriptor {
+            chunk,
+            offset: offset as usize,
+            len: len as usize,
+        })
+    }
+}
+
 /// The port.
 #[derive(Debug)]
 pub(crate) struct RingPort {
@@ -40,8 +77,8 @@ pub(crate) struct RingPort {
     interface: Interface,
     /// The receive ring.
     pub(crate) arriving: VecDeque<Descriptor>,
-    /// What was sent.
-    pub(crate) leaving: Vec<Descriptor>,
+    /// The transmit ring: what was sent.
+    pub(crate) leaving: Leaving,
     /// The fill ring: as many chunks as were received since the last flush.
     filled: Vec<Chunk>,
     /// Frames that are no frames of ours.
@@ -54,7 +91,7 @@ impl RingPort {
             shared,
             interface,
             arriving: VecDeque::with_capacity(frames),
-            leaving: Vec::with_capacity(frames),
+            leaving: Leaving::with_capacity(frames),
             filled: Vec::with_capacity(frames),
             refused: Vec::new(),
         }
@@ -64,6 +101,7 @@ impl RingPort {
 impl Port for RingPort {
     type Chunk = Chunk;
 
+    #[inline]
     fn receive(
         &mut self,
         pool: &mut dyn Pool<Chunk>,
@@ -76,21 +114,24 @@ impl Port for RingPort {
                 break;
             };
             let frame = Frame::new(chunk, offset, len).expect("the generator keeps to the chunk");
-            match wire::read(frame, &self.interface, &self.shared) {
-                Ok(packet) => burst.push(packet),
-                Err((frame, _)) => self.refused.push(frame.into_chunk()),
+            if let Err((frame, _)) = wire::read(frame, &self.interface, &self.shared, burst) {
+                self.refused.push(frame.into_chunk());
             }
-            self.filled.extend(pool.take());
+            if let Some(chunk) = pool.take() {
+                self.filled.push(chunk);
+            }
         }
         count
     }
 
+    #[inline]
     fn expect(&self, nth: usize) {
         if let Some(next) = self.arriving.get(nth) {
             cpu::prefetch_bytes(next.chunk.as_ref(), next.offset, HEAD_LINES);
         }
     }
 
+    #[inline]
     fn send(&mut self, mut packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
         let hop = packet
             .meta
@@ -103,14 +144,11 @@ impl Port for RingPort {
             return Err((packet, why));
         }
         let (offset, len) = (packet.frame.headroom(), packet.frame.len());
-        self.leaving.push(Descriptor {
-            chunk: packet.frame.into_chunk(),
-            offset,
-            len,
-        });
+        self.leaving.push(packet.frame.into_chunk(), offset, len);
         Ok(())
     }
 
+    #[inline]
     fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {
         self.filled.drain(..).for_each(|chunk| pool.put(chunk));
     }

@@ -16,12 +16,18 @@ const PREFETCH_LINES_MAX: usize = 12;
 /// Asks for the cache lines of `value` to be brought near. Never blocks, never faults.
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {
+    prefetch_lines(value, PREFETCH_LINES_MAX);
+}
+
+/// Asks for the first `lines` cache lines of `value`, or as many as it has.
+#[inline(always)]
+pub fn prefetch_lines<T>(value: &T, lines: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let start = std::ptr::from_ref(value).cast::<i8>();
         let mut offset = 0;
-        while offset < size_of::<T>() && offset < PREFETCH_LINES_MAX * LINE_LEN {
+        while offset < size_of::<T>() && offset < lines * LINE_LEN {
             // SAFETY: PREFETCHT0 is a hint that reads nothing into the program and faults on no
             // address; SSE, which it belongs to, is part of every x86-64 processor.
             // `wrapping_add` makes no claim about the address either.
@@ -30,7 +36,7 @@ pub fn prefetch<T>(value: &T) {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
+    let _ = (value, lines);
 }
 
 /// Asks for as many cache lines of `bytes` as there are from `offset` on, up to `lines`.

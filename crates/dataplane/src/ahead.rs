@@ -14,16 +14,23 @@
 use packet::Chunk;
 use packet::header::Ipv4;
 
-use crate::batch::{BATCH_FRAMES, Batch, Room};
+use crate::batch::{Batch, Room};
 use crate::id::Slot;
 use crate::port::Port;
+use crate::shard::inbound::Inbound;
 use crate::shard::key_slot;
+use crate::shard::path::Path;
+use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::stages::Stage;
 use crate::tables::Tables;
 
 /// Frames between asking for a line and reading it: at 100 cycles a packet, more than memory takes.
 const STRIDE: usize = 8;
+
+/// The ways a packet goes, as an index.
+const UP: usize = 0;
+const DOWN: usize = 1;
 
 /// One walk's view of the batch that comes after it.
 pub(crate) struct Ahead<'b, P: Port> {
@@ -40,7 +47,7 @@ impl<'b, P: Port> Ahead<'b, P> {
     #[inline]
     pub(crate) fn step(&mut self, tables: &Tables) {
         if let Some((batch, port)) = &mut self.next
-            && batch.approached < BATCH_FRAMES + 2 * STRIDE
+            && batch.approached < batch.len() + 2 * STRIDE
         {
             port.expect(batch.approached);
             approach(batch, tables);
@@ -51,7 +58,7 @@ impl<'b, P: Port> Ahead<'b, P> {
     pub(crate) fn finish(mut self, tables: &mut Tables) {
         if let Some((batch, port)) = &mut self.next {
             tables.watch.lap(Stage::Ahead, || batch.len());
-            for nth in batch.approached..BATCH_FRAMES {
+            for nth in batch.approached..batch.len() {
                 port.expect(nth);
             }
             approach_all(batch, tables);
@@ -62,7 +69,8 @@ impl<'b, P: Port> Ahead<'b, P> {
 
 /// Asks for all lines of a batch that is about to be walked.
 pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
-    let from = std::mem::replace(&mut batch.approached, BATCH_FRAMES + 2 * STRIDE);
+    let all = batch.len() + 2 * STRIDE;
+    let from = std::mem::replace(&mut batch.approached, all);
     let seats = |stage: usize| from.saturating_sub(stage * STRIDE);
     for seat in seats(0)..batch.len() {
         named_by_the_frame(batch, seat, tables);
@@ -103,23 +111,23 @@ fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tabl
     };
     match note.room {
         Room::Open => {
-            shard.inbound.prefetch(note.slot);
+            shard.inbound.prefetch(note.slot, Inbound::LINES);
             tables.shared.inbound.prefetch(note.slot);
             tables.keys.opening.prefetch(key_slot(note.slot));
         }
         Room::Decap => {
             if let Some(path) = shard.tunnel_path(note.slot) {
                 note.ahead = path.0;
-                shard.paths.prefetch(path.0);
+                shard.paths.prefetch(path.0, Path::LINES);
                 tables.shared.paths.prefetch(path.0);
             }
         }
         Room::Strip | Room::Frame | Room::Encap => {
-            shard.sessions.prefetch(note.slot);
+            shard.sessions.prefetch(note.slot, Session::LINES[DOWN]);
             tables.shared.sessions.prefetch(note.slot);
         }
         Room::Seal => {
-            shard.paths.prefetch(note.slot);
+            shard.paths.prefetch(note.slot, Path::LINES);
             tables.shared.paths.prefetch(note.slot);
             tables.keys.sealing.prefetch(key_slot(note.slot));
         }
@@ -140,8 +148,7 @@ fn named_by_that<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
                 && let Some(sa) = shard.inbound.at(note.slot)
             {
                 note.ahead = sa.path.0;
-                sa.window.prefetch();
-                shard.paths.prefetch(sa.path.0);
+                shard.paths.prefetch(sa.path.0, Path::LINES);
                 tables.shared.paths.prefetch(sa.path.0);
             }
         }
@@ -154,7 +161,7 @@ fn named_by_that<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
                     tables.shared.lookup_v4(packet.meta.vrf, destination)
             {
                 note.ahead = session.0;
-                approach_session(session.0, tables);
+                approach_session(session.0, DOWN, tables);
             }
         }
         Room::Frame | Room::Encap => approach_path_of_session(note.slot, tables),
@@ -187,14 +194,14 @@ fn approach_session_of_path(path: Slot, tables: &Tables) {
     let shard = tables.shards.peek(path.shard);
     let path = shard.and_then(|shard| shard.paths.at(path));
     if let Some(session) = path.and_then(|path| path.directory.likely()) {
-        approach_session(session.0, tables);
+        approach_session(session.0, UP, tables);
     }
 }
 
 #[inline]
-fn approach_session(session: Slot, tables: &Tables) {
+fn approach_session(session: Slot, way: usize, tables: &Tables) {
     if let Some(shard) = tables.shards.peek(session.shard) {
-        shard.sessions.prefetch(session);
+        shard.sessions.prefetch(session, Session::LINES[way]);
         tables.shared.sessions.prefetch(session);
     }
 }
@@ -204,7 +211,7 @@ fn approach_path_of_session(session: Slot, tables: &Tables) {
     if let Some(shard) = tables.shards.peek(session.shard)
         && let Some(session) = shard.sessions.at(session)
     {
-        shard.paths.prefetch(session.path.0);
+        shard.paths.prefetch(session.path.0, Path::LINES);
         tables.shared.paths.prefetch(session.path.0);
         tables.keys.sealing.prefetch(key_slot(session.path.0));
     }

@@ -14,7 +14,7 @@ mod cipher;
 
 use std::ops::BitOr;
 
-use crypto::esp::Verdict;
+use crypto::esp::{Suite, Verdict};
 use packet::header::{Esp, Ipv4, Udp};
 use packet::{Chunk, Frame};
 
@@ -275,14 +275,13 @@ pub(crate) fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
         esn,
         verdict: Verdict::Pending,
     });
-    wrap(t, spi, sequence).ok_or(Discard::NoHeadroom)?;
+    wrap(t, suite, spi, sequence).ok_or(Discard::NoHeadroom)?;
     Ok(())
 }
 
 /// UDP, trailer, room for IV and ICV, ESP header.
 #[inline]
-fn wrap<C: Chunk>(t: &mut Guest<'_, C>, spi: u32, sequence: u64) -> Option<()> {
-    let suite = t.work?.suite;
+fn wrap<C: Chunk>(t: &mut Guest<'_, C>, suite: Suite, spi: u32, sequence: u64) -> Option<()> {
     let [local, remote] = t.ports;
     // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
     t.frame.prepend(&Udp {

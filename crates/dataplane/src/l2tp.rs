@@ -20,7 +20,7 @@ use crate::shard::session::Session;
 use crate::tables::Tables;
 
 /// Takes UDP (inside an SA) and L2TP off, and finds the session.
-#[inline]
+#[inline(always)]
 pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Decap, t.slot)?;
     if t.meta.kind == Kind::L2tp {
@@ -37,7 +37,7 @@ pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
     let header = Header::read(t.frame)?;
     let Some(path) = shard.tunnel(t.slot) else {
@@ -67,7 +67,7 @@ fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -
 }
 
 /// Takes the header off; from here on the frame is its session's.
-#[inline]
+#[inline(always)]
 fn enter<C: Chunk>(t: &mut Guest<'_, C>, header: &Header, path: &Path) -> Result<(), Exit> {
     let session = path.directory.find(header.tunnel, header.session);
     let session = session.ok_or(Discard::NoSession)?;
@@ -105,7 +105,7 @@ struct Header {
 
 impl Header {
     /// Reads the header: nearly all data messages have a length and nothing else, or not even that.
-    #[inline]
+    #[inline(always)]
     fn read<C: Chunk>(frame: &Frame<C>) -> Result<Self, Discard> {
         let data = |ids: [u8; 4], len, end| Self {
             is_control: false,
@@ -132,6 +132,7 @@ impl Header {
     }
 
     /// Reads the fields that the flags say are there.
+    #[cold]
     fn read_fields<C: Chunk>(frame: &Frame<C>) -> Result<Self, Discard> {
         let mut fields = Fields(frame.bytes());
         let flags = fields.next().ok_or(Discard::Truncated)?;

@@ -16,7 +16,7 @@ use crate::tables::Tables;
 const ISAKMP_HEADER: usize = 28;
 
 /// Where a received frame enters.
-#[inline]
+#[inline(always)]
 pub(crate) fn sort<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, Exit> {
     match t.meta.kind {
         Kind::Ip => Ok(Room::Route.anywhere()),
@@ -31,7 +31,7 @@ pub(crate) fn sort<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<St
     }
 }
 
-#[inline]
+#[inline(always)]
 fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, Exit> {
     let listener = tables.listener(&t.meta.local);
     let listener = listener.ok_or(Discard::NoListener)?;
@@ -63,6 +63,7 @@ fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, E
 }
 
 /// IKE goes to the slow path from where it arrived; only its class is of interest here.
+#[cold]
 fn ike<C: Chunk>(t: &Guest<'_, C>, tables: &Tables) -> Exit {
     if t.meta.bad_checksum {
         return Discard::BadChecksum.into();

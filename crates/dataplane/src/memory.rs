@@ -123,12 +123,9 @@ impl<C: Chunk> Port for MemoryPort<C> {
                 pool.put(frame.into_chunk());
                 continue;
             }
-            match wire::read(frame, &self.interface, &self.shared) {
-                Ok(packet) => burst.push(packet),
-                Err((frame, _)) => {
-                    self.not_ours += 1;
-                    pool.put(frame.into_chunk());
-                }
+            if let Err((frame, _)) = wire::read(frame, &self.interface, &self.shared, burst) {
+                self.not_ours += 1;
+                pool.put(frame.into_chunk());
             }
         }
         burst.len() - before

@@ -59,7 +59,7 @@ pub struct WorkerEnd<C> {
     pub(crate) events: Sender<Event>,
     pub(crate) punts: [Sender<Punt>; 3],
     pub(crate) neighbours: Vec<Neighbour<C>>,
-    pub(crate) shards: Receiver<Box<Shard>>,
+    pub(crate) shards: Receiver<Shard>,
     pub(crate) depot: Depot<C>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Neighbour<C> {
     /// Emptied parcels on their way back to who filled them.
     pub(crate) empties_out: Sender<Parcel<C>>,
     pub(crate) empties_in: Receiver<Parcel<C>>,
-    pub(crate) shards: Sender<Box<Shard>>,
+    pub(crate) shards: Sender<Shard>,
 }
 
 /// At most [`PARCEL_FRAMES`] frames that are handed over together.
@@ -158,7 +158,7 @@ pub fn mesh<C: Chunk>(workers: u8, sizes: Sizes) -> (Vec<WorkerEnd<C>>, SlowEnd)
 }
 
 /// For each worker the ring by which shards come to it, and its neighbours.
-type Home<C> = (Option<Receiver<Box<Shard>>>, Vec<Neighbour<C>>);
+type Home<C> = (Option<Receiver<Shard>>, Vec<Neighbour<C>>);
 
 /// The rings between each worker and every other; those to itself stay unused.
 fn neighbourhood<C: Chunk>(bells: &[Arc<Bell>], parcels: usize) -> Vec<Home<C>> {

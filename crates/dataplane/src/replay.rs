@@ -6,9 +6,8 @@
 //! ```
 //!
 //! A bit for each number in the window, in a ring of words one longer than the window needs, so
-//! that moving on clears whole words (RFC 6479).
-
-use crypto::cpu;
+//! that moving on clears whole words (RFC 6479). The word that `top` lies in is kept apart, where a
+//! packet in order finds it without another cache line; it enters the ring when the window leaves it.
 
 /// Bits in a word.
 const WORD_BITS: u64 = 64;
@@ -22,6 +21,9 @@ pub(crate) struct Window {
     top: u64,
     width: u64,
     esn: bool,
+    /// The bits of the word that `top` lies in.
+    newest: u64,
+    /// The words before it.
     seen: Box<[u64]>,
 }
 
@@ -38,16 +40,8 @@ impl Window {
             top: 0,
             width: u64::from(words) * WORD_BITS,
             esn,
+            newest: 0,
             seen: vec![0; ring as usize].into(),
-        }
-    }
-
-    /// Brings the word near in which the next number lies, most likely.
-    #[inline]
-    pub(crate) fn prefetch(&self) {
-        if !self.seen.is_empty() {
-            let (word, _) = self.place(self.top + 1);
-            cpu::prefetch(&self.seen[word]);
         }
     }
 
@@ -71,14 +65,17 @@ impl Window {
         if !self.is_new(sequence) {
             return false;
         }
-        if sequence > self.top {
-            self.clear_between(sequence);
-            self.top = sequence;
-        }
-        if self.width > 0 {
-            let (word, bit) = self.place(sequence);
+        let bit = 1 << (sequence % WORD_BITS);
+        if sequence / WORD_BITS == self.top / WORD_BITS {
+            self.newest |= bit;
+        } else if sequence > self.top {
+            self.move_to(sequence / WORD_BITS);
+            self.newest = bit;
+        } else if self.width > 0 {
+            let word = self.place(sequence / WORD_BITS);
             self.seen[word] |= bit;
         }
+        self.top = self.top.max(sequence);
         true
     }
 
@@ -87,8 +84,12 @@ impl Window {
         if sequence > self.top || self.width == 0 {
             return true;
         }
-        let (word, bit) = self.place(sequence);
-        self.top - sequence < self.width && self.seen[word] & bit == 0
+        let is_seen = |word: u64| word >> (sequence % WORD_BITS) & 1 != 0;
+        if sequence / WORD_BITS == self.top / WORD_BITS {
+            return !is_seen(self.newest);
+        }
+        let word = self.place(sequence / WORD_BITS);
+        self.top - sequence < self.width && !is_seen(self.seen[word])
     }
 
     /// RFC 4303 Appendix A2.2: the upper half is the one that puts the number nearest to the
@@ -117,20 +118,25 @@ impl Window {
         (sequence != 0).then_some(sequence)
     }
 
-    /// Forgets the words that the window moves into.
-    fn clear_between(&mut self, sequence: u64) {
-        let (from, to) = (self.top / WORD_BITS, sequence / WORD_BITS);
-        let count = (to - from).min(self.seen.len() as u64);
-        for word in to - count + 1..=to {
-            let index = word as usize & self.seen.len().wrapping_sub(1);
-            self.seen[index] = 0;
+    /// The word that was the newest enters the ring, and what lay where later ones will is forgotten.
+    fn move_to(&mut self, to: u64) {
+        if self.width == 0 {
+            return;
+        }
+        let from = self.top / WORD_BITS;
+        let place = self.place(from);
+        self.seen[place] = self.newest;
+        let skipped = (to - from - 1).min(self.seen.len() as u64);
+        for word in to - skipped..to {
+            let place = self.place(word);
+            self.seen[place] = 0;
         }
     }
 
+    /// Where a word lies in the ring.
     #[inline]
-    fn place(&self, sequence: u64) -> (usize, u64) {
-        let word = (sequence / WORD_BITS) as usize & (self.seen.len() - 1);
-        (word, 1 << (sequence % WORD_BITS))
+    fn place(&self, word: u64) -> usize {
+        word as usize & (self.seen.len() - 1)
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) mod path;
 pub(crate) mod session;
 pub(crate) mod slots;
 
+use std::mem::offset_of;
+
 use crypto::esp::{Backend, Compartment, Direction, KeySlot, Keys};
 
 use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
@@ -61,19 +63,25 @@ impl KeyRings {
     }
 }
 
-/// One of the 64 shards.
+/// One of the 64 shards. One cache line leads to all slots.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Shard {
-    id: ShardId,
-    /// While it is on its way between workers.
-    pub(crate) keys: Option<[Compartment; 2]>,
     pub(crate) paths: Slots<Path>,
     pub(crate) inbound: Slots<Inbound>,
     pub(crate) sessions: Slots<Session>,
     /// By [`tunnel_slot`] index.
-    tunnels: Vec<Option<PathId>>,
+    tunnels: Box<[Option<PathId>]>,
+    id: ShardId,
     pub(crate) untold: Untold,
+    /// While it is on its way between workers.
+    pub(crate) keys: Option<[Compartment; 2]>,
 }
+
+const _: () = assert!(offset_of!(Shard, id) == 64);
+
+/// Entries by which the array of tunnels grows: those of a listener.
+const TUNNELS: usize = 1 << 10;
 
 /// Where the key of an inbound SA, or of a path, lies among a worker's.
 #[inline]
@@ -99,7 +107,7 @@ impl Shard {
             paths: Slots::default(),
             inbound: Slots::default(),
             sessions: Slots::default(),
-            tunnels: Vec::new(),
+            tunnels: Box::default(),
             untold: Untold::default(),
         }
     }
@@ -300,7 +308,9 @@ impl Shard {
         assert_eq!(slot.shard, self.id, "a tunnel in its own shard");
         let index = slot.index as usize;
         if self.tunnels.len() <= index {
-            self.tunnels.resize(index + 1, None);
+            let mut tunnels = std::mem::take(&mut self.tunnels).into_vec();
+            tunnels.resize((index + 1).next_multiple_of(TUNNELS), None);
+            self.tunnels = tunnels.into_boxed_slice();
         }
         self.tunnels[index] = path;
     }

@@ -53,8 +53,7 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) fn new(id: WorkerId, shared: Arc<Shared>, settings: &Settings) -> Self {
-        let shards =
-            Shards::new(|shard| (shared.owner(shard) == id).then(|| Box::new(Shard::new(shard))));
+        let shards = Shards::new(|shard| (shared.owner(shard) == id).then(|| Shard::new(shard)));
         Self {
             id,
             snapshot: shared.snapshot(),
@@ -130,14 +129,14 @@ impl Tables {
 
 impl Tables {
     /// Lets a shard go, with its keys.
-    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Box<Shard>> {
+    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Shard> {
         let mut shard = self.shards.take(id)?;
         shard.keys = Some(self.keys.take(id));
         Some(shard)
     }
 
     /// Takes a shard in, with its keys.
-    pub(crate) fn put_shard(&mut self, mut shard: Box<Shard>) {
+    pub(crate) fn put_shard(&mut self, mut shard: Shard) {
         if let Some(keys) = shard.keys.take() {
             self.keys.put(shard.id(), keys);
         }
@@ -180,15 +179,16 @@ fn homes(change: &Change) -> [ShardId; 2] {
 /// The shards at home at this worker.
 #[derive(Debug)]
 pub(crate) struct Shards {
-    owned: [Option<Box<Shard>>; SHARDS],
+    /// In one piece, so that the way to a slot is short.
+    owned: Box<[Option<Shard>; SHARDS]>,
     /// Shards that were looked at and may have something to tell.
     pub(crate) touched: u64,
 }
 
 impl Shards {
-    fn new(make: impl Fn(ShardId) -> Option<Box<Shard>>) -> Self {
+    fn new(make: impl Fn(ShardId) -> Option<Shard>) -> Self {
         Self {
-            owned: std::array::from_fn(|index| make(ShardId::new(index as u8))),
+            owned: Box::new(std::array::from_fn(|index| make(ShardId::new(index as u8)))),
             touched: 0,
         }
     }
@@ -196,7 +196,7 @@ impl Shards {
     /// The shard in which `room` looks `slot` up; a frame whose shard is elsewhere moves there.
     #[inline]
     pub(crate) fn at(&mut self, room: Room, slot: Slot) -> Result<&mut Shard, Exit> {
-        let shard = self.owned[slot.shard.index()].as_deref_mut();
+        let shard = self.owned[slot.shard.index()].as_mut();
         shard.ok_or_else(|| Exit::Move(room.stop(slot)))
     }
 
@@ -216,20 +216,20 @@ impl Shards {
     /// A shard, if it is here.
     pub(crate) fn owned(&mut self, shard: ShardId) -> Option<&mut Shard> {
         self.touched |= 1 << shard.index();
-        self.owned[shard.index()].as_deref_mut()
+        self.owned[shard.index()].as_mut()
     }
 
     /// A shard, if it is here, to read.
     #[inline]
     pub(crate) fn peek(&self, shard: ShardId) -> Option<&Shard> {
-        self.owned[shard.index()].as_deref()
+        self.owned[shard.index()].as_ref()
     }
 
-    pub(crate) fn take(&mut self, shard: ShardId) -> Option<Box<Shard>> {
+    pub(crate) fn take(&mut self, shard: ShardId) -> Option<Shard> {
         self.owned[shard.index()].take()
     }
 
-    pub(crate) fn put(&mut self, shard: Box<Shard>) {
+    pub(crate) fn put(&mut self, shard: Shard) {
         let id = shard.id();
         self.touched |= 1 << id.index();
         let before = self.owned[id.index()].replace(shard);

@@ -8,6 +8,8 @@ use std::net::Ipv4Addr;
 
 use packet::header::{Ethernet, Ipv4, L2tp, Udp};
 use packet::{Chunk, Endpoint, Frame, checksum};
+use zerocopy::byteorder::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::change::Kind;
 use crate::port::{Meta, Packet, SendError};
@@ -43,21 +45,112 @@ pub enum NotOurs {
     Malformed,
 }
 
-/// Reads what surrounds a frame whose window starts at Ethernet: gives the canonical packet. VLANs
-/// are the interfaces of the kernel that take them off.
+/// Reads what surrounds a frame whose window starts at Ethernet: adds the canonical packet to
+/// `burst`. VLANs are the interfaces of the kernel that take them off.
 #[inline(always)]
 pub fn read<C: Chunk>(
     mut frame: Frame<C>,
     interface: &Interface,
     shared: &Shared,
-) -> Result<Packet<C>, (Frame<C>, NotOurs)> {
-    match canonical(&mut frame, interface, shared) {
-        Ok(meta) => Ok(Packet { frame, meta }),
-        Err(why) => Err((frame, why)),
+    burst: &mut Vec<Packet<C>>,
+) -> Result<(), (Frame<C>, NotOurs)> {
+    let Some((kind, len)) = usual(&frame, interface, shared) else {
+        return read_slowly(frame, interface, shared, burst);
+    };
+    let Some(head) = frame.peek::<Usual>() else {
+        return read_slowly(frame, interface, shared, burst);
+    };
+    let (ip, udp) = (&head.ip, &head.udp);
+    let mut meta = Meta {
+        kind,
+        vrf: interface.vrf,
+        dscp_ecn: ip.dscp_ecn,
+        ..Meta::ip(interface.port)
+    };
+    // Each way out has its own push: what is put together from pieces of different sizes and
+    // copied at once has to wait for its pieces.
+    if kind == Kind::Ip {
+        let is_whole = frame.narrow(size_of::<Ethernet>(), len);
+        debug_assert!(is_whole.is_some(), "it was looked at");
+        burst.push(Packet { frame, meta });
+    } else {
+        meta.local = Endpoint::v4(ip.destination, udp.destination.get());
+        meta.remote = Endpoint::v4(ip.source, udp.source.get());
+        let is_whole = frame.narrow(size_of::<Ethernet>() + OUTER, len);
+        debug_assert!(is_whole.is_some(), "it was looked at");
+        burst.push(Packet { frame, meta });
     }
+    Ok(())
 }
 
+/// Takes the frame by value, so that a usual one may stay in registers.
+#[cold]
+fn read_slowly<C: Chunk>(
+    mut frame: Frame<C>,
+    interface: &Interface,
+    shared: &Shared,
+    burst: &mut Vec<Packet<C>>,
+) -> Result<(), (Frame<C>, NotOurs)> {
+    match canonical(&mut frame, interface, shared) {
+        Ok(meta) => burst.push(Packet { frame, meta }),
+        Err(why) => return Err((frame, why)),
+    }
+    Ok(())
+}
+
+/// What nearly every frame begins with, and the octets that tell what is in it.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Usual {
+    ethernet: Ethernet,
+    ip: Ipv4,
+    udp: Udp,
+    first: [u8; 4],
+}
+
+/// What goes in front of nearly every frame to a peer.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Outer {
+    ethernet: Ethernet,
+    ip: Ipv4,
+    udp: Udp,
+}
+
+/// Octets of IPv4 and UDP.
+const OUTER: usize = Ipv4::LEN + Udp::LEN;
+
+/// Looks whether everything is as it usually is: no options, no fragment, data. Says what the frame
+/// is then, and of how many octets. `None` says nothing against any other frame.
 #[inline(always)]
+fn usual<C: Chunk>(
+    frame: &Frame<C>,
+    interface: &Interface,
+    shared: &Shared,
+) -> Option<(Kind, usize)> {
+    let head = frame.peek::<Usual>()?;
+    let (ip, udp) = (&head.ip, &head.udp);
+    let len = usize::from(ip.total_length.get());
+    if head.ethernet.ethertype != U16::new(Ethernet::IPV4)
+        || ip.version_ihl != 0x45
+        || ip.is_fragment()
+        || len < OUTER + head.first.len()
+        || len > frame.len() - size_of::<Ethernet>()
+    {
+        return None;
+    }
+    let kind = match (ip.protocol, udp.destination.get()) {
+        (Ipv4::UDP, Udp::L2TP) if !is_control(&head.first) && !shared.checks_data() => Kind::L2tp,
+        (Ipv4::UDP, Udp::NAT_T) if head.first != NON_ESP_MARKER => Kind::EspInUdp,
+        (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) | (Ipv4::ESP, _) => return None,
+        _ => return Some((Kind::Ip, len)),
+    };
+    let is_usual = usize::from(udp.length.get()) == len - Ipv4::LEN
+        && ip.is_right()
+        && shared.is_endpoint(interface.vrf, ip.destination());
+    is_usual.then_some((kind, len - OUTER))
+}
+
 fn canonical<C: Chunk>(
     frame: &mut Frame<C>,
     interface: &Interface,
@@ -116,7 +209,6 @@ fn is_right<C: Chunk>(frame: &Frame<C>, ip: &Ipv4) -> bool {
 }
 
 /// Peels the outer headers off, unless it is UDP to another port: that stays IP.
-#[inline(always)]
 fn endpoint_protocol<C: Chunk>(
     frame: &mut Frame<C>,
     ip: &Ipv4,
@@ -198,7 +290,7 @@ fn is_bad_checksum(ip: &Ipv4, datagram: &[u8]) -> bool {
 
 /// Writes what surrounds a packet that is to be sent; the window then starts at Ethernet. `rewrite`
 /// is destination and source MAC.
-#[inline]
+#[inline(always)]
 pub fn write<C: Chunk>(
     packet: &mut Packet<C>,
     interface: &Interface,
@@ -212,33 +304,67 @@ pub fn write<C: Chunk>(
             frame
                 .prepend_bytes(&NON_ESP_MARKER)
                 .ok_or(SendError::NoRoom)?;
-            write_udp(frame, meta, true)?;
+            write_udp(frame, meta)?;
         }
-        Kind::Ike => write_udp(frame, meta, true)?,
+        Kind::Ike => write_udp(frame, meta)?,
+        Kind::L2tp if is_control(frame.bytes()) || meta.checksum => write_udp(frame, meta)?,
         // Departs from RFC 2661 §8.1: data goes without a checksum, because the packets inside
         // carry their own and the sum costs more than all other rooms.
-        Kind::L2tp => write_udp(frame, meta, is_control(frame.bytes()) || meta.checksum)?,
         // RFC 3948 §2.1: the checksum of encapsulated ESP is sent as zero.
-        Kind::EspInUdp | Kind::Keepalive => write_udp(frame, meta, false)?,
+        Kind::L2tp | Kind::EspInUdp | Kind::Keepalive => {
+            return write_outer(frame, meta, interface, rewrite);
+        }
     }
     if frame.len() > usize::from(interface.mtu) {
         return Err(SendError::TooLong);
     }
-    let [destination, source] = rewrite;
-    let ethernet = Ethernet {
-        destination,
-        source,
-        ethertype: Ethernet::IPV4.into(),
-    };
+    let ethernet = ethernet(rewrite);
     frame.prepend(&ethernet).ok_or(SendError::NoRoom)
 }
 
 #[inline]
-fn write_udp<C: Chunk>(
+fn ethernet([destination, source]: [[u8; 6]; 2]) -> Ethernet {
+    Ethernet {
+        destination,
+        source,
+        ethertype: Ethernet::IPV4.into(),
+    }
+}
+
+/// All outer headers at once, UDP without a checksum.
+#[inline(always)]
+fn write_outer<C: Chunk>(
     frame: &mut Frame<C>,
     meta: &Meta,
-    with_checksum: bool,
+    interface: &Interface,
+    rewrite: [[u8; 6]; 2],
 ) -> Result<(), SendError> {
+    let len = frame.len() + Udp::LEN;
+    if len + Ipv4::LEN > usize::from(interface.mtu) {
+        return Err(SendError::TooLong);
+    }
+    let [source, destination] = addresses(meta)?;
+    let mut ip = Ipv4::bare(source, destination, Ipv4::UDP, len as u16);
+    ip.dscp_ecn = meta.dscp_ecn;
+    ip.renew_checksum();
+    // Written in place: a copy of what has just been put together would wait for its parts.
+    frame
+        .grow_front(size_of::<Outer>())
+        .ok_or(SendError::NoRoom)?;
+    let outer = frame.peek_mut::<Outer>().ok_or(SendError::NoRoom)?;
+    outer.ethernet = ethernet(rewrite);
+    outer.ip = ip;
+    outer.udp = Udp {
+        source: meta.local.port().into(),
+        destination: meta.remote.port().into(),
+        length: (len as u16).into(),
+        checksum: 0.into(),
+    };
+    Ok(())
+}
+
+/// UDP with a checksum, and IPv4.
+fn write_udp<C: Chunk>(frame: &mut Frame<C>, meta: &Meta) -> Result<(), SendError> {
     let len = u16::try_from(frame.len() + Udp::LEN).map_err(|_| SendError::TooLong)?;
     let mut udp = Udp {
         source: meta.local.port().into(),
@@ -247,18 +373,15 @@ fn write_udp<C: Chunk>(
         checksum: 0.into(),
     };
     frame.prepend(&udp).ok_or(SendError::NoRoom)?;
-    if with_checksum {
-        let [source, destination] = addresses(meta)?;
-        let pseudo = checksum::pseudo_header(source, destination, Ipv4::UDP, len);
-        let sum = !checksum::add(&[pseudo, checksum::sum(frame.bytes())]);
-        // RFC 768: a sum of zero is sent as all ones.
-        udp.checksum = (if sum == 0 { 0xffff } else { sum }).into();
-        *frame.peek_mut::<Udp>().ok_or(SendError::NoRoom)? = udp;
-    }
+    let [source, destination] = addresses(meta)?;
+    let pseudo = checksum::pseudo_header(source, destination, Ipv4::UDP, len);
+    let sum = !checksum::add(&[pseudo, checksum::sum(frame.bytes())]);
+    // RFC 768: a sum of zero is sent as all ones.
+    udp.checksum = (if sum == 0 { 0xffff } else { sum }).into();
+    *frame.peek_mut::<Udp>().ok_or(SendError::NoRoom)? = udp;
     write_ip(frame, meta, Ipv4::UDP)
 }
 
-#[inline]
 fn write_ip<C: Chunk>(frame: &mut Frame<C>, meta: &Meta, protocol: u8) -> Result<(), SendError> {
     let [source, destination] = addresses(meta)?;
     let len = u16::try_from(frame.len()).map_err(|_| SendError::TooLong)?;

@@ -251,7 +251,7 @@ impl<P: Port> Worker<P> {
     /// The burst that waited walks while the next one's lines are fetched.
     fn walk_bursts(&mut self, port: usize) {
         let Bursts { waiting, fresh } = &mut self.bursts[port];
-        let is_followed = fresh.is_full();
+        let is_followed = fresh.len() == BATCH_FRAMES;
         std::mem::swap(&mut self.batch, waiting);
         let mut ahead = Ahead::new(is_followed.then_some((&mut *fresh, &self.ports[port])));
         if self.batch.len() > 0 {
@@ -295,12 +295,10 @@ impl<P: Port> Worker<P> {
     fn settle(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         self.tables.watch.lap(Stage::Send, || batch.len());
-        for (packet, mut note) in batch.drain() {
-            match note.exit.take() {
-                None => self.transmit(packet, note.session),
-                Some(exit) => self.leave(Traveller { packet, note }, exit),
-            }
-        }
+        batch.empty(|packet, note| match note.exit {
+            None => self.transmit(packet, note.session),
+            Some(exit) => self.leave(Traveller::leaving(packet, note), exit),
+        });
         self.tables.watch.pause();
         self.batch = batch;
     }
@@ -416,7 +414,7 @@ impl<P: Port> Worker<P> {
     }
 
     #[cfg(test)]
-    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Box<crate::shard::Shard>> {
+    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<crate::shard::Shard> {
         self.tables.take_shard(id)
     }
 
@@ -462,7 +460,7 @@ impl<P: Port> Worker<P> {
         let parcels = self.parcels.iter_mut().flat_map(|parcel| parcel.drain(..));
         let travellers = waiting.chain(parcels).map(|traveller| traveller.packet);
         let bursts = self.bursts.iter_mut().map(|bursts| &mut bursts.waiting);
-        let bursts = bursts.flat_map(|batch| batch.drain().map(|(packet, _)| packet));
+        let bursts = bursts.flat_map(|batch| batch.packets.drain(..));
         for packet in travellers.chain(bursts) {
             self.free.put(packet.frame.into_chunk());
         }

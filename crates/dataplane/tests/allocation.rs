@@ -196,9 +196,8 @@ impl Port for Shelf {
         let count = max.min(self.arriving.len());
         for (chunk, len) in self.arriving.drain(..count) {
             let frame = Frame::new(chunk, HEADROOM, len).expect("it fits");
-            match wire::read(frame, &self.interface, &self.shared) {
-                Ok(packet) => burst.push(packet),
-                Err((_, why)) => panic!("{why:?}"),
+            if let Err((_, why)) = wire::read(frame, &self.interface, &self.shared, burst) {
+                panic!("{why:?}");
             }
         }
         count

@@ -24,6 +24,7 @@ pub struct Frame<C> {
 
 impl<C: Chunk> Frame<C> {
     /// A window of `len` octets that starts `head` octets into `chunk`; `None` if it does not fit.
+    #[inline]
     pub fn new(chunk: C, head: usize, len: usize) -> Option<Self> {
         let tail = head.checked_add(len)?;
         if tail > chunk.as_ref().len() {
@@ -37,7 +38,7 @@ impl<C: Chunk> Frame<C> {
     }
 
     /// Octets in the window.
-    #[inline]
+    #[inline(always)]
     pub fn len(&self) -> usize {
         (self.tail - self.head) as usize
     }
@@ -61,19 +62,19 @@ impl<C: Chunk> Frame<C> {
     }
 
     /// What the window shows.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&self) -> &[u8] {
         &self.chunk.as_ref()[self.head as usize..self.tail as usize]
     }
 
     /// What the window shows, to be changed in place.
-    #[inline]
+    #[inline(always)]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.chunk.as_mut()[self.head as usize..self.tail as usize]
     }
 
     /// The header at the head of the window, left where it is.
-    #[inline]
+    #[inline(always)]
     pub fn peek<T: FromBytes + KnownLayout + Immutable + Unaligned>(&self) -> Option<&T> {
         T::ref_from_prefix(self.bytes())
             .ok()
@@ -100,7 +101,7 @@ impl<C: Chunk> Frame<C> {
     }
 
     /// Takes `count` octets off the head.
-    #[inline]
+    #[inline(always)]
     pub fn skip(&mut self, count: usize) -> Option<()> {
         if count > self.len() {
             return None;
@@ -125,14 +126,25 @@ impl<C: Chunk> Frame<C> {
         self.trim(self.len().checked_sub(len)?)
     }
 
+    /// Moves the window to the `len` octets that begin `skip` octets into it.
+    #[inline(always)]
+    pub fn narrow(&mut self, skip: usize, len: usize) -> Option<()> {
+        if skip.checked_add(len)? > self.len() {
+            return None;
+        }
+        self.head += skip as u32;
+        self.tail = self.head + len as u32;
+        Some(())
+    }
+
     /// Puts a header in front of the window.
-    #[inline]
+    #[inline(always)]
     pub fn prepend<T: IntoBytes + Immutable>(&mut self, header: &T) -> Option<()> {
         self.prepend_bytes(header.as_bytes())
     }
 
     /// Puts `bytes` in front of the window.
-    #[inline]
+    #[inline(always)]
     pub fn prepend_bytes(&mut self, bytes: &[u8]) -> Option<()> {
         let head = self.headroom().checked_sub(bytes.len())?;
         self.chunk.as_mut()[head..head + bytes.len()].copy_from_slice(bytes);
@@ -141,7 +153,7 @@ impl<C: Chunk> Frame<C> {
     }
 
     /// Takes `count` octets of headroom into the window, with whatever they hold.
-    #[inline]
+    #[inline(always)]
     pub fn grow_front(&mut self, count: usize) -> Option<()> {
         self.head = self.headroom().checked_sub(count)? as u32;
         Some(())
@@ -195,6 +207,8 @@ mod tests {
         assert_eq!(frame.bytes(), [0, 0, 0, 7, 0, 0, 0, 9, 1, 2, 3]);
         assert_eq!(frame.peel::<Esp>().unwrap().spi.get(), 7);
         assert_eq!(frame.bytes(), [1, 2, 3]);
+        frame.narrow(1, 1).unwrap();
+        assert_eq!(frame.bytes(), [2]);
     }
 
     #[test]
@@ -203,6 +217,7 @@ mod tests {
         assert!(frame.peel::<Esp>().is_none());
         assert!(frame.skip(4).is_none());
         assert!(frame.trim(4).is_none());
+        assert!(frame.narrow(1, 3).is_none() && frame.narrow(2, usize::MAX).is_none());
         assert!(frame.grow_front(17).is_none());
         assert!(frame.grow_back(46).is_none());
         assert!(frame.prepend_bytes(&[0; 17]).is_none());

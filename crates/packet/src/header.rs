@@ -99,7 +99,7 @@ impl Ipv4 {
     }
 
     /// The same before its checksum is computed.
-    #[inline]
+    #[inline(always)]
     pub fn bare(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: u16) -> Self {
         Self {
             version_ihl: 0x45,
@@ -140,7 +140,7 @@ impl Ipv4 {
     }
 
     /// Whether the checksum is right; of a header without options.
-    #[inline]
+    #[inline(always)]
     pub fn is_right(&self) -> bool {
         // In one's complement, what is a multiple of 2^16 - 1 is zero; all octets zero is the
         // other zero, which no right header sums to.
@@ -149,14 +149,14 @@ impl Ipv4 {
     }
 
     /// Computes the checksum anew; right only for a header without options.
-    #[inline]
+    #[inline(always)]
     pub fn renew_checksum(&mut self) {
         self.checksum = 0.into();
         self.checksum = (!checksum::fold(self.total())).into();
     }
 
     /// The sum of all octets as words of 32 bits, in the byte order of this machine.
-    #[inline]
+    #[inline(always)]
     fn total(&self) -> u64 {
         let words: [[u8; 4]; Self::LEN / 4] = zerocopy::transmute!(*self);
         words

@@ -9,22 +9,30 @@ use crate::id::{InboundSa, PathId};
 use crate::replay::Window;
 use crate::shared::{SaTally, Tally};
 
-/// An SA to receive on.
+/// An SA to receive on. What packets look at lies in three cache lines.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Inbound {
-    pub(crate) id: InboundSa,
+    pub(crate) tally: Tally<SaTally>,
+    pub(crate) window: Window,
     pub(crate) path: PathId,
     pub(crate) suite: Suite,
     pub(crate) esn: bool,
-    pub(crate) window: Window,
-    pub(crate) usage: Usage,
     /// Whether an authentic packet has come.
     pub(crate) is_used: bool,
     pub(crate) news: News,
-    pub(crate) tally: Tally<SaTally>,
+    pub(crate) usage: Usage,
+    pub(crate) id: InboundSa,
 }
 
+/// What a slot puts in front of its holder.
+const SLOT: usize = 8;
+const _: () = assert!(SLOT + size_of::<Inbound>() <= 192);
+
 impl Inbound {
+    /// Cache lines that a packet looks at.
+    pub(crate) const LINES: usize = 3;
+
     pub(crate) fn new(install: &InstallInbound, tally: Tally<SaTally>) -> Self {
         Self {
             id: install.sa,

@@ -1,5 +1,7 @@
 //! A peer: the outer header towards it, the SA to send on, and those that wait to replace it.
 
+use std::mem::offset_of;
+
 use packet::Endpoint;
 
 use super::directory::Directory;
@@ -26,30 +28,38 @@ const CONTROL: Rate = Rate {
 /// RFC 4303 §3.3.3: rekeying is asked for well before the 32-bit sequence number ends.
 const SOFT_SEQUENCE: u64 = 3 << 30;
 
-/// A peer as the fast path sees it.
+/// A peer as the fast path sees it. In front, in four cache lines, lies what packets look at.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Path {
-    pub(crate) id: PathId,
+    pub(crate) tally: Tally<PathTally>,
+    pub(crate) directory: Directory,
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
-    pub(crate) encapsulation: Encapsulation,
     pub(crate) vrf: u16,
-    /// The next hop towards the peer, and the count of [`Shared::ways`] at which it was that.
-    way: (u32, Option<AdjacencyId>),
+    pub(crate) encapsulation: Encapsulation,
     /// The port by which the peer was last heard.
     pub(crate) port: Option<u8>,
+    /// The next hop towards the peer, and the count of [`Shared::ways`] at which it was that.
+    way: (u32, Option<AdjacencyId>),
     pub(crate) outbound: Option<Outbound>,
+    followed_ms: Option<u64>,
+    pub(crate) id: PathId,
     pub(crate) waiting: Vec<InstallOutbound>,
     pub(crate) inbound: Vec<InboundSa>,
-    pub(crate) directory: Directory,
     pub(crate) news: News,
-    pub(crate) tally: Tally<PathTally>,
     /// How often its control messages may go to the slow path.
     control: Bucket,
-    followed_ms: Option<u64>,
 }
 
+/// What a slot puts in front of its holder.
+const SLOT: usize = 8;
+const _: () = assert!(SLOT + offset_of!(Path, followed_ms) <= 256);
+
 impl Path {
+    /// Cache lines that packets look at.
+    pub(crate) const LINES: usize = 4;
+
     pub(crate) fn new(path: &change::Path, tally: Tally<PathTally>) -> Self {
         Self {
             id: path.id,

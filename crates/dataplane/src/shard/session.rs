@@ -1,5 +1,6 @@
 //! An L2TP session, and the network on top of it once the subscriber has an address.
 
+use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -23,37 +24,45 @@ pub(crate) const PUNTS: Rate = Rate {
 /// Smallest MTU that is believed (RFC 791: every host takes 576 octets).
 const MTU_MIN: u16 = 576;
 
-/// An L2TP session.
+/// An L2TP session. In front lies what packets look at: the first two cache lines those that go up,
+/// the first and the third those that go down.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Session {
-    pub(crate) id: SessionSlot,
-    pub(crate) path: PathId,
-    /// Our ids, as the peer sends them.
-    pub(crate) tunnel: u16,
-    pub(crate) session: u16,
-    pub(crate) peer_tunnel: u16,
-    pub(crate) peer_session: u16,
+    pub(crate) tally: Tally<SessionTally>,
+    pub(crate) network: Option<Network>,
+    pub(crate) up: Option<Policer>,
     /// UDP ports, ours and the peer's.
     pub(crate) ports: [u16; 2],
+    /// Ns expected next, once the peer has sent one.
+    pub(crate) nr: Option<u16>,
+    pub(crate) early: u8,
     pub(crate) sequencing: bool,
     /// Ns of the next data message sent.
     pub(crate) ns: u16,
-    /// Ns expected next, once the peer has sent one.
-    pub(crate) nr: Option<u16>,
-    pub(crate) network: Option<Network>,
-    pub(crate) up: Option<Policer>,
     pub(crate) down: Option<Policer>,
-    pub(crate) early: u8,
+    pub(crate) path: PathId,
+    pub(crate) peer_tunnel: u16,
+    pub(crate) peer_session: u16,
+    /// Our ids, as the peer sends them.
+    pub(crate) tunnel: u16,
+    pub(crate) session: u16,
+    pub(crate) id: SessionSlot,
     pub(crate) punts: Bucket,
     pub(crate) news: News,
-    pub(crate) tally: Tally<SessionTally>,
 }
+
+/// What a slot puts in front of its holder.
+const SLOT: usize = 8;
+const _: () = assert!(SLOT + offset_of!(Session, up) <= 64);
+const _: () = assert!(SLOT + offset_of!(Session, down) <= 128);
+const _: () = assert!(SLOT + offset_of!(Session, punts) <= 192);
 
 /// What a session needs to carry IP.
 #[derive(Debug)]
 pub(crate) struct Network {
     address: Option<Ipv4Addr>,
-    prefixes: Box<[Ipv4Net]>,
+    prefixes: Option<Box<Prefixes>>,
     pub(crate) mtu: u16,
     pub(crate) clamp_mss: bool,
     pub(crate) isolate: bool,
@@ -61,7 +70,14 @@ pub(crate) struct Network {
     header_len: u8,
 }
 
+/// Networks behind a subscriber: few have any.
+#[derive(Debug)]
+struct Prefixes(Vec<Ipv4Net>);
+
 impl Session {
+    /// Cache lines that a packet looks at on its way up, and down.
+    pub(crate) const LINES: [usize; 2] = [2, 3];
+
     pub(crate) fn new(session: &change::Session, tally: Tally<SessionTally>) -> Self {
         Self {
             id: session.id,
@@ -99,6 +115,7 @@ impl Session {
 
 impl Network {
     pub(crate) fn new(network: &change::Network) -> Self {
+        let prefixes: Vec<_> = network.prefixes.iter().filter_map(v4).collect();
         // RFC 1661 §6.5, §6.6: what the peer agreed to leave out is left out.
         let (header, header_len) = match (network.acfc, network.pfc) {
             (false, false) => ([0xff, 0x03, 0x00, 0x21], 4),
@@ -111,7 +128,7 @@ impl Network {
                 IpAddr::V4(address) => Some(address),
                 IpAddr::V6(_) => None,
             },
-            prefixes: network.prefixes.iter().filter_map(v4).collect(),
+            prefixes: (!prefixes.is_empty()).then(|| Box::new(Prefixes(prefixes))),
             mtu: network.mtu.max(MTU_MIN),
             clamp_mss: network.clamp_mss,
             isolate: network.isolate,
@@ -128,7 +145,8 @@ impl Network {
     /// Whether a packet of the subscriber may have this source.
     #[inline]
     pub(crate) fn is_source(&self, source: Ipv4Addr) -> bool {
-        self.address == Some(source) || self.prefixes.iter().any(|p| p.contains(&source))
+        let has = |Prefixes(all): &Prefixes| all.iter().any(|prefix| prefix.contains(&source));
+        self.address == Some(source) || self.prefixes.as_deref().is_some_and(has)
     }
 
     /// What goes in front of an IP packet.

@@ -10,29 +10,26 @@ const PAGE_SLOTS: usize = 256;
 /// What the slots of one kind in one shard hold.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    pages: Vec<Box<Page<T>>>,
+    pages: Box<[Box<Page<T>>]>,
 }
 
 type Page<T> = [Entry<T>; PAGE_SLOTS];
 
+/// It begins a cache line, with what every look-up compares in front.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Entry<T> {
     generation: u8,
-    state: State<T>,
-}
-
-#[derive(Debug)]
-enum State<T> {
-    Vacant,
-    Held(T),
     /// Closed, but the slow path has not been told yet; no look-up finds it.
-    Retired(T),
+    is_retired: bool,
+    holder: Option<T>,
 }
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { pages: Vec::new() }
+        Self {
+            pages: Box::default(),
+        }
     }
 }
 
@@ -40,27 +37,24 @@ impl<T> Slots<T> {
     /// The holder of a slot, if it is still this one.
     #[inline]
     pub(crate) fn at(&self, slot: Slot) -> Option<&T> {
-        match &self.entry(slot)?.state {
-            State::Held(holder) => Some(holder),
-            State::Vacant | State::Retired(_) => None,
-        }
+        let entry = self.entry(slot)?;
+        entry.holder.as_ref().filter(|_| !entry.is_retired)
     }
 
     /// The holder of a slot, if it is still this one.
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        match &mut self.entry_mut(slot)?.state {
-            State::Held(holder) => Some(holder),
-            State::Vacant | State::Retired(_) => None,
-        }
+        let entry = self.entry_mut(slot)?;
+        let is_retired = entry.is_retired;
+        entry.holder.as_mut().filter(|_| !is_retired)
     }
 
-    /// Brings a slot near that will soon be looked up.
+    /// Brings the first cache lines of a slot near that will soon be looked up.
     #[inline]
-    pub(crate) fn prefetch(&self, slot: Slot) {
+    pub(crate) fn prefetch(&self, slot: Slot, lines: usize) {
         let index = slot.index as usize;
         if let Some(page) = self.pages.get(index / PAGE_SLOTS) {
-            cpu::prefetch(&page[index % PAGE_SLOTS]);
+            cpu::prefetch_lines(&page[index % PAGE_SLOTS], lines);
         }
     }
 
@@ -71,49 +65,48 @@ impl<T> Slots<T> {
     pub(crate) fn hold(&mut self, slot: Slot, holder: T) {
         assert!(slot.index < Slot::LIMIT, "a slot index has 18 bits");
         let page = slot.index as usize / PAGE_SLOTS;
-        while self.pages.len() <= page {
-            let vacant: Vec<_> = (0..PAGE_SLOTS).map(|_| Entry::vacant()).collect();
-            match vacant.try_into() {
-                Ok(page) => self.pages.push(page),
-                Err(_) => unreachable!("as many as a page has"),
-            }
+        if self.pages.len() <= page {
+            self.grow_to(page + 1);
         }
         let entry = &mut self.pages[page][slot.index as usize % PAGE_SLOTS];
         assert!(
-            matches!(entry.state, State::Vacant),
+            entry.holder.is_none(),
             "{slot:?} is used again before it was reported free"
         );
         *entry = Entry {
             generation: slot.generation,
-            state: State::Held(holder),
+            is_retired: false,
+            holder: Some(holder),
         };
+    }
+
+    fn grow_to(&mut self, pages: usize) {
+        let mut all = std::mem::take(&mut self.pages).into_vec();
+        all.resize_with(pages, || {
+            let vacant: Vec<_> = (0..PAGE_SLOTS).map(|_| Entry::vacant()).collect();
+            vacant
+                .try_into()
+                .unwrap_or_else(|_| unreachable!("as many as a page has"))
+        });
+        self.pages = all.into_boxed_slice();
     }
 
     /// From here on no look-up finds the holder. `None` if it was not there.
     pub(crate) fn retire(&mut self, slot: Slot) -> Option<&mut T> {
         let entry = self.entry_mut(slot)?;
-        match std::mem::replace(&mut entry.state, State::Vacant) {
-            State::Held(holder) => entry.state = State::Retired(holder),
-            other @ (State::Vacant | State::Retired(_)) => {
-                entry.state = other;
-                return None;
-            }
-        }
-        self.told_of(slot)
+        let was_retired = std::mem::replace(&mut entry.is_retired, true);
+        entry.holder.as_mut().filter(|_| !was_retired)
     }
 
     /// The holder of a slot, retired or not: for telling of it.
     pub(crate) fn told_of(&mut self, slot: Slot) -> Option<&mut T> {
-        match &mut self.entry_mut(slot)?.state {
-            State::Held(holder) | State::Retired(holder) => Some(holder),
-            State::Vacant => None,
-        }
+        self.entry_mut(slot)?.holder.as_mut()
     }
 
     /// The slow path knows that the slot is free.
     pub(crate) fn vacate(&mut self, slot: Slot) {
         if let Some(entry) = self.entry_mut(slot) {
-            entry.state = State::Vacant;
+            entry.holder = None;
         }
     }
 
@@ -138,7 +131,8 @@ impl<T> Entry<T> {
     fn vacant() -> Self {
         Self {
             generation: 0,
-            state: State::Vacant,
+            is_retired: false,
+            holder: None,
         }
     }
 }

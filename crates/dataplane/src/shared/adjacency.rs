@@ -6,14 +6,16 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::change::{Adjacency, AdjacencyId};
 
 /// How often a reader that meets the writer looks again.
 const READ_TRIES: usize = 1000;
 
-const PRESENT: u64 = 1;
-const RESOLVED: u64 = 2;
-const REWRITE: u64 = 4;
+const PRESENT: u8 = 1;
+const RESOLVED: u8 = 2;
+const REWRITE: u8 = 4;
 
 /// The table of next hops.
 #[derive(Debug)]
@@ -23,10 +25,19 @@ pub(crate) struct Adjacencies(Box<[Cell]>);
 struct Cell {
     /// Odd while the words are being written.
     version: AtomicU64,
-    /// Destination MAC 48 · port 8 · flags 8.
-    destination: AtomicU64,
-    /// Source MAC 48 · MTU 16.
-    source: AtomicU64,
+    /// The first half of [`Octets`], which lie as they are sent, so that a rewrite is two stores.
+    first: AtomicU64,
+    second: AtomicU64,
+}
+
+/// What the two words hold.
+#[derive(FromBytes, IntoBytes)]
+#[repr(C)]
+struct Octets {
+    macs: [[u8; 6]; 2],
+    mtu: [u8; 2],
+    port: u8,
+    flags: u8,
 }
 
 impl Adjacencies {
@@ -40,11 +51,11 @@ impl Adjacencies {
             return false;
         };
         let version = cell.version.load(Relaxed);
-        let [destination, source] = words(adjacency);
+        let [first, second] = words(adjacency);
         cell.version.store(version + 1, Relaxed);
         fence(Release);
-        cell.destination.store(destination, Relaxed);
-        cell.source.store(source, Relaxed);
+        cell.first.store(first, Relaxed);
+        cell.second.store(second, Relaxed);
         cell.version.store(version + 2, Release);
         true
     }
@@ -55,7 +66,7 @@ impl Adjacencies {
         let cell = self.0.get(usize::from(id.0))?;
         for _ in 0..READ_TRIES {
             let version = cell.version.load(Acquire);
-            let words = [cell.destination.load(Relaxed), cell.source.load(Relaxed)];
+            let words = [cell.first.load(Relaxed), cell.second.load(Relaxed)];
             fence(Acquire);
             if version.is_multiple_of(2) && cell.version.load(Relaxed) == version {
                 return adjacency(words);
@@ -73,33 +84,29 @@ fn words(adjacency: &Adjacency) -> [u64; 2] {
     if adjacency.rewrite.is_some() {
         flags |= REWRITE;
     }
-    let [destination, source] = adjacency.rewrite.unwrap_or_default();
-    [
-        mac_word(destination) | u64::from(adjacency.port) << 8 | flags,
-        mac_word(source) | u64::from(adjacency.mtu),
-    ]
-}
-
-#[inline(always)]
-fn adjacency([destination, source]: [u64; 2]) -> Option<Adjacency> {
-    let has = |flag| destination & flag != 0;
-    has(PRESENT).then(|| Adjacency {
-        port: (destination >> 8) as u8,
-        mtu: source as u16,
-        rewrite: has(REWRITE).then(|| [mac(destination), mac(source)]),
-        is_resolved: has(RESOLVED),
+    zerocopy::transmute!(Octets {
+        macs: adjacency.rewrite.unwrap_or_default(),
+        mtu: adjacency.mtu.to_ne_bytes(),
+        port: adjacency.port,
+        flags,
     })
 }
 
-fn mac_word(mac: [u8; 6]) -> u64 {
-    let [a, b, c, d, e, f] = mac;
-    u64::from_be_bytes([a, b, c, d, e, f, 0, 0])
-}
-
 #[inline(always)]
-fn mac(word: u64) -> [u8; 6] {
-    let [a, b, c, d, e, f, ..] = word.to_be_bytes();
-    [a, b, c, d, e, f]
+fn adjacency(words: [u64; 2]) -> Option<Adjacency> {
+    let Octets {
+        macs,
+        mtu,
+        port,
+        flags,
+    } = zerocopy::transmute!(words);
+    let has = |flag| flags & flag != 0;
+    has(PRESENT).then(|| Adjacency {
+        port,
+        mtu: u16::from_ne_bytes(mtu),
+        rewrite: has(REWRITE).then_some(macs),
+        is_resolved: has(RESOLVED),
+    })
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// Out by the port that leads to the next hop.
-    #[inline]
+    #[inline(always)]
     pub(super) fn transmit(&mut self, packet: Packet<P::Chunk>, session: Option<SessionSlot>) {
         let port = match packet.meta.next_hop {
             None => packet.meta.port,

@@ -96,10 +96,11 @@ impl Port for Xdp {
         } = self;
         socket.receive(max, |chunk, offset, len| {
             match Frame::new(chunk, offset, len) {
-                Some(frame) => match wire::read(frame, interface, shared) {
-                    Ok(packet) => burst.push(packet),
-                    Err((frame, _)) => refused.push(frame.into_chunk()),
-                },
+                Some(frame) => {
+                    if let Err((frame, _)) = wire::read(frame, interface, shared, burst) {
+                        refused.push(frame.into_chunk());
+                    }
+                }
                 None => debug_assert!(false, "the socket checks its descriptors"),
             }
         });
