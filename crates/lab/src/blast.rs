@@ -15,9 +15,9 @@
 //! |---|---|
 //! | `roster.rs` | clients, their addresses and ports |
 //! | `crowd.rs` | who comes and goes when |
-//! | `source.rs`, `load.rs`, `far_end.rs`, `board.rs` | both ends of the traffic |
+//! | `source.rs`, `load.rs`, `far_end.rs`, `near.rs`, `board.rs` | both ends of the traffic |
 //! | `setups.rs`, `meter.rs`, `generator.rs` | what is counted, and who was the limit |
-//! | `outcome.rs` | what is told |
+//! | `outcome.rs`, `page.rs` | what is told |
 
 pub mod board;
 pub mod crowd;
@@ -25,7 +25,9 @@ pub mod far_end;
 pub mod generator;
 pub mod load;
 pub mod meter;
+mod near;
 pub mod outcome;
+mod page;
 mod phase;
 mod roster;
 mod run;
@@ -51,6 +53,9 @@ pub fn blast(arguments: &cli::Blast) -> Result<bool> {
     }
     let interrupted = crate::interrupt::watch()?;
     let outcome = Run::new(scenario, interrupted, arguments.json)?.complete()?;
+    if let Some(directory) = &arguments.report {
+        page::page(&outcome).write(directory)?;
+    }
     match arguments.json {
         true => writeln!(out, "{}", serde_json::to_string_pretty(&outcome)?)?,
         false => write!(out, "{}", outcome.text())?,

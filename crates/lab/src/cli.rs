@@ -2,6 +2,7 @@
 
 mod blast;
 pub mod plan;
+mod ramp;
 mod replay;
 
 use std::net::Ipv4Addr;
@@ -23,7 +24,8 @@ use ppp::Method;
 
 use crate::client;
 
-pub use blast::Blast;
+pub use blast::{Blast, Who};
+pub use ramp::{Ramp, What};
 pub use replay::Replay;
 
 /// Offered when nothing is said: what gateways of today take, the best first.
@@ -57,6 +59,8 @@ pub enum Command {
     Dial(Box<Dial>),
     /// Load a gateway with subscribers, set-ups and traffic, and count what comes of it
     Blast(Box<Blast>),
+    /// Search for the highest rate of packets, or of set-ups, that a gateway takes
+    Ramp(Box<Ramp>),
     /// Do the work of scripts/demo, which sets the stage for it
     Demo(Box<Demo>),
     /// Play one client as the field knows it, and tell what it would make of the gateway

@@ -246,6 +246,11 @@ impl Fleet {
     /// A client that is over dials again at `begin`, as if it had never been there.
     pub fn redial(&mut self, id: ClientId, begin: Instant) {
         self.vanish(id);
+        self.schedule(id, begin);
+    }
+
+    /// A client that has not dialled does so at `begin`.
+    pub fn schedule(&mut self, id: ClientId, begin: Instant) {
         self.members[id.0 as usize].begin = Some(begin);
         self.renew_deadline(id);
     }

@@ -6,7 +6,7 @@
 //! host read the clock, open sockets and have threads.
 //!
 //! ```text
-//!   dial, demo                     the commands
+//!   dial, demo, blast, ramp        the commands
 //!     │
 //!   Driver ◄──── Wire: Sockets     one thread: waits, receives, sends          Host
 //!     │  ╲────── Pool              public-key work on another                   │ in another
@@ -20,6 +20,9 @@
 //! |---|---|
 //! | `cli.rs` | what may be asked for |
 //! | `dial.rs`, `ping.rs` | clients dial, ping, stay, hang up |
+//! | `blast.rs`, `blast/` | many dial, come and go, send and get numbered packets |
+//! | `scenario.rs`, `impair.rs` | what a blast is made of, and a worse path for it |
+//! | `ramp.rs`, `ramp/` | the highest rate that passes |
 //! | `demo.rs`, `summary.rs` | clients of every kind, a million packets, one summary |
 //! | `client.rs` | one client, its stages, and why it failed |
 //! | `profile.rs`, `profile/` | what kinds of clients send, from `configs/profiles` |
@@ -54,6 +57,7 @@ pub mod pace;
 pub mod ping;
 pub mod plan;
 pub mod profile;
+pub mod ramp;
 pub mod replay;
 pub mod report;
 pub mod sa;

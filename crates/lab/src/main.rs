@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Dial(arguments) => lab::dial::dial(&arguments),
         Command::Blast(arguments) => lab::blast::blast(&arguments),
+        Command::Ramp(arguments) => lab::ramp::ramp(&arguments),
         Command::Demo(arguments) => lab::demo::demo(&arguments),
         Command::Replay(arguments) => lab::replay::replay(&arguments),
         Command::Decode(arguments) => lab::decode::decode(&arguments),

@@ -10,10 +10,12 @@ mod written;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{ClientArguments, Encapsulation, Ports};
+use crate::cli::{ClientArguments, Encapsulation, Ports, Target};
 use crate::impair::Impairment;
+use crate::profile::{LoadError, Profile};
 
 pub use offered::{Direction, OfferedLoad, Rate, Rhythm, Sizes};
 
@@ -28,7 +30,7 @@ pub struct Scenario {
     /// Everything that is left to chance follows from it.
     pub seed: u64,
     /// The gateway.
-    pub target: Ipv4Addr,
+    pub target: Target,
     /// How long traffic flows, and sessions are held, once everybody has dialled.
     pub duration: Duration,
     /// The far end of the traffic; without it, subscribers send ICMP echo requests.
@@ -114,6 +116,8 @@ pub struct Group {
     pub subscribers: usize,
     /// The addresses they dial from, in turn.
     pub local: Vec<Ipv4Addr>,
+    /// Whose habits they have; `None` is those of this program.
+    pub profile: Option<Played>,
     /// What is around L2TP.
     pub encapsulation: Encapsulation,
     /// Own ports; `None` is the well-known ones if they suffice.
@@ -128,6 +132,26 @@ pub struct Group {
     pub churn: Churn,
     /// What each of them sends and gets.
     pub traffic: Option<OfferedLoad>,
+}
+
+/// A profile and the name by which it was asked for.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// Of a built-in profile, or a path.
+    pub name: String,
+    /// The profile.
+    pub profile: Arc<Profile>,
+}
+
+impl std::str::FromStr for Played {
+    type Err = LoadError;
+
+    fn from_str(name: &str) -> Result<Self, LoadError> {
+        Ok(Self {
+            name: name.to_owned(),
+            profile: Arc::new(Profile::load(name)?),
+        })
+    }
 }
 
 /// How sessions end before the run does.
@@ -166,7 +190,7 @@ impl Scenario {
     pub fn plan(&self) -> String {
         let mut lines = vec![
             format!("scenario      {} (seed {})", self.name, self.seed),
-            format!("target        {}", self.target),
+            format!("target        {}", written::target(&self.target)),
         ];
         lines.extend(self.path.plan());
         lines.extend(self.groups.iter().flat_map(|group| group.plan(self)));
@@ -204,10 +228,12 @@ impl Group {
             (Some(first), _) => first.to_string(),
             (None, _) => "the host's own address".to_owned(),
         };
+        let who = self.profile.as_ref();
+        let who = who.map_or_else(String::new, |played| format!("{} ", played.name));
         let ramp = Duration::from_secs_f64(self.subscribers as f64 / self.rate);
         let mut lines = vec![
             format!(
-                "group         {}: {} × {around} from {from}",
+                "group         {}: {} × {who}{around} from {from}",
                 self.name, self.subscribers
             ),
             format!(

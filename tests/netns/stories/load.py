@@ -64,6 +64,24 @@ def echoes(stage):
     return f"{told['setup']['succeeded']} set-ups, {echo['received']} of {echo['sent']} echoes"
 
 
+@story("a blast over a path that loses, copies and delays, behind a NAT that forgets, says what was its own doing")
+def impaired(stage):
+    gateway = Gateway(stage, "sockets").start()
+    told = blast(stage, "--target", ENDPOINT, "--psk", PSK, "--user", USER, "--password", PASSWORD, "--local",
+                 stage.add_clients(2), "--subscribers", 6, "--encapsulation", "natt", "--traffic", "64:100/s",
+                 "--duration", "5s", "--network-port", f"{INTERNET}@{stage.internet}", "--seed", 3, "--impair-up",
+                 "loss=5,duplicate=10", "--impair-down", "delay=20ms", "--rebind", "3s", "--min-setups", 6)
+    path, (up, down) = told["path"], told["traffic"]
+    expect(path["rebindings"] >= 1 and path["up"]["lost"] > 0 and path["up"]["duplicated"] > 0, f"{path}")
+    expect(0 < up["lost"] <= path["up"]["lost"], f"{up} {path}")
+    expect(up["duplicated"] == 0, f"copies of ESP packets were taken twice: {up}")
+    expect(down["latency_us"]["p50"] >= 20_000, f"{down}")
+    expect(down["received"] > down["sent"] / 2, f"nothing more came after the rebinding: {down}")
+    expect(told["busy_side"]["side"] == "generator", f"{told['busy_side']}")
+    gateway.stop()
+    return f"{up['lost']} lost, {path['up']['duplicated']} copied, {path['rebindings']} rebindings, {path['forgotten']} forgotten"
+
+
 @story("a blast that fails says at which stage and in whose words")
 def reasons(stage):
     gateway = Gateway(stage, "sockets").start()
@@ -75,5 +93,6 @@ def reasons(stage):
                  "3des-sha1-modp1024", *common, status=1)
     [refused] = told["setup"]["failures"]
     expect(refused["stage"] == "phase1" and "NO-PROPOSAL-CHOSEN" in refused["reason"], f"{refused}")
+    expect("offered 3DES/SHA1/MODP1024" in refused["reason"], f"{refused}")
     gateway.stop()
     return f"{failures[0]['reason']}; {refused['reason']}"

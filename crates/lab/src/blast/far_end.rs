@@ -285,7 +285,7 @@ mod tests {
     fn what_comes_is_counted_by_whose_it_is() {
         let now = clock::now();
         let board = Arc::new(Board::new(&[1, 2]));
-        let mut source = Source::new();
+        let mut source = Source::new(now + Duration::from_secs(1));
         let load = "64:1000/s".parse().unwrap();
         for run in [5, 6] {
             let flows = if run == 5 { 1 } else { 2 };

@@ -88,7 +88,7 @@ impl Load {
             peer,
             seats,
             first,
-            source: Source::new(),
+            source: Source::new(epoch),
             accounts: Vec::new(),
             board: Arc::new(Board::new(groups)),
             epoch,

@@ -32,7 +32,8 @@ impl Sample {
     /// Set-ups a second since an earlier sample.
     #[must_use]
     pub fn setups_per_second(&self, earlier: &Self) -> f64 {
-        (self.succeeded - earlier.succeeded) as f64 / (self.at - earlier.at).max(f64::EPSILON)
+        self.succeeded.saturating_sub(earlier.succeeded) as f64
+            / (self.at - earlier.at).max(f64::EPSILON)
     }
 
     /// Packets received a second since an earlier sample.

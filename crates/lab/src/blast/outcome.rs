@@ -1,5 +1,6 @@
 //! What a blast came to: one object for machines, aligned lines for people.
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -53,6 +54,9 @@ pub struct Outcome {
     pub timeline: Vec<Sample>,
     /// What the clients did not take.
     pub discards: Vec<(String, u64)>,
+    /// All latencies, way by way.
+    #[serde(skip)]
+    pub latencies: Vec<(String, Histogram<u64>)>,
     /// What else went wrong.
     pub problems: Vec<String>,
 }
@@ -198,8 +202,8 @@ impl WayFigures {
 
     /// Several groups together; `latency` holds all their packets.
     #[must_use]
-    pub fn sum(ways: &[&Self], latency: Latency) -> Option<Self> {
-        let mut all = (*ways.first()?).clone();
+    pub fn sum(ways: &[Self], latency: Latency) -> Option<Self> {
+        let mut all = ways.first()?.clone();
         all.latency_us = latency;
         for way in &ways[1..] {
             all.sent += way.sent;
@@ -450,7 +454,7 @@ mod tests {
         assert!((way.loss_percent - 37.5).abs() < 1e-9);
         assert!((way.packets_per_second - 2.5).abs() < 1e-9);
         assert!((way.inner_bits_per_second - 2000.0).abs() < 1e-9);
-        let sum = WayFigures::sum(&[&way, &way], way.latency_us.clone()).unwrap();
+        let sum = WayFigures::sum(&[way.clone(), way.clone()], way.latency_us.clone()).unwrap();
         assert_eq!((sum.sent, sum.lost, sum.flows_short), (16, 6, 2));
     }
 }

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use crypto::Random;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::cli::{Encapsulation, Ports, call};
+use crate::cli::{Encapsulation, Ports, Target, call};
 use crate::client::Settings;
 use crate::clock;
 use crate::driver::Driver;
 use crate::fleet::{Fleet, Outside};
 use crate::impair::{ImpairedWire, Nat, Tally};
+use crate::memory::{self, Stage};
+use crate::profile::Credentials;
 use crate::scenario::{Group, ImpairedPath, Scenario};
 use crate::sockets::{Sockets, free_ports};
 
@@ -28,12 +31,19 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    pub(super) fn new(scenario: &Scenario, random: &mut Random, start: Instant) -> Result<Self> {
+    /// All clients dial `server`, the first of them at `start`.
+    pub(super) fn new(
+        scenario: &Scenario,
+        server: Ipv4Addr,
+        random: &mut Random,
+        start: Instant,
+    ) -> Result<Self> {
         let mut roster = Self {
-            fleet: Fleet::new(scenario.target, random.array()),
+            fleet: Fleet::new(server, random.array()),
             planned: Vec::with_capacity(scenario.subscribers()),
         };
-        let mut doors = Doors::new(&scenario.groups)?;
+        let is_in_memory = matches!(scenario.target, Target::Memory(_));
+        let mut doors = Doors::new(&scenario.groups, is_in_memory)?;
         for group in &scenario.groups {
             roster.add(group, &mut doors, start)?;
         }
@@ -66,10 +76,15 @@ impl Roster {
 pub(super) fn driver(
     fleet: Fleet,
     path: &ImpairedPath,
+    stage: Option<&Stage>,
     random: &mut Random,
 ) -> Result<(Driver, Option<Arc<Mutex<Tally>>>)> {
-    if path.is_none() {
-        return Ok((Driver::new(fleet)?, None));
+    permit_sockets();
+    match stage {
+        Some(_) if !path.is_none() => bail!("in memory there is no path that could be impaired"),
+        Some(stage) => return Ok((stage.driver(fleet)?, None)),
+        None if path.is_none() => return Ok((Driver::new(fleet)?, None)),
+        None => {}
     }
     let addresses: BTreeSet<Ipv4Addr> = fleet.places().map(|place| *place.ip()).collect();
     let ports: BTreeSet<u16> = fleet.places().map(|place| place.port()).collect();
@@ -94,8 +109,27 @@ pub(super) fn driver(
     Ok((driver, tally))
 }
 
+/// Many ports are many sockets: as many files as this process may ever open.
+fn permit_sockets() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _fewer_may_do = setrlimit(Resource::Nofile, raised);
+}
+
 /// What differs from subscriber to subscriber; everything else is shared.
 fn settings(group: &Group, base: &Settings, number: usize) -> Settings {
+    if let Some(played) = &group.profile {
+        let credentials = Credentials::from(&group.client);
+        let settings = played.profile.client(&credentials, number as u32);
+        let has_ipsec = group.encapsulation != Encapsulation::Plain;
+        return Settings {
+            ipsec: settings.ipsec.filter(|_| has_ipsec),
+            ..settings
+        };
+    }
     let has_own_name = [&group.client.user, &group.client.password]
         .iter()
         .any(|pattern| pattern.contains("{}"));
@@ -126,7 +160,7 @@ struct Doors {
 }
 
 impl Doors {
-    fn new(groups: &[Group]) -> Result<Self> {
+    fn new(groups: &[Group], is_in_memory: bool) -> Result<Self> {
         let mut wanted: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
         for group in groups.iter().filter(|group| needs_free(group)) {
             for number in 0..group.subscribers {
@@ -136,7 +170,10 @@ impl Doors {
             }
         }
         let most = wanted.values().max().copied().unwrap_or(0);
-        let ports = free_ports(3 * most)?;
+        let ports = match is_in_memory {
+            true => memory::ports(3 * most),
+            false => free_ports(3 * most)?,
+        };
         let sets = ports.chunks_exact(3).map(|set| [set[0], set[1], set[2]]);
         Ok(Self {
             sets: sets.collect(),

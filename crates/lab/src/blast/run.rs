@@ -1,39 +1,35 @@
 //! One run: everybody dials, traffic flows, everybody says goodbye.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod telling;
+mod traffic;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use crypto::Random;
 
 use super::board::Board;
 use super::crowd::{Act, Crowd};
-use super::far_end::{self, FarEnd, Finished};
-use super::generator::Generator;
 use super::load::{Load, Peer};
 use super::meter::{Meter, Sample};
-use super::outcome::{
-    ETHERNET, FLOWS_MAX, FlowFigures, GroupOutcome, Outcome, SetUp, WayFigures, Wire, judge,
-};
+use super::near::{Both, NearEnd};
+use super::outcome::Outcome;
 use super::phase::{Busy, Phase};
 use super::roster::{self, Roster};
-use super::setups::SetUps;
-use super::source::Source;
+use super::setups::{FailureCount, SetUpFigures, SetUps};
 use crate::clock;
 use crate::driver::Driver;
-use crate::fleet::{ClientId, Event, WireCount};
-use crate::flow::Account;
+use crate::fleet::{ClientId, Event};
 use crate::impair::Tally;
-use crate::scenario::Scenario;
-use crate::sockets;
-use crate::summary::Latency;
+use crate::memory::{self, Network, Stage};
+use crate::scenario::{OfferedLoad, Scenario};
 use crate::terminal::Face;
+pub(crate) use traffic::Moved;
 
 /// Until both ends are ready.
 const LEAD: Duration = Duration::from_millis(100);
-/// Silence after which no more packets are waited for.
-const GRACE: Duration = Duration::from_secs(1);
 /// Clients that begin to say goodbye in one turn.
 const GOODBYES: usize = 64;
 /// Silence after which no more goodbyes are waited for: more than a client takes for one.
@@ -45,6 +41,10 @@ const TURN: Duration = Duration::from_millis(50);
 pub struct Run {
     scenario: Scenario,
     driver: Driver,
+    /// The gateway, if it is in this process, and its network side if that is ours.
+    stage: Option<Stage>,
+    network: Option<Network>,
+    near: Option<NearEnd>,
     path: Option<Arc<Mutex<Tally>>>,
     random: Random,
     crowd: Crowd,
@@ -62,6 +62,7 @@ pub struct Run {
     busy: Busy,
     far_busy: f64,
     moved: Option<Moved>,
+    has_learned: bool,
     board: Arc<Board>,
     runs: u32,
 }
@@ -72,18 +73,6 @@ struct Seat {
     is_settled: bool,
 }
 
-/// What a run of traffic came to, way by way and group by group.
-struct Moved {
-    ways: Vec<Vec<WayFigures>>,
-    all: Vec<WayFigures>,
-    flows: Vec<FlowFigures>,
-    wire: Wire,
-    overflowed: u64,
-    withheld: u64,
-    sent: u64,
-    damaged: u64,
-}
-
 impl Run {
     /// Opens everything that a scenario needs.
     pub fn new(scenario: Scenario, interrupted: Arc<AtomicBool>, is_quiet: bool) -> Result<Self> {
@@ -91,8 +80,21 @@ impl Run {
         seed[..8].copy_from_slice(&scenario.seed.to_le_bytes());
         let mut random = Random::from_seed(seed);
         let epoch = clock::now();
-        let roster = Roster::new(&scenario, &mut random, epoch + LEAD)?;
-        let (driver, path) = roster::driver(roster.fleet, &scenario.path, &mut random)?;
+        let (server, mut stage) = memory::reach(&scenario.target)?;
+        let network = stage
+            .as_mut()
+            .filter(|_| scenario.network.is_some())
+            .map(Stage::network);
+        let roster = Roster::new(&scenario, server, &mut random, epoch + LEAD)?;
+        let (mut driver, path) =
+            roster::driver(roster.fleet, &scenario.path, stage.as_ref(), &mut random)?;
+        // Opening took its time, and nobody is late for that.
+        let delay = clock::now() - epoch;
+        let mut planned = roster.planned;
+        for (begin, id) in planned.iter_mut().zip(0..) {
+            *begin += delay;
+            driver.fleet.schedule(ClientId(id), *begin);
+        }
         let sizes: Vec<usize> = scenario
             .groups
             .iter()
@@ -104,7 +106,7 @@ impl Run {
             .collect();
         let groups = sizes.iter().enumerate();
         let groups = groups.flat_map(|(group, size)| std::iter::repeat_n(group, *size));
-        let seats = groups.zip(roster.planned).map(|(group, planned)| Seat {
+        let seats = groups.zip(planned).map(|(group, planned)| Seat {
             group,
             planned,
             is_settled: false,
@@ -116,6 +118,9 @@ impl Run {
         let face = Face::new(scenario.subscribers() as u64, is_quiet);
         Ok(Self {
             driver,
+            stage,
+            network,
+            near: None,
             path,
             crowd: Crowd::new(&churn, epoch, random.fork()),
             load: Load::new(peer, &sizes, epoch),
@@ -130,6 +135,7 @@ impl Run {
             busy: Busy::default(),
             far_busy: 0.0,
             moved: None,
+            has_learned: false,
             board: Arc::new(Board::new(&sizes)),
             runs: 0,
             random,
@@ -143,129 +149,85 @@ impl Run {
         self.hold()?;
         let up = self.crowd.up();
         self.hang_up()?;
-        Ok(self.finish(up))
+        let outcome = self.finish(up);
+        self.close()?;
+        Ok(outcome)
+    }
+
+    /// Ends a gateway in this process; an error if it kept something.
+    pub(crate) fn close(self) -> Result<()> {
+        self.face.finish();
+        drop((self.driver, self.near, self.network));
+        self.stage.map_or(Ok(()), Stage::close)
+    }
+
+    /// Nobody is there, and the first `count` clients dial at a rate.
+    pub(crate) fn dial(&mut self, count: usize, per_second: f64) {
+        let begin = clock::now() + LEAD;
+        for (id, seat) in self.seats.iter_mut().enumerate() {
+            seat.is_settled = id >= count;
+            seat.planned = begin + Duration::from_secs_f64(id as f64 / per_second);
+            match seat.is_settled {
+                true => self.driver.fleet.vanish(ClientId(id as u32)),
+                false => self.driver.fleet.redial(ClientId(id as u32), seat.planned),
+            }
+        }
+        self.settled = self.seats.len() - count;
+        (self.setups, self.busy) = (SetUps::new(self.scenario.groups.len()), Busy::default());
+    }
+
+    /// Each subscriber sends and gets this for so long; what came of it.
+    pub(crate) fn try_load(&mut self, load: OfferedLoad, lasts: Duration) -> Result<Moved> {
+        for group in &mut self.scenario.groups {
+            group.traffic = Some(load.clone());
+        }
+        (self.scenario.duration, self.busy) = (lasts, Busy::default());
+        // How late they dialled is no matter of the packets.
+        self.setups = SetUps::new(self.scenario.groups.len());
+        self.measure()
+    }
+
+    /// What is run.
+    pub(crate) fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// What went wrong in set-ups so far.
+    pub(crate) fn failures(&self) -> Vec<FailureCount> {
+        self.setups.failures()
+    }
+
+    /// The set-ups so far.
+    pub(crate) fn setups(&self) -> SetUpFigures {
+        self.setups.all()
+    }
+
+    /// Their rate.
+    pub(crate) fn setups_per_second(&self) -> f64 {
+        self.setups.per_second()
     }
 
     /// Until every client has come up or failed.
-    fn set_up(&mut self) -> Result<()> {
+    pub(crate) fn set_up(&mut self) -> Result<()> {
         let phase = Phase::begin();
         while self.settled < self.seats.len() && !self.is_interrupted() {
             self.turn()?;
         }
-        self.busy = phase.end(Duration::ZERO);
+        self.busy = self.busy.max(phase.end(Duration::ZERO));
         Ok(())
     }
 
     /// For as long as was asked, with traffic if there is any.
     fn hold(&mut self) -> Result<()> {
         if self.crowd.up() > 0 && self.scenario.groups.iter().any(|g| g.traffic.is_some()) {
-            return self.move_packets();
+            self.moved = Some(self.measure()?);
+            return Ok(());
         }
         self.turn_until(clock::now() + self.scenario.duration)
     }
 
-    fn move_packets(&mut self) -> Result<()> {
-        let begin = clock::now() + LEAD;
-        let sizes: Vec<usize> = self.scenario.groups.iter().map(|g| g.subscribers).collect();
-        let board = Arc::new(Board::new(&sizes));
-        self.board = Arc::clone(&board);
-        self.runs += 1;
-        let far = self.begin_far_end(begin)?;
-        let has_up = |group: &crate::scenario::Group| {
-            far.is_none()
-                || group
-                    .traffic
-                    .as_ref()
-                    .is_some_and(|load| load.direction.has_up())
-        };
-        let source = self.source(begin, has_up);
-        self.load.begin(begin, source, self.accounts(), board);
-        let overflowed = self.overflowed()?;
-        let (phase, wire) = (Phase::begin(), self.driver.fleet.wire());
-        let end = begin + self.scenario.duration;
-        let flowed = self.turn_until(end);
-        let wire = self.driver.fleet.wire().since(&wire);
-        self.board.is_stopped.store(true, Ordering::Relaxed);
-        let drained = flowed.and_then(|()| self.drain());
-        self.board.is_over.store(true, Ordering::Relaxed);
-        let far = far.map(|far| far.join().map_err(|_| anyhow!("the far end panicked")));
-        let far = far.transpose()?.transpose()?;
-        drained?;
-        let far_time = far.as_ref().map_or(Duration::ZERO, |far| far.busy);
-        self.busy = self.busy.max(phase.end(far_time));
-        self.far_busy = far.as_ref().map_or(0.0, |far| {
-            far.busy.as_secs_f64() / far.lasted.as_secs_f64().max(f64::EPSILON)
-        });
-        let overflowed = self.overflowed()?.saturating_sub(overflowed);
-        let seconds = (clock::now().min(end) - begin).as_secs_f64();
-        self.moved = Some(self.account_for(far.as_ref(), overflowed, in_bits(&wire, seconds)));
-        Ok(())
-    }
-
-    fn begin_far_end(
-        &mut self,
-        begin: Instant,
-    ) -> Result<Option<std::thread::JoinHandle<std::io::Result<Finished>>>> {
-        let Some(port) = &self.scenario.network else {
-            return Ok(None);
-        };
-        let socket = far_end::open(port)?;
-        let source = self.source(begin, |group| {
-            group
-                .traffic
-                .as_ref()
-                .is_some_and(|load| load.direction.has_down())
-        });
-        let end = FarEnd::new(source, self.accounts(), Arc::clone(&self.board), self.epoch);
-        Ok(Some(far_end::serve(socket, end)?))
-    }
-
-    fn source(
-        &mut self,
-        begin: Instant,
-        does_send: impl Fn(&crate::scenario::Group) -> bool,
-    ) -> Source {
-        let mut source = Source::new();
-        for (index, group) in self.scenario.groups.iter().enumerate() {
-            let load = group.traffic.as_ref().filter(|_| does_send(group));
-            let run = self.runs << 16 | index as u32;
-            source.add(run, group.subscribers, load, begin, self.random.fork());
-        }
-        source
-    }
-
-    fn accounts(&self) -> Vec<Account> {
-        let mut named = FLOWS_MAX;
-        let groups = self.scenario.groups.iter().zip(0..);
-        let accounts = groups.map(|(group, index)| {
-            let own = group.subscribers.min(named);
-            named -= own;
-            Account::new(self.runs << 16 | index, group.subscribers).with_named(own)
-        });
-        accounts.collect()
-    }
-
-    /// Packets for which the sockets on both our sides have had no room.
-    fn overflowed(&self) -> Result<u64> {
-        let far = far_end::overflowed(self.scenario.network.as_ref())?;
-        Ok(sockets::overflowed() + far)
-    }
-
-    /// Until everything that was sent is there, or nothing more comes.
-    fn drain(&mut self) -> Result<()> {
-        let mut changed = clock::now();
-        let mut known = self.sample();
-        while clock::now() < changed + GRACE && known.received < known.sent {
-            self.turn()?;
-            let state = self.sample();
-            if state.received != known.received {
-                (known, changed) = (state, clock::now());
-            }
-        }
-        Ok(())
-    }
-
-    fn hang_up(&mut self) -> Result<()> {
+    /// Everybody says goodbye.
+    pub(crate) fn hang_up(&mut self) -> Result<()> {
         self.crowd.close();
         let clients = self.driver.fleet.clients();
         let left = clients.filter(|(_, client, _)| !client.is_over());
@@ -300,7 +262,13 @@ impl Run {
             .crowd
             .poll_timeout()
             .map_or(longest, |at| at.min(longest));
-        self.driver.turn(&mut self.load, until)?;
+        match &mut self.near {
+            Some(near) => {
+                let load = &mut self.load;
+                self.driver.turn(&mut Both { load, near }, until)?;
+            }
+            None => self.driver.turn(&mut self.load, until)?,
+        }
         let now = clock::now();
         for event in self.driver.fleet.take_events() {
             self.note(now, event);
@@ -359,7 +327,7 @@ impl Run {
     }
 
     fn sample(&self) -> Sample {
-        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Sample {
             at: 0.0,
             up: self.crowd.up(),
@@ -371,171 +339,7 @@ impl Run {
         }
     }
 
-    fn is_interrupted(&self) -> bool {
+    pub(crate) fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
-    }
-
-    fn account_for(&self, far: Option<&Finished>, overflowed: u64, wire: Wire) -> Moved {
-        let own = &self.load;
-        let mut ways: Vec<Vec<WayFigures>> = Vec::new();
-        let mut all = Vec::new();
-        let mut flows = Vec::new();
-        let seconds = wire.seconds;
-        let mut add = |way, source: &Source, accounts: &[Account]| {
-            let mut total: Option<hdrhistogram::Histogram<u64>> = None;
-            let mut figures = Vec::new();
-            for (index, account) in accounts.iter().enumerate() {
-                let sent = source.sent(index);
-                let figure = WayFigures::new(way, sent, account, seconds);
-                match &mut total {
-                    Some(total) => total
-                        .add(account.latency())
-                        .expect("the bounds are the same"),
-                    None => total = Some(account.latency().clone()),
-                }
-                let name = &self.scenario.groups[index].name;
-                let named = sent.iter().enumerate().map_while(|(flow, sent)| {
-                    let arrived = account.flow(flow)?;
-                    arrived.latency?;
-                    Some(FlowFigures::new(name, flow + 1, way, *sent, &arrived))
-                });
-                flows.extend(named);
-                figures.push((index, figure));
-            }
-            ways.resize_with(accounts.len(), Vec::new);
-            let moving: Vec<&WayFigures> = figures
-                .iter()
-                .map(|(_, f)| f)
-                .filter(|f| f.sent > 0)
-                .collect();
-            let latency = total.map(|total| Latency::of(&total));
-            all.extend(latency.and_then(|latency| WayFigures::sum(&moving, latency)));
-            for (index, figure) in figures.into_iter().filter(|(_, f)| f.sent > 0) {
-                ways[index].push(figure);
-            }
-        };
-        match far {
-            Some(far) => {
-                add("up", own.source(), far.end.accounts());
-                add("down", far.end.source(), own.accounts());
-            }
-            None => add("echo", own.source(), own.accounts()),
-        }
-        let far_source = far.map(|far| far.end.source());
-        Moved {
-            ways,
-            all,
-            flows,
-            wire,
-            overflowed,
-            withheld: own.source().withheld() + far_source.map_or(0, Source::withheld),
-            sent: self.sample().sent,
-            damaged: own.damaged(),
-        }
-    }
-
-    fn finish(mut self, up: usize) -> Outcome {
-        self.face.finish();
-        let moved = self.moved.take();
-        let traffic = moved
-            .as_ref()
-            .map_or_else(Vec::new, |moved| moved.all.clone());
-        let assertions = judge(&self.scenario.wants, self.setups.succeeded(), &traffic);
-        let discards = self.driver.fleet.discards().occurred();
-        let discards: Vec<(String, u64)> = discards
-            .map(|(reason, count)| (reason.text().to_owned(), count))
-            .collect();
-        let refused = self
-            .driver
-            .fleet
-            .discards()
-            .of(crate::discard::Discard::NotSent);
-        let path = self.path.as_ref();
-        let path = path.map(|path| *path.lock().unwrap_or_else(PoisonError::into_inner));
-        let generator = Generator {
-            clients_busy: self.busy.clients,
-            compute_busy: self.busy.compute,
-            far_end_busy: self.far_busy,
-            dial_late_p99_ms: self.setups.lateness().as_secs_f64() * 1000.0,
-            withheld: moved.as_ref().map_or(0, |moved| moved.withheld),
-            sent: moved.as_ref().map_or(0, |moved| moved.sent),
-            overflowed: moved.as_ref().map_or(0, |moved| moved.overflowed),
-            refused,
-            impaired: path.map_or(0, |path| path.up.lost + path.down.lost + path.forgotten),
-        };
-        let lost: u64 = traffic.iter().map(|way| way.lost).sum();
-        let figures = self.setups.all();
-        let busy_side = generator.judge(lost, figures.failed + figures.lost);
-        let problems = self.problems(moved.as_ref());
-        let is_interrupted = self.is_interrupted();
-        let is_complete =
-            figures.failed == 0 && figures.lost == 0 || self.scenario.wants.min_setups.is_some();
-        Outcome {
-            ok: assertions.iter().all(|assertion| assertion.held)
-                && is_complete
-                && figures.succeeded > 0
-                && !is_interrupted,
-            version: env!("CARGO_PKG_VERSION"),
-            scenario: self.scenario.written(),
-            interrupted: is_interrupted,
-            seconds: (clock::now() - self.epoch).as_secs_f64(),
-            setup: SetUp {
-                subscribers: self.seats.len(),
-                up,
-                per_second: self.setups.per_second(),
-                best_second: self.meter.best_setups_per_second(),
-                failures: self.setups.failures(),
-                figures,
-            },
-            groups: self.groups(moved.as_ref()),
-            wire: moved
-                .as_ref()
-                .map_or_else(Wire::default, |moved| moved.wire),
-            flows: moved.map_or_else(Vec::new, |moved| moved.flows),
-            traffic,
-            assertions,
-            path,
-            generator,
-            busy_side,
-            timeline: self.meter.samples().to_vec(),
-            discards,
-            problems,
-        }
-    }
-
-    fn groups(&self, moved: Option<&Moved>) -> Vec<GroupOutcome> {
-        let groups = self.scenario.groups.iter().enumerate();
-        let groups = groups.map(|(index, group)| GroupOutcome {
-            name: group.name.clone(),
-            subscribers: group.subscribers,
-            setup: self.setups.group(index),
-            traffic: moved.map_or_else(Vec::new, |moved| moved.ways[index].clone()),
-        });
-        groups.collect()
-    }
-
-    fn problems(&self, moved: Option<&Moved>) -> Vec<String> {
-        let damaged = moved.map_or(0, |moved| moved.damaged);
-        let parts = [
-            (damaged > 0).then(|| format!("{damaged} packets came damaged, or from somebody else")),
-            self.driver
-                .refused()
-                .map(|refused| format!("the kernel refused to send: {refused}")),
-            (self.leaving > 0)
-                .then(|| format!("{} clients were not done with their goodbye", self.leaving)),
-        ];
-        parts.into_iter().flatten().collect()
-    }
-}
-
-fn in_bits(wire: &WireCount, seconds: f64) -> Wire {
-    let seconds = seconds.max(f64::EPSILON);
-    let bits = |packets: u64, octets: u64| (octets + packets * ETHERNET) as f64 * 8.0 / seconds;
-    Wire {
-        seconds,
-        up_packets: wire.up_packets,
-        up_bits_per_second: bits(wire.up_packets, wire.up_octets),
-        down_packets: wire.down_packets,
-        down_bits_per_second: bits(wire.down_packets, wire.down_octets),
     }
 }

@@ -226,6 +226,7 @@ mod tests {
             stage: Some(Stage::Ipcp),
             cause: Cause::HungUp,
             remark: None,
+            offered: None,
             unanswered: 4,
             server: IpAddr::V4(Ipv4Addr::LOCALHOST),
         };

@@ -33,16 +33,19 @@ pub struct Due {
 }
 
 /// The packets of all groups in one direction.
-#[derive(Default)]
 pub struct Source {
     streams: Vec<Option<Stream>>,
+    end: Instant,
 }
 
 impl Source {
-    /// Nothing yet.
+    /// Nothing yet, and nothing that is due after `end`.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(end: Instant) -> Self {
+        Self {
+            streams: Vec::new(),
+            end,
+        }
     }
 
     /// The next group: it has so many flows, and sends if it has a load.
@@ -74,9 +77,10 @@ impl Source {
     /// Emits what is due. A flow that `emit` does not take, because its subscriber is not there,
     /// has missed its turn, so that the others keep their rate.
     pub fn load(&mut self, now: Instant, now_ns: u64, mut emit: impl FnMut(Due) -> bool) {
+        let until = now.min(self.end);
         for (group, stream) in self.streams.iter_mut().enumerate() {
             let Some(stream) = stream else { continue };
-            for _ in 0..stream.pace.due(now) {
+            for _ in 0..stream.pace.due(until) {
                 stream.emit(group, now_ns, &mut emit);
             }
         }
@@ -86,7 +90,8 @@ impl Source {
     #[must_use]
     pub fn next(&self, now: Instant) -> Option<Instant> {
         let streams = self.streams.iter().flatten();
-        streams.map(|stream| stream.pace.next(now)).min()
+        let next = streams.map(|stream| stream.pace.next(now)).min();
+        next.filter(|_| now < self.end)
     }
 
     /// Packets sent of each flow of a group.
@@ -141,7 +146,7 @@ mod tests {
     fn each_subscriber_has_its_rate_and_every_size() {
         let begin = clock::now();
         let load: OfferedLoad = "64,570:100/s".parse().unwrap();
-        let mut source = Source::new();
+        let mut source = Source::new(begin + Duration::from_secs(1));
         source.add(7, 0, Some(&load), begin, dice());
         source.add(8, 3, None, begin, dice());
         source.add(9, 3, Some(&load), begin, dice());
@@ -167,12 +172,17 @@ mod tests {
     fn who_is_not_there_leaves_the_others_their_rate() {
         let begin = clock::now();
         let load: OfferedLoad = "64:100/s".parse().unwrap();
-        let mut source = Source::new();
+        let mut source = Source::new(begin + Duration::from_secs(1));
         source.add(1, 4, Some(&load), begin, dice());
-        for ms in 1..=1000 {
+        for ms in 1..=1500 {
             let now = begin + Duration::from_millis(ms);
             source.load(now, ms, |due| due.mark.flow() != 2);
         }
-        assert_eq!(source.sent(0), [100, 100, 0, 100]);
+        assert_eq!(
+            source.sent(0),
+            [100, 100, 0, 100],
+            "and nothing after the end"
+        );
+        assert_eq!(source.next(begin + Duration::from_secs(1)), None);
     }
 }

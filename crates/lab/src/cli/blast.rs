@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Addresses, ClientArguments, Encapsulation, Ports};
+use super::{Addresses, ClientArguments, Encapsulation, Ports, Target};
 use crate::impair::Impairment;
 use crate::scenario::{NetworkPort, OfferedLoad};
 
 /// Flags that say what a scenario says group by group.
-const GROUP_FLAGS: [&str; 23] = [
+const GROUP_FLAGS: [&str; 24] = [
+    "profile",
     "subscribers",
     "rate",
     "encapsulation",
@@ -43,30 +44,9 @@ pub struct Blast {
     /// A scenario of several groups; of the flags, only those without a group go with it
     #[arg(value_name = "SCENARIO.toml", conflicts_with_all = GROUP_FLAGS)]
     pub scenario: Option<PathBuf>,
-    /// The gateway
-    #[arg(long, visible_alias = "server", value_name = "ADDRESS")]
-    pub target: Option<Ipv4Addr>,
-    /// How many subscribers
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub subscribers: usize,
-    /// Subscribers that dial in a second: 500 or 500/s
-    #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = per_second)]
-    pub rate: f64,
-    /// What is around L2TP: nothing, ESP, or ESP in UDP as behind a NAT
-    #[arg(long, value_enum, default_value = "auto")]
-    pub encapsulation: Encapsulation,
-    /// L2TP without IPsec
-    #[arg(long, conflicts_with = "encapsulation")]
-    pub plain: bool,
-    /// Own addresses: 10.9.1.1 or 10.9.1.1-10.9.1.50, several with commas [default: the host's]
-    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
-    pub local: Vec<Addresses>,
-    /// Own ports: the well-known ones, or any that are free
-    #[arg(long, value_enum)]
-    pub ports: Option<Ports>,
-    /// What the clients know and offer.
+    /// Who dials.
     #[command(flatten)]
-    pub client: ClientArguments,
+    pub who: Who,
     /// What each subscriber sends and gets: SIZES:RATE[:up|down][:poisson], for example
     /// imix:2Mbit/s or 64,1400:100/s:up
     #[arg(long, value_name = "LOAD")]
@@ -74,13 +54,6 @@ pub struct Blast {
     /// How long traffic flows, once everybody has dialled [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// Own address behind the gateway, in a network namespace if it is not in this one: packets
-    /// then go one way each, numbered. Without it, subscribers send ICMP echo requests
-    #[arg(long, value_name = "ADDRESS[@NETNS]")]
-    pub network_port: Option<NetworkPort>,
-    /// Who answers the ICMP echo requests [default: the gateway's inner address]
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "network_port")]
-    pub ping_target: Option<Ipv4Addr>,
     /// A session is given up after this long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub hold: Option<Duration>,
@@ -112,15 +85,57 @@ pub struct Blast {
     /// Fail if one packet of a hundred takes longer
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub p99: Option<Duration>,
-    /// What is left to chance follows from this number [default: any]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Write a page with plots into this directory
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Who dials whom, from where, and with whom they talk.
+#[derive(Clone, Debug, Args)]
+pub struct Who {
+    /// The gateway: its address, or memory:CONFIG for one in this process
+    #[arg(long, visible_alias = "server", value_name = "ADDRESS|memory:CONFIG")]
+    pub target: Option<Target>,
+    /// How many subscribers
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub subscribers: usize,
+    /// Subscribers that dial in a second: 500 or 500/s
+    #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = per_second)]
+    pub rate: f64,
+    /// Which clients they are: a built-in profile such as windows-11, or the path of one
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// What is around L2TP: nothing, ESP, or ESP in UDP as behind a NAT
+    #[arg(long, value_enum, default_value = "auto")]
+    pub encapsulation: Encapsulation,
+    /// L2TP without IPsec
+    #[arg(long, conflicts_with = "encapsulation")]
+    pub plain: bool,
+    /// Own addresses: 10.9.1.1 or 10.9.1.1-10.9.1.50, several with commas [default: the host's]
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    pub local: Vec<Addresses>,
+    /// Own ports: the well-known ones, or any that are free
+    #[arg(long, value_enum)]
+    pub ports: Option<Ports>,
+    /// What the clients know and offer.
+    #[command(flatten)]
+    pub client: ClientArguments,
+    /// Own address behind the gateway, in a network namespace if it is not in this one: packets
+    /// then go one way each, numbered. Without it, subscribers send ICMP echo requests
+    #[arg(long, value_name = "ADDRESS[@NETNS]")]
+    pub network_port: Option<NetworkPort>,
+    /// Who answers the ICMP echo requests [default: the gateway's inner address]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "network_port")]
+    pub ping_target: Option<Ipv4Addr>,
+    /// What is left to chance follows from this number [default: any]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 }
 
 /// `500` or `500/s`.

@@ -17,6 +17,8 @@ pub struct Failure {
     pub remark: Option<String>,
     /// Messages sent since one from the server was accepted.
     pub unanswered: u32,
+    /// What was offered, if that is what the peer refused.
+    pub offered: Option<String>,
     /// The server.
     pub server: IpAddr,
 }
@@ -55,11 +57,41 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The main mode message of ours that nobody answered.
+    fn unanswered_message(&self) -> Option<u32> {
+        let Cause::Isakmp(ike::DownReason::Unanswered {
+            waiting_for,
+            complaint: None,
+            ..
+        }) = &self.cause
+        else {
+            return None;
+        };
+        let awaited: u32 = waiting_for.strip_prefix("message ")?.parse().ok()?;
+        awaited.checked_sub(1)
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.stage {
-            Some(stage) => write!(f, "{stage}: {}", self.cause)?,
-            None => write!(f, "after it was up: {}", self.cause)?,
+            Some(stage) => write!(f, "{stage}: ")?,
+            None => f.write_str("after it was up: ")?,
+        }
+        match (&self.offered, self.unanswered_message()) {
+            (Some(offered), _) => {
+                write!(f, "proposal refused: NO-PROPOSAL-CHOSEN; offered {offered}")?;
+            }
+            // RFC 2409 §5 numbers nothing; everybody counts the messages of main mode from 1.
+            (None, Some(number)) if self.stage == Some(Stage::Phase1) => {
+                let (server, port) = (self.server, if number < 5 { "500" } else { "500 or 4500" });
+                write!(
+                    f,
+                    "no answer to main mode message {number} from {server}:{port}"
+                )?;
+            }
+            (None, _) => write!(f, "{}", self.cause)?,
         }
         if self.is_silence_about_keys() {
             f.write_str("; so does a server that has another pre-shared key")?;

@@ -1,5 +1,6 @@
 //! The end of a client: why, and the goodbye from PPP down to IKE.
 
+use ike::payload::notification::NO_PROPOSAL_CHOSEN;
 use l2tp::TunnelEnd;
 
 use super::{Cause, Client, Env, Failure, GOODBYE_LIMIT, Output, Phase, Turn};
@@ -12,11 +13,24 @@ impl Client {
         }
         self.failure = Some(Failure {
             stage: self.stages.awaited(self.settings.ipsec.is_some()),
+            offered: self.refused_offer(&cause),
             cause,
             remark: self.remark.take(),
             unanswered: self.unanswered,
             server: self.server,
         });
+    }
+
+    /// The offer, if the peer said in clear that it chooses none of it.
+    fn refused_offer(&self, cause: &Cause) -> Option<String> {
+        use ike::DownReason::{SetupTimeout, Unanswered};
+        let Cause::Isakmp(Unanswered { complaint, .. } | SetupTimeout { complaint, .. }) = cause
+        else {
+            return None;
+        };
+        let policy = self.settings.ipsec.as_ref()?;
+        let offered: Vec<String> = policy.phase1.iter().map(ToString::to_string).collect();
+        (*complaint == Some(NO_PROPOSAL_CHOSEN)).then(|| offered.join(", "))
     }
 
     /// Begins the goodbye at whatever layer is there.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use document::{Document, Fault, Section};
 
-use super::{Churn, Group, ImpairedPath, SUBSCRIBERS_MAX, Scenario, Wants};
-use crate::cli::{Addresses, Auth, ClientArguments, Encapsulation, Phase1, Ports};
+use super::{Churn, Group, ImpairedPath, Played, SUBSCRIBERS_MAX, Scenario, Wants};
+use crate::cli::{Addresses, Auth, ClientArguments, Encapsulation, Phase1, Ports, Target};
+use crate::profile::LoadError;
 
 /// The longest time that a key takes.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -18,7 +19,7 @@ const RATE_MAX: f64 = 1e6;
 
 /// What stands in a file; some of it may be left to the flags.
 pub(super) struct Written {
-    pub(super) target: Option<Ipv4Addr>,
+    pub(super) target: Option<Target>,
     pub(super) seed: Option<u64>,
     /// `target` and `seed` are not known yet.
     pub(super) scenario: Scenario,
@@ -36,7 +37,7 @@ pub(super) fn read(file: &Path, text: String) -> Result<Written, Vec<Fault>> {
 }
 
 fn root_table(root: &mut Section<'_>, stem: &str) -> Written {
-    let target = root.parsed("target", "an IPv4 address");
+    let target: Option<Target> = root.parsed("target", "an IPv4 address, or memory:CONFIG");
     let seed = root
         .has("seed")
         .then(|| root.number("seed", 0..=u64::MAX, 0));
@@ -65,7 +66,9 @@ fn root_table(root: &mut Section<'_>, stem: &str) -> Written {
     let scenario = Scenario {
         name: root.text("name").unwrap_or_else(|| stem.to_owned()),
         seed: seed.unwrap_or_default(),
-        target: target.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        target: target
+            .clone()
+            .unwrap_or(Target::Address(Ipv4Addr::UNSPECIFIED)),
         duration: root.duration("duration", Duration::ZERO..=DAY, Duration::from_secs(10)),
         network,
         ping_target,
@@ -120,6 +123,13 @@ fn group(section: &mut Section<'_>) -> Group {
     let local =
         section.list::<Addresses>("local", "an address or a range such as 10.9.1.1-10.9.1.50");
     let client = client(section);
+    let profile = section
+        .text("profile")
+        .and_then(|name| played(section, &name));
+    let encapsulation = match &profile {
+        Some(played) if played.profile.is_plain() => Encapsulation::Plain,
+        _ => encapsulation,
+    };
     if encapsulation != Encapsulation::Plain && client.psk.is_empty() {
         section.fault("psk", "IPsec needs a key; or encapsulation = \"plain\"");
     }
@@ -127,6 +137,7 @@ fn group(section: &mut Section<'_>) -> Group {
         name: section.required_text("name").unwrap_or_default(),
         subscribers: section.number("subscribers", 1..=SUBSCRIBERS_MAX, 1),
         local: local.into_iter().flat_map(|Addresses(list)| list).collect(),
+        profile,
         encapsulation,
         ports: section.choice("ports", &ports, None),
         client,
@@ -137,6 +148,17 @@ fn group(section: &mut Section<'_>) -> Group {
             "traffic",
             "SIZES:RATE such as imix:2Mbit/s, with :up, :down, :poisson",
         ),
+    }
+}
+
+fn played(section: &Section<'_>, name: &str) -> Option<Played> {
+    match name.parse() {
+        Ok(played) => Some(played),
+        Err(fault) => {
+            let fault: LoadError = fault;
+            section.fault("profile", fault.to_string());
+            None
+        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! A scenario from the command line: one group, or a file and what the flags add to it.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::{Churn, Group, ImpairedPath, SUBSCRIBERS_MAX, Scenario, Wants};
-use crate::cli::{Addresses, Blast, Encapsulation};
+use super::{Churn, Group, ImpairedPath, OfferedLoad, Played, SUBSCRIBERS_MAX, Scenario, Wants};
+use crate::cli::{Addresses, Blast, Encapsulation, Target, Who};
 use crate::dial::own_address;
+use crate::memory;
 use crate::seed::seed;
 
 /// How long traffic flows if nobody says.
@@ -32,15 +32,21 @@ impl Scenario {
             anyhow!("the scenario cannot be used\n{}", lines.join("\n"))
         })?;
         let scenario = &mut written.scenario;
-        scenario.target = flags.target.or(written.target).with_context(|| {
-            let file = file.display();
-            format!("{file}: which gateway? target = \"ADDRESS\" or --target ADDRESS")
-        })?;
-        scenario.seed = seed_of(flags.seed.or(written.seed))?;
+        scenario.target = flags
+            .who
+            .target
+            .clone()
+            .or(written.target)
+            .with_context(|| {
+                let file = file.display();
+                format!("{file}: which gateway? target = \"ADDRESS\" or --target ADDRESS")
+            })?;
+        scenario.seed = seed_of(flags.who.seed.or(written.seed))?;
         scenario.duration = flags.duration.unwrap_or(scenario.duration);
-        if flags.network_port.is_some() || flags.ping_target.is_some() {
-            scenario.network.clone_from(&flags.network_port);
-            scenario.ping_target = flags.ping_target;
+        let who = &flags.who;
+        if who.network_port.is_some() || who.ping_target.is_some() {
+            scenario.network.clone_from(&who.network_port);
+            scenario.ping_target = who.ping_target;
         }
         let path = path(flags);
         if !path.is_none() {
@@ -50,29 +56,58 @@ impl Scenario {
         wants.max_loss = wanted.max_loss.or(wants.max_loss);
         wants.min_setups = wanted.min_setups.or(wants.min_setups);
         wants.p99 = wanted.p99.or(wants.p99);
-        for group in &mut scenario.groups {
-            if group.local.is_empty() {
-                group.local.push(own_address(scenario.target)?);
-            }
-        }
+        scenario.settle_addresses()?;
         Ok(written.scenario)
     }
 
     fn from_flags(flags: &Blast) -> Result<Self> {
-        let target = flags
-            .target
-            .context("which gateway? --target ADDRESS, or a scenario that names one")?;
+        let churn = Churn {
+            hold: flags.hold,
+            kill: flags.kill,
+            is_silent: flags.silent,
+            redial_after: flags.redial_after,
+        };
         Ok(Self {
-            name: "flags".to_owned(),
-            seed: seed_of(flags.seed)?,
-            target,
             duration: flags.duration.unwrap_or(DURATION),
-            network: flags.network_port.clone(),
-            ping_target: flags.ping_target,
             path: path(flags),
-            groups: vec![group(flags, target)?],
             wants: wants(flags),
+            ..Self::of_one_group(&flags.who, churn, flags.traffic.clone())?
         })
+    }
+
+    /// One group, and nothing that has to hold.
+    pub fn of_one_group(who: &Who, churn: Churn, traffic: Option<OfferedLoad>) -> Result<Self> {
+        let target = who.target.clone();
+        let mut scenario = Self {
+            name: "flags".to_owned(),
+            seed: seed_of(who.seed)?,
+            target: target
+                .context("which gateway? --target ADDRESS, or a scenario that names one")?,
+            duration: DURATION,
+            network: who.network_port.clone(),
+            ping_target: who.ping_target,
+            path: ImpairedPath::default(),
+            groups: vec![group(who, churn, traffic)?],
+            wants: Wants::default(),
+        };
+        scenario.settle_addresses()?;
+        Ok(scenario)
+    }
+
+    /// Who was given no addresses has the host's; in memory, each subscriber has its own.
+    fn settle_addresses(&mut self) -> Result<()> {
+        let mut free = memory::addresses(self.subscribers()).into_iter();
+        for group in self
+            .groups
+            .iter_mut()
+            .filter(|group| group.local.is_empty())
+        {
+            match self.target {
+                Target::Address(target) => group.local.push(own_address(target)?),
+                Target::Memory(_) => group.local.extend(free.by_ref().take(group.subscribers)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -101,37 +136,35 @@ fn seed_of(given: Option<u64>) -> Result<u64> {
     Ok(u32::from_le_bytes([a, b, c, d]).into())
 }
 
-fn group(flags: &Blast, target: Ipv4Addr) -> Result<Group> {
-    let encapsulation = match flags.plain {
+fn group(who: &Who, churn: Churn, traffic: Option<OfferedLoad>) -> Result<Group> {
+    let profile = who.profile.as_ref().map(|name| name.parse::<Played>());
+    let profile = profile.transpose()?;
+    let is_plain = who.plain
+        || profile
+            .as_ref()
+            .is_some_and(|played| played.profile.is_plain());
+    let encapsulation = match is_plain {
         true => Encapsulation::Plain,
-        false => flags.encapsulation,
+        false => who.encapsulation,
     };
-    if encapsulation != Encapsulation::Plain && flags.client.psk.is_empty() {
+    if encapsulation != Encapsulation::Plain && who.client.psk.is_empty() {
         bail!("IPsec needs a key: --psk SECRET, or --plain");
     }
-    if !(1..=SUBSCRIBERS_MAX).contains(&flags.subscribers) {
+    if !(1..=SUBSCRIBERS_MAX).contains(&who.subscribers) {
         bail!("--subscribers has to be between 1 and {SUBSCRIBERS_MAX}");
     }
-    let local = flags.local.iter();
-    let mut local: Vec<Ipv4Addr> = local.flat_map(|Addresses(list)| list.clone()).collect();
-    if local.is_empty() {
-        local.push(own_address(target)?);
-    }
+    let local = who.local.iter();
     Ok(Group {
         name: "all".to_owned(),
-        subscribers: flags.subscribers,
-        local,
+        subscribers: who.subscribers,
+        local: local.flat_map(|Addresses(list)| list.clone()).collect(),
+        profile,
         encapsulation,
-        ports: flags.ports,
-        client: flags.client.clone(),
-        rate: flags.rate,
+        ports: who.ports,
+        client: who.client.clone(),
+        rate: who.rate,
         after: Duration::ZERO,
-        churn: Churn {
-            hold: flags.hold,
-            kill: flags.kill,
-            is_silent: flags.silent,
-            redial_after: flags.redial_after,
-        },
-        traffic: flags.traffic.clone(),
+        churn,
+        traffic,
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Group, Scenario};
-use crate::cli::{Encapsulation, Ports};
+use crate::cli::{Encapsulation, Ports, Target};
 
 /// Stands for a secret.
 const SECRET: &str = "…";
@@ -23,7 +23,7 @@ impl Scenario {
         };
         put("name", json!(self.name));
         put("seed", json!(self.seed));
-        put("target", json!(self.target));
+        put("target", json!(target(&self.target)));
         put("duration", time(self.duration));
         let network = self.network.as_ref().map(|port| match &port.namespace {
             Some(namespace) => format!("{}@{}", port.address, namespace.display()),
@@ -69,6 +69,10 @@ impl Group {
         };
         put("name", json!(self.name));
         put("subscribers", json!(self.subscribers));
+        put(
+            "profile",
+            json!(self.profile.as_ref().map(|played| &played.name)),
+        );
         put("local", json!(ranges(&self.local)));
         put("encapsulation", json!(encapsulation(self.encapsulation)));
         let ports = self.ports.map(|ports| match ports {
@@ -104,6 +108,14 @@ impl Group {
             self.churn.redial_after.map_or(Value::Null, time),
         );
         Value::Object(keys)
+    }
+}
+
+/// As it is written.
+pub(super) fn target(target: &Target) -> String {
+    match target {
+        Target::Address(address) => address.to_string(),
+        Target::Memory(file) => format!("memory:{}", file.display()),
     }
 }
 
