@@ -267,10 +267,11 @@ impl<'d> Section<'d> {
         let Some(value) = self.value(key) else {
             return default;
         };
-        let written = match value.get_ref() {
-            DeValue::Integer(integer) => integer.as_str(),
-            DeValue::Float(float) => float.as_str(),
-            other => return self.wrong_type(key, "a number", other).unwrap_or(default),
+        let value = value.get_ref();
+        let whole = value.as_integer().map(|integer| integer.as_str());
+        let fraction = value.as_float().map(|float| float.as_str());
+        let Some(written) = whole.or(fraction) else {
+            return self.wrong_type(key, "a number", value).unwrap_or(default);
         };
         match written.replace('_', "").parse() {
             Ok(number) if range.contains(&number) => number,

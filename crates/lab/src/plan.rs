@@ -44,7 +44,8 @@ use model::Model;
 /// Runs the command; whether everything fits.
 pub fn plan(arguments: &Arguments) -> Result<bool> {
     let costs = costs(arguments)?;
-    if arguments.calibrate && arguments.model.is_none() {
+    if let (Some(file), None) = (&arguments.save, &arguments.model) {
+        writeln!(stdout(), "what this machine costs is in {}", file.display())?;
         return Ok(true);
     }
     let model = model(arguments)?;

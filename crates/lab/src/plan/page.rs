@@ -2,6 +2,7 @@
 
 use super::costs::Costs;
 use super::model::Model;
+use super::quantity::Source;
 use super::show::{by_subject, verdict};
 use super::sizing::{Limit, Plan};
 use crate::report::{Bar, Bars, Cell, Lines, Percentiles, Report, Table, Tone, short};
@@ -30,26 +31,31 @@ pub(super) fn page(model: &Model, costs: &Costs, plan: &Plan) -> Report {
             _ => section,
         };
     }
+    page.section("Every number, and where it comes from")
+        .table(grounds(plan));
+    page
+}
+
+/// All figures, with formulas and sources.
+fn grounds(plan: &Plan) -> Table {
     let mut table = Table::new(["name", "value", "formula", "sources"]);
     for figure in plan.book.figures() {
-        let sources: Vec<_> = figure.sources.iter().map(ToString::to_string).collect();
-        let sources: Vec<_> = sources
-            .iter()
-            .map(|s| s.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        table.push(
-            [
-                &figure.name,
-                &figure.shown,
-                &figure.formula,
-                &sources.join("; "),
-            ]
-            .map(String::as_str),
-        );
+        let sources: Vec<_> = figure.sources.iter().map(words).collect();
+        let cells = [
+            &figure.name,
+            &figure.shown,
+            &figure.formula,
+            &sources.join("; "),
+        ];
+        table.push(cells.map(String::as_str));
     }
-    page.section("Every number, and where it comes from")
-        .table(table);
-    page
+    table
+}
+
+/// A source without the spaces that align it on a terminal.
+fn words(source: &Source) -> String {
+    let text = source.to_string();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn limits(limits: &[Limit]) -> Bars {

@@ -132,33 +132,18 @@ impl<'p> Sizing<'p> {
     }
 
     fn memory(&mut self, sessions: &Quantity) {
-        let terms: Vec<_> = self
-            .accesses()
-            .map(|(access, share)| share.times(&self.costs.memory(access.is_plain())))
-            .collect();
-        let each = self.note(
-            "session_octets",
-            "octets of a session",
-            Unit::Octets,
-            sum(terms),
-        );
-        let title = "memory of sessions";
-        let all = self
-            .book
-            .note("session_memory", title, Unit::Octets, sessions.times(&each));
+        let each = self.accesses();
+        let each = each.map(|(access, share)| share.times(&self.costs.memory(access.is_plain())));
+        let each = sum(each.collect::<Vec<_>>());
+        let each = self.note("session_octets", "octets of a session", Unit::Octets, each);
+        let all = sessions.times(&each);
+        let all = self.note("session_memory", "memory of sessions", Unit::Octets, all);
         let chunk = constant(CHUNK, "octets a chunk", "[memory] chunk_size of a gateway");
-        let workers = self.named("workers");
-        let packets = workers
-            .times(&self.model.quantity("gateway.chunks"))
-            .times(&chunk);
-        let title = "memory of packets";
-        let packets = self
-            .book
-            .note("packet_memory", title, Unit::Octets, packets);
+        let chunks = self.model.quantity("gateway.chunks");
+        let packets = self.named("workers").times(&chunks).times(&chunk);
+        let packets = self.note("packet_memory", "memory of packets", Unit::Octets, packets);
         let title = "memory, without the program and the kernel";
-        let memory = self
-            .book
-            .note("memory", title, Unit::Octets, all.plus(&packets));
+        let memory = self.note("memory", title, Unit::Octets, all.plus(&packets));
         if self.model.value("gateway.memory_gib") > 0.0 {
             let gib = constant((1u64 << 30) as f64, "octets/GiB", "a GiB has 2³⁰ octets");
             let there = self.model.quantity("gateway.memory_gib").times(&gib);

@@ -30,7 +30,7 @@ pub(super) fn draw(
     };
     paint(&svg.into_drawing_area())?;
     Ok(format!(
-        "<svg viewBox=\"0 0 {width} {height}\" width={width}>{body}</svg>"
+        "<svg viewBox=\"0 0 {width} {height}\" width={width} height={height}>{body}</svg>"
     ))
 }
 

@@ -116,7 +116,49 @@ impl Sizing<'_> {
     }
 
     fn note_storm(&mut self, storm: &Storm, recovery: &Recovery, setups: &Setups) {
-        let source = Source::Simulated(format!(
+        let source = self.source_of(storm);
+        let label = "threads, which the simulation found enough, or more of which do not help";
+        let threads = Quantity::of(storm.compute_threads as f64, label, source.clone())
+            .because(self.model.source("storm.recovered"));
+        let title = "compute threads: the fewest with which a storm is over in time";
+        let threads = self.note("compute_threads", title, Unit::Count, threads);
+        let used = setups.busy.over(&threads);
+        self.limit("compute_use", "the compute threads", used);
+        let seconds = recovery.seconds.unwrap_or(storm::HOPELESS);
+        let title = match recovery.seconds {
+            Some(_) => "until everybody is up again",
+            None => "until everybody is up again: longer than this",
+        };
+        let seconds = Quantity::of(seconds, "s", source.clone());
+        let seconds = self.note("recovery", title, Unit::Seconds, seconds);
+        let goal = self.model.quantity("storm.recovered");
+        self.limit("storm_use", "the time for a storm", seconds.over(&goal));
+        self.note_course(recovery, &source);
+    }
+
+    /// What clients and RADIUS servers see of a storm.
+    fn note_course(&mut self, recovery: &Recovery, source: &Source) {
+        let found = |value: f64, label: &str| Quantity::of(value, label, source.clone());
+        for (name, percent) in [("storm_setup_p50", 50.0), ("storm_setup_p99", 99.0)] {
+            let time = recovery.setup_ms.value_at_percentile(percent) as f64 / 1000.0;
+            let title = format!("set-up during a storm, {percent} % of clients");
+            self.note(name, &title, Unit::Seconds, found(time, "s"));
+        }
+        let wasted = recovery.given_up as f64 / recovery.attempts.max(1) as f64;
+        let wasted = found(wasted, "of the attempts");
+        let title = "attempts of a storm that came to nothing";
+        self.note("storm_wasted", title, Unit::Share, wasted);
+        let title = "RADIUS requests a second, the peak of a storm";
+        let peak = found(recovery.radius_peak(), "a second");
+        self.note("storm_radius", title, Unit::PerSecond, peak);
+        let title = "use of the RADIUS window during a storm";
+        let busy = found(recovery.busy[2], "of the window, on average");
+        self.note("storm_radius_use", title, Unit::Share, busy);
+    }
+
+    /// What was simulated.
+    fn source_of(&self, storm: &Storm) -> Source {
+        Source::Simulated(format!(
             "{} clients dial within {} s, patience {} s; RADIUS answers after {} s, {} requests at a \
              time; {} may be half-open; seed {}",
             storm.clients,
@@ -126,45 +168,7 @@ impl Sizing<'_> {
             storm.radius_window,
             storm.half_open,
             self.model.seed(),
-        ));
-        let found = |value: f64, label: &str| Quantity::of(value, label, source.clone());
-        let label = "threads, which the simulation found enough, or more of which do not help";
-        let threads = found(storm.compute_threads as f64, label);
-        let threads = threads.because(self.model.source("storm.recovered"));
-        let title = "compute threads: the fewest with which a storm is over in time";
-        let threads = self.note("compute_threads", title, Unit::Count, threads);
-        self.limit(
-            "compute_use",
-            "the compute threads",
-            setups.busy.over(&threads),
-        );
-        let seconds = recovery.seconds.unwrap_or(storm::HOPELESS);
-        let title = match recovery.seconds {
-            Some(_) => "until everybody is up again",
-            None => "until everybody is up again: longer than this",
-        };
-        let seconds = self.note("recovery", title, Unit::Seconds, found(seconds, "s"));
-        let goal = self.model.quantity("storm.recovered");
-        self.limit("storm_use", "the time for a storm", seconds.over(&goal));
-        let wasted = recovery.given_up as f64 / recovery.attempts.max(1) as f64;
-        let title = "attempts of a storm that came to nothing";
-        self.note(
-            "storm_wasted",
-            title,
-            Unit::Share,
-            found(wasted, "of the attempts"),
-        );
-        let title = "RADIUS requests a second, the peak of a storm";
-        let peak = found(recovery.radius_peak(), "a second");
-        self.note("storm_radius", title, Unit::PerSecond, peak);
-        let title = "use of the RADIUS window during a storm";
-        let busy = found(recovery.busy[2], "of the window, on average");
-        self.note("storm_radius_use", title, Unit::Share, busy);
-        for (name, percent) in [("storm_setup_p50", 50.0), ("storm_setup_p99", 99.0)] {
-            let time = recovery.setup_ms.value_at_percentile(percent) as f64 / 1000.0;
-            let title = format!("set-up during a storm, {percent} % of clients");
-            self.note(name, &title, Unit::Seconds, found(time, "s"));
-        }
+        ))
     }
 
     pub(super) fn radius(&mut self, sessions: &Quantity, setups: &Setups) {

@@ -147,7 +147,7 @@ impl Sizing<'_> {
         let wanted = rate.value() / 1e9 / self.model.value("targets.use");
         let fastest = LINKS[LINKS.len() - 1];
         let one = LINKS.into_iter().find(|speed| *speed >= wanted);
-        let speed = one.unwrap_or((wanted / fastest).ceil() * fastest);
+        let speed = one.unwrap_or_else(|| (wanted / fastest).ceil() * fastest);
         let label = format!(
             "Gbit/s: the smallest link of {LINKS:?}, or several of the fastest, that is no fuller than targets.use"
         );
