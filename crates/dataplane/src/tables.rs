@@ -43,7 +43,11 @@ pub(crate) struct Tables {
     pub(crate) compat: Ceiling,
     /// The time of this turn, milliseconds since the epoch of `shared`.
     pub(crate) now_ms: u64,
+    /// Errors and answers of ours.
     pub(crate) icmp: Limiter,
+    /// "Fragmentation needed" among them, without which a path is a black hole (RFC 1191 §2):
+    /// nobody's scan or loop may use it up.
+    pub(crate) too_big: Limiter,
     pub(crate) strangers: Strangers,
     /// Those whose address is known to be their own, but no more.
     pub(crate) in_progress: Sources,
@@ -65,8 +69,9 @@ impl Tables {
             compat: Ceiling::new(settings.compat_max_share),
             now_ms: 0,
             icmp: Limiter::new(settings.icmp_per_second),
+            too_big: Limiter::new(settings.icmp_per_second),
             strangers: Strangers::new(settings),
-            in_progress: Sources::new(IN_PROGRESS),
+            in_progress: Sources::new(IN_PROGRESS, settings.salt),
             tunnel_port: settings.tunnel_port,
             shared,
         }
@@ -272,10 +277,13 @@ impl Strangers {
     fn new(settings: &Settings) -> Self {
         Self {
             all: Limiter::new(settings.strangers_per_second),
-            each: Sources::new(Rate {
-                per_second: settings.stranger_per_second,
-                burst: settings.stranger_per_second.saturating_mul(2),
-            }),
+            each: Sources::new(
+                Rate {
+                    per_second: settings.stranger_per_second,
+                    burst: settings.stranger_per_second.saturating_mul(2),
+                },
+                settings.salt,
+            ),
         }
     }
 
@@ -284,24 +292,27 @@ impl Strangers {
     }
 }
 
-/// How often each address may speak. Addresses that fall into one bucket share it.
+/// How often each address may speak. Addresses that fall into one bucket share it; which ones do,
+/// nobody knows who does not know the salt.
 #[derive(Debug)]
 pub(crate) struct Sources {
     buckets: Box<[Bucket]>,
     rate: Rate,
+    salt: u64,
 }
 
 impl Sources {
-    fn new(rate: Rate) -> Self {
+    fn new(rate: Rate, salt: u64) -> Self {
         Self {
             buckets: vec![Bucket::full(rate); SOURCE_BUCKETS].into(),
             rate,
+            salt,
         }
     }
 
     pub(crate) fn take(&mut self, address: IpAddr, now_ms: u64) -> bool {
         let mut hasher = DefaultHasher::new();
-        address.hash(&mut hasher);
+        (self.salt, address).hash(&mut hasher);
         let bucket = hasher.finish() as usize % self.buckets.len();
         self.buckets[bucket].take(self.rate, now_ms)
     }

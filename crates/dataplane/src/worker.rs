@@ -63,6 +63,8 @@ pub struct Settings {
     pub strangers_per_second: u32,
     /// Messages of one strange address a second.
     pub stranger_per_second: u32,
+    /// A secret, by which source addresses are sorted into buckets.
+    pub salt: u64,
     /// Most of this worker's cycles that 3DES may take, percent; 100 sets no ceiling.
     pub compat_max_share: u8,
     /// Free chunks to keep; more go to the depot, fewer are fetched from it.
@@ -77,6 +79,7 @@ impl Default for Settings {
             icmp_per_second: 1000,
             strangers_per_second: 1000,
             stranger_per_second: 20,
+            salt: 0,
             compat_max_share: 100,
             chunks: 4096,
         }

@@ -90,11 +90,12 @@ impl Gateway {
             letters: &letter_box,
             bells: ends.iter().map(|end| Arc::clone(&end.bell)).collect(),
         })?;
+        let salt = u64::from_ne_bytes(random()?);
         let mut recruits = Vec::new();
         for ((end, ports), chunks) in ends.into_iter().zip(inside.ports).zip(inside.chunks) {
             let alarm = Alarm::new()?;
             end.bell.set_wake(Arc::clone(&alarm) as _);
-            let settings = worker_settings(config, chunks.len());
+            let settings = worker_settings(config, chunks.len(), salt);
             let worker = Worker::new(Arc::clone(&shared), ports, chunks, end, settings);
             recruits.push(Recruit { worker, alarm });
         }
@@ -207,7 +208,7 @@ fn shared_limits(config: &Config) -> dataplane::Limits {
     }
 }
 
-fn worker_settings(config: &Config, chunks: usize) -> WorkerSettings {
+fn worker_settings(config: &Config, chunks: usize, salt: u64) -> WorkerSettings {
     let rates = &config.rates;
     WorkerSettings {
         backend: config.ciphers,
@@ -215,9 +216,17 @@ fn worker_settings(config: &Config, chunks: usize) -> WorkerSettings {
         icmp_per_second: rates.icmp,
         strangers_per_second: rates.strangers,
         stranger_per_second: rates.stranger,
+        salt,
         compat_max_share: rates.compat,
         chunks,
     }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut octets = [0; N];
+    rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
+        .context("the kernel gives no random bytes")?;
+    Ok(octets)
 }
 
 fn start_control(
@@ -226,16 +235,13 @@ fn start_control(
     shared: &Arc<Shared>,
     now: Instant,
 ) -> Result<Control> {
-    let mut seed = [0; 32];
-    rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty())
-        .context("the kernel gives no random bytes")?;
     let settings = control::Settings {
         key_log,
         ..config.control.clone()
     };
     Ok(Control::new(
         settings,
-        seed,
+        random()?,
         now,
         Box::new(Arc::clone(shared)),
     ))

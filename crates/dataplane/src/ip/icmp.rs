@@ -43,6 +43,17 @@ impl Trouble {
         }
     }
 
+    /// Whether there is a place for one more of these.
+    fn may_be_told(self, tables: &mut Tables) -> bool {
+        let limiter = match self {
+            Self::TooBig(_) => &mut tables.too_big,
+            Self::NetworkUnreachable | Self::HostUnreachable | Self::TimeExceeded => {
+                &mut tables.icmp
+            }
+        };
+        limiter.take(tables.now_ms)
+    }
+
     /// What the packet is counted as when nobody is told.
     fn discard(self) -> Discard {
         match self {
@@ -66,7 +77,7 @@ pub(super) fn answer<C: Chunk>(
         return trouble.discard().into();
     };
     let from = speaker(t.frame, own, t.meta.vrf, tables);
-    if !tables.icmp.take(tables.now_ms) || turn_round(t.frame, from, trouble).is_none() {
+    if !trouble.may_be_told(tables) || turn_round(t.frame, from, trouble).is_none() {
         return trouble.discard().into();
     }
     tables.counters().discard(trouble.discard());

@@ -232,6 +232,18 @@ fn errors_are_never_about_errors_fragments_or_nobody_and_not_without_end() {
         told += gateway.fates(TUNNEL, frame).len() - 1;
     }
     assert_eq!(told, 1000);
+    // Nor do all these keep anybody from learning the MTU.
+    let long = ip_with(own, SERVER, Ipv4::UDP, &[0; 1480], |_| {});
+    let narrow = Adjacency {
+        port: 1,
+        mtu: 700,
+        rewrite: Some([[6; 6]; 2]),
+        is_resolved: true,
+    };
+    let shared = &gateway.shared;
+    shared.apply(SharedChange::SetAdjacency(AdjacencyId(1), narrow));
+    let frame = peer.data(&long);
+    assert_eq!(gateway.fates(TUNNEL, frame).len(), 2);
     gateway.now += Duration::from_millis(10);
     let frame = peer.data(&dying(&[0; 8], Ipv4::UDP, |_| {}));
     assert_eq!(gateway.fates(TUNNEL, frame).len(), 2);
