@@ -10,6 +10,7 @@
 //! | `figures.rs` | the table: what is wanted, and how it is taken |
 //! | `measure.rs`, `run.rs` | from measurements to figures |
 //! | `report.rs` | what a person reads |
+//! | `calibrate.rs` | what a capacity plan reads |
 //! | `probe.rs` | what can be measured |
 //! | `path.rs`, `bare.rs` | the whole path, and its cipher alone |
 //! | `cipher.rs` | the ciphers, and other people's |
@@ -22,6 +23,7 @@
 
 mod bare;
 mod burst;
+mod calibrate;
 mod cipher;
 mod clock;
 mod dial;
@@ -71,6 +73,8 @@ enum Command {
         #[arg(long)]
         rounds: usize,
     },
+    /// What `adit-lab plan` wants to know of this machine, as JSON
+    Calibrate,
     /// The whole path of the data plane, in memory
     Path(PathArguments),
 }
@@ -110,13 +114,25 @@ fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Measure { group, rounds } => {
-            let mut groups = GROUPS.iter();
-            let group = groups.find(|g| g.name == group).context("no such group")?;
-            println!("{}", serde_json::to_string(&Found::take(group, rounds)?)?);
+            let specs = specs(&group).context("no such group")?;
+            println!("{}", serde_json::to_string(&Found::take(specs, rounds)?)?);
+            Ok(())
+        }
+        Command::Calibrate => {
+            println!("{}", calibrate::calibrate()?);
             Ok(())
         }
         Command::Path(arguments) => one_path(&arguments),
     }
+}
+
+/// The measurements of a group, or of a part of the calibration.
+fn specs(name: &str) -> Option<Vec<probe::Spec>> {
+    let group = GROUPS.iter().find(|group| group.name == name);
+    let part = || calibrate::parts().into_iter().find(|part| part.name == name);
+    group
+        .map(figures::Group::specs)
+        .or_else(|| part().map(|part| part.specs))
 }
 
 fn one_path(arguments: &PathArguments) -> Result<()> {

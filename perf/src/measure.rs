@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cipher::{Case, SIZES};
 use crate::clock;
-use crate::figures::{Figure, Group, How};
+use crate::figures::{Figure, How};
 use crate::probe::{Sample, Spec};
 
 /// What one process found: the best round of each measurement.
@@ -67,12 +67,12 @@ impl Found {
         best
     }
 
-    /// Measures a group in this process: all its measurements in turns.
-    pub(crate) fn take(group: &Group, rounds: usize) -> Result<Self> {
+    /// Measures in this process: all in turns.
+    pub(crate) fn take(specs: Vec<Spec>, rounds: usize) -> Result<Self> {
         clock::pin().context("no core to stay on")?;
         let seed = u64::from(std::process::id()) << 32 | 1;
         let mut probes = Vec::new();
-        for spec in group.specs() {
+        for spec in specs {
             if let Some(probe) = spec.prepare(seed)? {
                 probes.push((spec, probe, Vec::new()));
             }
@@ -88,13 +88,13 @@ impl Found {
         Ok(Self(probes.into_iter().filter_map(best).collect()))
     }
 
-    /// The same in a process of its own.
-    pub(crate) fn of_process(group: &Group, rounds: usize) -> Result<Self> {
+    /// The same in a process of its own, for the measurements that a name stands for.
+    pub(crate) fn of_process(group: &str, rounds: usize) -> Result<Self> {
         let child = Command::new(std::env::current_exe()?)
-            .args(["measure", group.name, "--rounds", &rounds.to_string()])
+            .args(["measure", group, "--rounds", &rounds.to_string()])
             .stderr(Stdio::inherit())
             .output()?;
-        ensure!(child.status.success(), "{}: {}", group.name, child.status);
+        ensure!(child.status.success(), "{group}: {}", child.status);
         Ok(serde_json::from_slice(&child.stdout)?)
     }
 

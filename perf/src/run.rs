@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 (_, true) => group.rounds.div_ceil(2),
                 (_, false) => group.rounds,
             };
-            match Found::of_process(group, rounds) {
+            match Found::of_process(group.name, rounds) {
                 Ok(one) if process > 0 => found.push(one),
                 Ok(_) => {}
                 // Its figures are missing from the table; the others are worth having.
