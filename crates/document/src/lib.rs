@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A [`Section`] is one TOML table. Its methods take a key's value as a type, note a [`Fault`] when
-//! it is missing or wrong, and remember that the key was asked for; [`Section::finish`] notes every
-//! key that nobody asked for.
+//! it is missing or wrong, and remember that the key was asked for; in the end every key that nobody
+//! asked for is noted too.
 
 mod secret;
 
