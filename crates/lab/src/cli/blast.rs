@@ -47,8 +47,8 @@ pub struct Blast {
     /// Who dials.
     #[command(flatten)]
     pub who: Who,
-    /// What each subscriber sends and gets: SIZES:RATE[:up|down][:poisson], for example
-    /// imix:2Mbit/s or 64,1400:100/s:up
+    /// What each subscriber sends and gets: sizes and rate, then :up, :down, :poisson if wanted;
+    /// imix:2Mbit/s, or 64,1400:100/s:up
     #[arg(long, value_name = "LOAD")]
     pub traffic: Option<OfferedLoad>,
     /// How long traffic flows, once everybody has dialled [default: 10s]
