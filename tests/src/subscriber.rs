@@ -9,7 +9,7 @@ use crypto::esp::Suite;
 use ike::Policy;
 use ike::policy::{Dpd, Natt, Phase2Proposal};
 use l2tp::CallParameters;
-use lab::client::{Lease, Settings};
+use lab::client::{Habits, Lease, Settings};
 use lab::fleet::ClientId;
 use ppp::Method;
 
@@ -106,6 +106,7 @@ impl Subscriber {
                 ..CallParameters::default()
             },
             ppp: Arc::new(ppp(index, credentials, dice)),
+            habits: Habits::default(),
             setup_limit: Duration::from_secs(60),
         };
         Self {
