@@ -129,7 +129,11 @@ fn main() -> Result<()> {
 /// The measurements of a group, or of a part of the calibration.
 fn specs(name: &str) -> Option<Vec<probe::Spec>> {
     let group = GROUPS.iter().find(|group| group.name == name);
-    let part = || calibrate::parts().into_iter().find(|part| part.name == name);
+    let part = || {
+        calibrate::parts()
+            .into_iter()
+            .find(|part| part.name == name)
+    };
     group
         .map(figures::Group::specs)
         .or_else(|| part().map(|part| part.specs))

@@ -182,10 +182,12 @@ fn turn_round(packet: Packet<Box<[u8]>>) -> Frame<Box<[u8]>> {
     frame(packet.frame.bytes())
 }
 
+type Chunk = Box<[u8]>;
+
 fn read_one(
-    frame: Frame<Box<[u8]>>,
+    frame: Frame<Chunk>,
     shared: &Shared,
-) -> Result<Packet<Box<[u8]>>, (Frame<Box<[u8]>>, NotOurs)> {
+) -> Result<Packet<Chunk>, (Frame<Chunk>, NotOurs)> {
     let mut burst = Vec::new();
     read(frame, &INTERFACE, shared, &mut burst)?;
     Ok(burst.remove(0))
