@@ -1,9 +1,10 @@
 //! What a subscriber costs the generator: memory while it is idle, and time to set it up.
 //!
-//! Memory is gated here; time is only printed, by the tests that are ignored unless asked for:
+//! Memory is gated here; time is only printed. A hundredth of the subscribers is tried unless all
+//! are asked for, which takes minutes and gigabytes and wants a quiet machine:
 //!
 //! ```text
-//! cargo test --release -p lab --test scale -- --ignored --nocapture --test-threads=1
+//! ADIT_SCALE=whole cargo test --release -p lab --test scale -- --nocapture --test-threads=1
 //! ```
 
 #![expect(
@@ -52,12 +53,11 @@ fn an_idle_subscriber_takes_no_more_than_eight_kibibytes() {
 }
 
 #[test]
-#[ignore = "takes minutes and gigabytes"]
 fn a_hundred_thousand_plain_and_twenty_thousand_secured_subscribers_are_held_idle() {
     let mut held = Vec::new();
     for (name, settings, count) in [
-        ("plain", plain(), 100_000),
-        ("IPsec", secured("aes128gcm16"), 20_000),
+        ("plain", plain(), of(100_000)),
+        ("IPsec", secured("aes128gcm16"), of(20_000)),
     ] {
         let mut crowd = Crowd::new(settings);
         crowd.set_up(CROWD);
@@ -70,17 +70,20 @@ fn a_hundred_thousand_plain_and_twenty_thousand_secured_subscribers_are_held_idl
             count as f64 / crowd.took.as_secs_f64(),
             count as f64 / crowd.own.as_secs_f64()
         );
-        assert!(octets <= OCTETS_MAX, "{name}: {octets}");
+        // Of a few, what the process has beside is most of it.
+        assert!(!is_whole() || octets <= OCTETS_MAX, "{name}: {octets}");
         held.push(crowd);
     }
     held.iter().for_each(Crowd::expect_all_held);
 }
 
 #[test]
-#[ignore = "prints times, which mean something only in a release build on a quiet machine"]
-fn set_ups_a_second_against_a_gateway_in_the_same_process() {
+fn set_ups_against_a_gateway_in_the_same_process_all_succeed() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/memory.toml");
-    for (name, settings, count) in [("plain", plain(), 40_000), ("MODP-2048", modp2048(), 4_000)] {
+    for (name, settings, count) in [
+        ("plain", plain(), of(40_000)),
+        ("MODP-2048", modp2048(), of(4_000)),
+    ] {
         let stage = Stage::open(std::path::Path::new(file)).unwrap();
         let settings = Arc::new(of_the_shipped_gateway(settings));
         let fleet = Fleet::new(stage.address().unwrap(), [1; 32]);
@@ -106,9 +109,19 @@ fn set_ups_a_second_against_a_gateway_in_the_same_process() {
         }
         let took = (clock::now() - begin).as_secs_f64();
         println!("{name}: {up} of {count} up, {:.0}/s", up as f64 / took);
+        assert_eq!((up, down), (count, 0), "{name}");
         drop(driver);
         stage.close().unwrap();
     }
+}
+
+fn is_whole() -> bool {
+    std::env::var("ADIT_SCALE").is_ok_and(|scale| scale == "whole")
+}
+
+/// So many, or a hundredth.
+fn of(count: usize) -> usize {
+    if is_whole() { count } else { count / 100 }
 }
 
 /// A fleet and a responder, with nothing between them. Nobody's time passes by itself.
@@ -214,10 +227,10 @@ fn arrival(packet: &mut [u8]) -> Arrival<'_> {
 fn modp2048() -> Settings {
     let settings = secured("aes128gcm16");
     let mut policy = (*settings.ipsec.unwrap()).clone();
-    policy
-        .phase1
-        .retain(|offer| offer.group == crypto::dh::Group::Modp2048);
-    policy.phase1.truncate(1);
+    let all = ike::Policy::modern().phase1.into_iter();
+    let is_it = |offer: &ike::policy::Phase1Proposal| offer.group == crypto::dh::Group::Modp2048;
+    policy.phase1 = all.filter(is_it).take(1).collect();
+    assert_eq!(policy.phase1.len(), 1);
     Settings {
         ipsec: Some(Arc::new(policy)),
         ..plain()
