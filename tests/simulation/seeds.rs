@@ -58,8 +58,8 @@ const HAPPENS: &[&str] = &[
     "L2TP in the clear where IPsec is required",
     "l2tp: messages for an unknown tunnel",
     // What is limited.
-    "ike: half-open exchanges at their limit",
-    "l2tp: half-open tunnels of one source at their limit",
+    "ike: half-open exchanges that never answered, given up for newcomers",
+    "l2tp: half-open tunnels that never answered, given up for newcomers",
     "ike: computations that had to wait",
     "slow path is behind, its queue is full",
     // What is forged, copied, late or broken.

@@ -47,7 +47,8 @@ pub enum Output {
     /// An IPsec SA pair exists. As responder of a quick mode this comes before the `Send` that
     /// tells the peer our SPI, and only inbound packets are due until `ChildConfirmed`.
     ChildUp(Box<Child>),
-    /// The peer has shown that it has the pair too: outbound packets may use it.
+    /// The peer has shown that it has the pair too, or has had time enough to: outbound packets may
+    /// use it.
     ChildConfirmed {
         /// Names the pair.
         inbound: Spi,

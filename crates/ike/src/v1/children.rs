@@ -1,7 +1,9 @@
 //! IPsec SA pairs that live: when each is renewed, replaced and retired.
 //!
 //! A pair that has a successor is not renewed any more. If the successor was ours, the pair is
-//! deleted after the overlap; if it was the peer's, the peer deletes it, or its time runs out.
+//! deleted after the overlap; if it was the peer's, the peer deletes it, or its time runs out. Half
+//! way through the overlap our own is taken for confirmed, if the peer has sent nothing on it: so
+//! nothing is under way on the old pair when the delete is.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,8 @@ pub(super) struct LiveChild {
     is_confirmed: bool,
     /// A newer pair for the same traffic lives.
     is_superseded: bool,
+    /// When to take it into use in place of an older one, if it is not by then.
+    takeover: Option<Instant>,
     /// When to renew it.
     soft: Option<Instant>,
     /// When to delete it.
@@ -57,6 +61,7 @@ pub(super) struct Children {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChildDue {
     Renew,
+    TakeOver(Spi),
     End(Spi, ChildEnd),
 }
 
@@ -124,6 +129,7 @@ impl Children {
             remote: child.remote.clone(),
             is_confirmed,
             is_superseded: false,
+            takeover: None,
             soft: rekey.then(|| turn.now + soft_life(lifetime, child.initiator, turn)),
             end: (turn.now + lifetime, ChildEnd::Expired),
             lifetime,
@@ -135,7 +141,11 @@ impl Children {
     /// the peer has asked for meanwhile stays: it has a peer that believes in it.
     pub(super) fn succeed(&mut self, inbound: Spi, predecessors: &[Spi], turn: &mut Turn<'_>) {
         self.supersede(inbound);
-        let retire_at = turn.now + turn.core.policy.overlap;
+        let overlap = turn.core.policy.overlap;
+        let retire_at = turn.now + overlap;
+        if let Some(child) = self.live.iter_mut().find(|child| child.inbound == inbound) {
+            child.takeover = (!predecessors.is_empty()).then(|| turn.now + overlap / 2);
+        }
         for child in self
             .live
             .iter_mut()
@@ -192,10 +202,12 @@ impl Children {
         if let Some(child) = self.live.iter().find(|child| child.end.0 <= now) {
             return Some(ChildDue::End(child.inbound, child.end.1));
         }
-        let child = self
-            .live
-            .iter_mut()
-            .find(|child| child.soft.is_some_and(|at| at <= now))?;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if let Some(child) = self.live.iter_mut().find(|child| is_due(child.takeover)) {
+            child.takeover = None;
+            return Some(ChildDue::TakeOver(child.inbound));
+        }
+        let child = self.live.iter_mut().find(|child| is_due(child.soft))?;
         child.soft = None;
         if child.is_superseded || !child.is_confirmed {
             return self.due(now);
@@ -209,7 +221,11 @@ impl Children {
             .live
             .iter()
             .filter_map(|child| Some((child.soft?, "IPsec SA is to be renewed")));
-        ends.chain(renewals).min()
+        let takeovers = self
+            .live
+            .iter()
+            .filter_map(|child| Some((child.takeover?, "new IPsec SA is taken into use")));
+        ends.chain(takeovers).chain(renewals).min()
     }
 
     /// Gives away what the peer is known to have.

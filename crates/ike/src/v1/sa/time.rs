@@ -106,6 +106,7 @@ impl Sa {
             match due {
                 ChildDue::Renew if self.is_established() => self.create_child(now, env, out),
                 ChildDue::Renew => {}
+                ChildDue::TakeOver(inbound) => out.push(Output::ChildConfirmed { inbound }),
                 ChildDue::End(inbound, reason) => self.end_child(now, inbound, reason, env, out),
             }
         }

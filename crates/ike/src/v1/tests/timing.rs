@@ -67,6 +67,20 @@ fn the_initiator_renews_make_before_break() {
     );
 }
 
+/// Else what was sent on the old pair just before the delete could arrive behind it.
+#[test]
+fn what_replaces_a_pair_is_in_use_before_the_pair_is_deleted() {
+    let mut world = World::up(1, short_lived(), short_lived());
+    world.run(Duration::from_secs(3600));
+    let (mut in_use, mut deleted) = (0, 0);
+    for event in &world.ends[0].events {
+        in_use += usize::from(matches!(event, Output::ChildConfirmed { .. }));
+        deleted += usize::from(matches!(event, Output::ChildDown { .. }));
+        assert!(in_use >= deleted, "{event:?}");
+    }
+    assert!(deleted > 5);
+}
+
 #[test]
 fn the_responder_renews_when_the_initiator_does_not() {
     let client = Policy {
