@@ -206,7 +206,7 @@ mod tests {
     /// All source text of the crates that log lines and their reasons come from.
     fn sources() -> String {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mut folders: Vec<PathBuf> = ["control", "dataplane", "ike", "l2tp", "ppp"]
+        let mut folders: Vec<PathBuf> = ["control", "dataplane", "gateway", "ike", "l2tp", "ppp"]
             .map(|name| crates.join(name).join("src"))
             .into();
         let mut text = String::new();
