@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::cli::Demo;
 use crate::clock;
+use crate::datagrams;
 use crate::driver::{Driver, Silence, Traffic};
 use crate::fleet::{ClientId, Event};
 use crate::flow::IMIX;
@@ -207,7 +208,7 @@ impl Story<'_> {
         let flows = self.flows()?;
         let addresses: Vec<Ipv4Addr> = flows.iter().map(|(_, address)| *address).collect();
         let progress = Arc::new(Progress::default());
-        let socket = host::open(&self.arguments.internet, self.arguments.host)?;
+        let socket = datagrams::open(&self.arguments.internet, self.arguments.host)?;
         let host = host::serve(socket, plan, &addresses, Arc::clone(&progress))?;
         let mut own = Subscribers::new(plan, self.arguments.host, flows, Arc::clone(&progress));
         let before = self.overflowed()?;
@@ -233,7 +234,7 @@ impl Story<'_> {
 
     /// Packets for which our own sockets had no room: none of the gateway's business.
     fn overflowed(&self) -> Result<u64> {
-        Ok(sockets::overflowed() + host::overflowed(&self.arguments.internet)?)
+        Ok(sockets::overflowed() + datagrams::overflowed(&self.arguments.internet)?)
     }
 
     fn plan(&mut self, rate: u64, count: u64) -> Plan {

@@ -29,7 +29,7 @@
 //! | `replay.rs`, `replay/` | one client of a profile, and what it thinks of the gateway |
 //! | `fleet.rs` | many clients behind one wire, and the NATs in front of them |
 //! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
-//! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs` | numbered packets, their rate, both ends |
+//! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs`, `datagrams.rs` | numbered packets, their rate, both ends |
 //! | `decode.rs`, `decode/` | captures, read with the parsers of the gateway |
 //! | `driver.rs`, `wires.rs`, `sockets.rs`, `xdp.rs`, `clock.rs` | the outside world |
 //! | `memory.rs` | the gateway in this process instead of the outside world |
@@ -41,6 +41,7 @@ pub mod blast;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod datagrams;
 pub mod decode;
 pub mod demo;
 pub mod dial;

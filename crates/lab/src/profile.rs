@@ -60,7 +60,7 @@ pub struct Profile {
     pub unsure: Vec<String>,
     /// What it needs of an Adit gateway.
     pub needs: Needs,
-    /// Where it ends for now, and why.
+    /// Where it ends, and why.
     pub ends: Option<Ending>,
     /// What it would do with the link: told, not played.
     pub then: Vec<String>,

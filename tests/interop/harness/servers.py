@@ -16,8 +16,7 @@ from .peer import Peer
 
 ROOT = Path(__file__).resolve().parents[3]
 START_S = 15
-STOP_S = 10  # for SIGTERM; the gateway takes up to 3 s to say goodbye, and the machine may be busy
-GONE_S = 15  # for what has hung up; without a goodbye it would be there for more than a minute
+STOP_S = 5  # promised by the gateway for SIGTERM
 
 # Reasons for which no frame may be discarded in a lab without loss, forgery or strangers.
 NEVER = {
@@ -102,7 +101,7 @@ class Adit:
 
     def verify(self):
         for table in ("sessions", "tunnels", "sas"):
-            eventually(f"no {table} left", lambda: not self.left(table), GONE_S)
+            eventually(f"no {table} left", lambda: not self.left(table), 5)
         faults = self.show("pools", "--verify")["verified"]
         if faults:
             raise Failed(f"the pool is not whole: {faults}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from .stage import ENDPOINT, GATEWAY_INSIDE, PLAIN_ENDPOINT, POOL, Failed, eventually, expect, run
 
 ROOT = Path(__file__).resolve().parents[3]
-START_S, STOP_S = 20, 10
+START_S, STOP_S = 20, 5
 PSK, USER, PASSWORD = "netns-psk", "alice", "wonder-land"
 IO = ("sockets", "xdp")
 

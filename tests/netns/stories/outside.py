@@ -16,7 +16,7 @@ from .telling import story
 
 # The kernel alone takes up to a minute; where it sees no traffic of ours, we have it ask sooner,
 # every 15 s, which takes two rounds.
-MAC_PATIENCE_S = {"sockets": 60, "xdp": 60}
+MAC_PATIENCE_S = {"sockets": 60, "xdp": 40}
 
 
 def ip_packet(source, protocol, body, identification):

@@ -21,7 +21,7 @@ use af_xdp::{Area, AreaSettings, BindError, Chunk, HugePages, Mode, Socket, Sock
 use lab::{FAR, FAR_LINK, Lab, NEAR_LINK};
 
 const CHUNKS: u32 = 512;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_busy_queue_and_an_occupied_interface_are_named() {

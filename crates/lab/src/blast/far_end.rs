@@ -1,31 +1,23 @@
 //! The network's end of the traffic: a UDP socket behind the gateway and a thread that serves it.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 use packet::header::{Ipv4, Udp};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::Socket;
 use zerocopy::IntoBytes;
 
 use super::board::Board;
 use super::source::Source;
 use crate::clock;
+use crate::datagrams::{self, Datagrams, WAIT_MAX};
 use crate::flow::{Account, Mark};
-use crate::sockets::BURST;
 use crate::traffic::PORT;
 
-/// Octets of a receive buffer.
-const BUFFER: usize = 2048;
-/// The longest wait between two looks at whether all is over.
-const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Datagrams that may wait for the kernel.
 const WAITING_MAX: usize = 256;
 
@@ -143,39 +135,22 @@ pub fn serve(socket: Socket, end: FarEnd) -> io::Result<JoinHandle<io::Result<Fi
     thread::Builder::new()
         .name("far end".into())
         .spawn(move || {
-            let shell = Shell {
-                socket,
-                end,
-                headers: MultiHeaders::preallocate(BURST, None),
-                buffers: vec![[0; BUFFER]; BURST],
-                waiting: Vec::new(),
-            };
-            shell.run()
+            let datagrams = Datagrams::new(socket);
+            Shell { datagrams, end }.run()
         })
 }
 
 /// A far end and its socket.
 struct Shell {
-    socket: Socket,
+    datagrams: Datagrams,
     end: FarEnd,
-    headers: MultiHeaders<SockaddrIn>,
-    buffers: Vec<[u8; BUFFER]>,
-    /// Made, and not taken by the kernel yet.
-    waiting: Vec<(SocketAddrV4, Vec<u8>)>,
 }
 
 impl Shell {
     fn run(mut self) -> io::Result<Finished> {
         let begin = clock::now();
         while !self.end.board.is_over.load(Ordering::Relaxed) {
-            self.wait()?;
-            self.receive()?;
-            if self.waiting.len() < WAITING_MAX {
-                let waiting = &mut self.waiting;
-                self.end
-                    .load(clock::now(), |to, datagram| waiting.push((to, datagram)));
-            }
-            self.send()?;
+            self.turn()?;
         }
         Ok(Finished {
             end: self.end,
@@ -184,72 +159,18 @@ impl Shell {
         })
     }
 
-    fn wait(&self) -> io::Result<()> {
+    fn turn(&mut self) -> io::Result<()> {
+        let (datagrams, end) = (&mut self.datagrams, &mut self.end);
         let now = clock::now();
-        let next = self.end.poll_timeout(now);
-        let patience = next.map_or(WAIT_MAX, |next| next.saturating_duration_since(now));
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: patience.min(WAIT_MAX).as_nanos() as i64,
-        };
-        let mut inputs = [PollFd::new(&self.socket, PollFlags::IN)];
-        match poll(&mut inputs, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        let next = end.poll_timeout(now);
+        datagrams.wait(next.map_or(WAIT_MAX, |next| next.saturating_duration_since(now)))?;
+        datagrams.receive(|now, from, payload| end.handle_datagram(now, from, payload))?;
+        end.tell();
+        if datagrams.waiting.len() < WAITING_MAX {
+            let waiting = &mut datagrams.waiting;
+            end.load(clock::now(), |to, datagram| waiting.push((to, datagram)));
         }
-    }
-
-    fn receive(&mut self) -> io::Result<()> {
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
-            .buffers
-            .iter_mut()
-            .map(|buffer| [IoSliceMut::new(buffer)])
-            .collect();
-        let results = match recvmmsg(
-            self.socket.as_raw_fd(),
-            &mut self.headers,
-            slices.iter_mut(),
-            MsgFlags::MSG_DONTWAIT,
-            None,
-        ) {
-            Ok(results) => results,
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let now = clock::now();
-        for message in results {
-            let payload = message.iovs().next().unwrap_or_default();
-            if let Some(from) = message.address {
-                let from = SocketAddrV4::new(from.ip(), from.port());
-                self.end.handle_datagram(now, from, payload);
-            }
-        }
-        self.end.tell();
-        Ok(())
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        while !self.waiting.is_empty() {
-            let burst = &self.waiting[..self.waiting.len().min(BURST)];
-            let slices: Vec<[IoSlice<'_>; 1]> = burst
-                .iter()
-                .map(|(_, datagram)| [IoSlice::new(datagram)])
-                .collect();
-            let addresses: Vec<Option<SockaddrIn>> =
-                burst.iter().map(|(to, _)| Some((*to).into())).collect();
-            let mut headers = MultiHeaders::preallocate(burst.len(), None);
-            let flags = MsgFlags::MSG_DONTWAIT;
-            let fd = self.socket.as_raw_fd();
-            let sent = match sendmmsg(fd, &mut headers, &slices, addresses, [], flags) {
-                Ok(results) => results.count(),
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::EINTR) => return Ok(()),
-                // What ICMP said about an earlier datagram; this one has not been tried.
-                Err(Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::ECONNREFUSED) => 0,
-                Err(error) => return Err(error.into()),
-            };
-            self.waiting.drain(..sent);
-        }
-        Ok(())
+        datagrams.send()
     }
 }
 
@@ -257,14 +178,14 @@ impl Shell {
 pub fn open(port: &crate::scenario::NetworkPort) -> anyhow::Result<Socket> {
     let own = std::path::Path::new("/proc/thread-self/ns/net");
     let namespace = port.namespace.as_deref().unwrap_or(own);
-    crate::host::open(namespace, port.address)
+    datagrams::open(namespace, port.address)
 }
 
 /// Packets for which the sockets behind the gateway have had no room; none of the gateway's
 /// business.
 pub fn overflowed(port: Option<&crate::scenario::NetworkPort>) -> anyhow::Result<u64> {
     match port.and_then(|port| port.namespace.as_deref()) {
-        Some(namespace) => crate::host::overflowed(namespace),
+        Some(namespace) => datagrams::overflowed(namespace),
         None => Ok(0),
     }
 }

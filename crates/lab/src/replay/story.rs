@@ -431,7 +431,7 @@ impl Telling<'_> {
             writeln!(f, "it would go on with: {then}")?;
         }
         if let Some(ending) = &story.ending {
-            writeln!(f, "it ends for now at {ending}")?;
+            writeln!(f, "it ends at {ending}")?;
         }
         for why in &story.discontent {
             writeln!(f, "discontent: {why}")?;
