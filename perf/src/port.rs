@@ -11,7 +11,7 @@ use std::sync::Arc;
 use af_xdp::Chunk;
 use crypto::cpu;
 use dataplane::Shared;
-use dataplane::port::{Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Packet, Pool, Port, SendError};
 use dataplane::wire::{self, Interface};
 use packet::Frame;
 
@@ -105,7 +105,7 @@ impl Port for RingPort {
     fn receive(
         &mut self,
         pool: &mut dyn Pool<Chunk>,
-        burst: &mut Vec<Packet<Chunk>>,
+        burst: &mut Burst<Chunk>,
         max: usize,
     ) -> usize {
         let count = max.min(self.arriving.len());
@@ -145,6 +145,17 @@ impl Port for RingPort {
         }
         let (offset, len) = (packet.frame.headroom(), packet.frame.len());
         self.leaving.push(packet.frame.into_chunk(), offset, len);
+        Ok(())
+    }
+
+    fn takes_whole(&self) -> Option<u16> {
+        Some(self.interface.mtu)
+    }
+
+    #[inline]
+    fn send_whole(&mut self, frame: Frame<Chunk>) -> Result<(), Frame<Chunk>> {
+        let (offset, len) = (frame.headroom(), frame.len());
+        self.leaving.push(frame.into_chunk(), offset, len);
         Ok(())
     }
 

@@ -6,15 +6,18 @@
 //!
 //! | for the frame | asked for | known from |
 //! |---|---|---|
+//! | as it is sorted | SA and its key, tunnel, or the address's word in the trie | the header |
 //! | the *n*th of the burst after next | its head | the port's ring |
-//! | two strides on | SA and its key, tunnel, or the address's word in the trie | the header |
 //! | one stride on | what that names: session or path | its line, which has arrived |
 //! | at hand | what the session names: path and key | its line, which has arrived |
+//!
+//! For guests of the rooms, who are few, the same is asked for just before they are walked.
 
 use packet::Chunk;
 use packet::header::Ipv4;
 
-use crate::batch::{Batch, Room};
+use crate::batch::{BATCH_FRAMES, Batch, Room};
+use crate::express;
 use crate::id::Slot;
 use crate::port::Port;
 use crate::shard::inbound::Inbound;
@@ -47,9 +50,9 @@ impl<'b, P: Port> Ahead<'b, P> {
     #[inline]
     pub(crate) fn step(&mut self, tables: &Tables) {
         if let Some((batch, port)) = &mut self.next
-            && batch.approached < batch.len() + 2 * STRIDE
+            && batch.express.approached < batch.express.len() + STRIDE
         {
-            port.expect(batch.approached);
+            port.expect(batch.express.approached);
             approach(batch, tables);
         }
     }
@@ -58,7 +61,7 @@ impl<'b, P: Port> Ahead<'b, P> {
     pub(crate) fn finish(mut self, tables: &mut Tables) {
         if let Some((batch, port)) = &mut self.next {
             tables.watch.lap(Stage::Ahead, || batch.len());
-            for nth in batch.approached..batch.len() {
+            for nth in batch.express.approached..BATCH_FRAMES {
                 port.expect(nth);
             }
             approach_all(batch, tables);
@@ -69,27 +72,22 @@ impl<'b, P: Port> Ahead<'b, P> {
 
 /// Asks for all lines of a batch that is about to be walked.
 pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
-    let all = batch.len() + 2 * STRIDE;
-    let from = std::mem::replace(&mut batch.approached, all);
-    let seats = |stage: usize| from.saturating_sub(stage * STRIDE);
-    for seat in seats(0)..batch.len() {
-        named_by_the_frame(batch, seat, tables);
+    while batch.express.approached < batch.express.len() + STRIDE {
+        approach(batch, tables);
     }
-    for seat in seats(1)..batch.len() {
-        named_by_that(batch, seat, tables);
-    }
-    for seat in seats(2)..batch.len() {
-        named_at_last(batch, seat, tables);
+    for stage in [named_by_the_frame, named_by_that, named_at_last] {
+        for seat in 0..batch.guests() {
+            stage(batch, seat, tables);
+        }
     }
 }
 
 #[inline]
 fn approach<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
-    let at = batch.approached;
-    batch.approached += 1;
-    named_by_the_frame(batch, at, tables);
-    named_by_that(batch, at.wrapping_sub(STRIDE), tables);
-    named_at_last(batch, at.wrapping_sub(2 * STRIDE), tables);
+    let at = batch.express.approached;
+    batch.express.approached += 1;
+    express::approach_second(batch, at, tables);
+    express::approach_last(batch, at.wrapping_sub(STRIDE), tables);
 }
 
 /// The SA and its key, the word of the tunnel or of the address, or the session itself.

@@ -17,8 +17,9 @@ use packet::{Chunk, Frame};
 
 use crate::change::Class;
 use crate::discard::Discard;
+use crate::express::Express;
 use crate::id::{SessionSlot, Slot};
-use crate::port::{Meta, Packet};
+use crate::port::{Burst, Meta, Packet};
 use crate::stages::Stage;
 use crate::tables::Tables;
 
@@ -226,7 +227,7 @@ pub(crate) struct Guest<'b, C> {
 
 impl<'b, C> Guest<'b, C> {
     #[inline]
-    fn new(packet: &'b mut Packet<C>, note: &'b mut Note) -> Self {
+    pub(crate) fn new(packet: &'b mut Packet<C>, note: &'b mut Note) -> Self {
         let Packet { frame, meta } = packet;
         Self { frame, meta, note }
     }
@@ -266,25 +267,25 @@ pub(crate) fn each(mut seats: Seats) -> impl Iterator<Item = usize> {
 /// The frames of one walk through the lines.
 pub(crate) struct Batch<C> {
     /// What a port fills.
-    pub(crate) packets: Vec<Packet<C>>,
+    pub(crate) burst: Burst<C>,
+    /// What is known of the whole frames in it.
+    pub(crate) express: Express,
     notes: Vec<Note>,
     enters: [Seats; Room::COUNT],
     line: Seats,
     /// Who is in the room.
     at_hand: usize,
-    /// How many of its frames' lines have been asked for.
-    pub(crate) approached: usize,
 }
 
 impl<C> Default for Batch<C> {
     fn default() -> Self {
         Self {
-            packets: Vec::new(),
+            burst: Burst::with_capacity(0),
+            express: Express::default(),
             notes: Vec::new(),
             enters: [0; Room::COUNT],
             line: 0,
             at_hand: 0,
-            approached: 0,
         }
     }
 }
@@ -292,22 +293,28 @@ impl<C> Default for Batch<C> {
 impl<C> Batch<C> {
     pub(crate) fn new() -> Self {
         Self {
-            packets: Vec::with_capacity(BATCH_FRAMES),
+            burst: Burst::with_capacity(BATCH_FRAMES),
+            express: Express::with_capacity(),
             notes: Vec::with_capacity(BATCH_FRAMES),
             ..Self::default()
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.packets.len()
+        self.burst.len()
+    }
+
+    /// How many are in the rooms.
+    pub(crate) fn guests(&self) -> usize {
+        self.burst.packets.len()
     }
 
     /// Says of every packet that a port has put in where it enters, or how it leaves.
     #[inline(always)]
     pub(crate) fn sort(&mut self, mut room: impl FnMut(&mut Guest<'_, C>) -> Result<Stop, Exit>) {
         self.notes
-            .resize(self.packets.len(), Note::new(Source::Network));
-        let seats = self.packets.iter_mut().zip(&mut self.notes);
+            .resize(self.burst.packets.len(), Note::new(Source::Network));
+        let seats = self.burst.packets.iter_mut().zip(&mut self.notes);
         for (seat, (packet, note)) in seats.enumerate() {
             match room(&mut Guest::new(packet, note)) {
                 Ok(stop) => {
@@ -319,11 +326,18 @@ impl<C> Batch<C> {
         }
     }
 
+    /// Seats one who knows where to enter, or how to leave.
+    pub(crate) fn take_in(&mut self, packet: Packet<C>, note: Note) {
+        if note.exit.is_none() {
+            self.enters[note.room as usize] |= 1 << self.burst.packets.len();
+        }
+        self.burst.packets.push(packet);
+        self.notes.push(note);
+    }
+
     /// Seats one who knows where to enter.
     pub(crate) fn seat(&mut self, traveller: Traveller<C>) {
-        self.enters[traveller.note.room as usize] |= 1 << self.packets.len();
-        self.packets.push(traveller.packet);
-        self.notes.push(traveller.note);
+        self.take_in(traveller.packet, traveller.note);
     }
 
     /// Those who enter at this room step into line.
@@ -353,7 +367,7 @@ impl<C> Batch<C> {
     pub(crate) fn walk(&mut self, mut room: impl FnMut(&mut Guest<'_, C>) -> Result<(), Exit>) {
         for seat in each(self.line) {
             self.at_hand = seat;
-            let mut guest = Guest::new(&mut self.packets[seat], &mut self.notes[seat]);
+            let mut guest = Guest::new(&mut self.burst.packets[seat], &mut self.notes[seat]);
             if let Err(exit) = room(&mut guest) {
                 self.notes[seat].exit = Some(exit);
                 self.line &= !(1 << seat);
@@ -361,46 +375,43 @@ impl<C> Batch<C> {
         }
     }
 
-    /// All frames, the one in the room first.
+    /// All frames, the one in the room first; then those of the lane.
     pub(crate) fn at_hand(&self) -> impl Iterator<Item = &Frame<C>> {
-        let (before, from) = self.packets.split_at(self.at_hand.min(self.packets.len()));
-        from.iter().chain(before).map(|packet| &packet.frame)
+        let packets = &self.burst.packets;
+        let (before, from) = packets.split_at(self.at_hand.min(packets.len()));
+        let guests = from.iter().chain(before).map(|packet| &packet.frame);
+        guests.chain(self.burst.whole.iter().flatten())
     }
 
     /// A frame that waits for its batch to be walked, and where it will enter.
     #[inline]
     pub(crate) fn waiting(&mut self, seat: usize) -> Option<(&Packet<C>, &mut Note)> {
-        self.packets.get(seat).zip(self.notes.get_mut(seat))
+        self.burst.packets.get(seat).zip(self.notes.get_mut(seat))
     }
 
-    /// The seats in line that have work for a cipher.
+    /// The window and the work of those in line that have work for a cipher.
     #[inline]
-    pub(crate) fn at_work(&self) -> impl Iterator<Item = (usize, &Work, usize)>
+    pub(crate) fn works(&mut self) -> impl Iterator<Item = (&mut [u8], &mut Work)>
     where
         C: Chunk,
     {
-        each(self.line).filter_map(|seat| {
-            let work = self.notes[seat].work.as_ref()?;
-            Some((seat, work, self.packets[seat].frame.len()))
+        let line = self.line;
+        let packets = self.burst.packets.iter_mut();
+        let seats = packets.zip(&mut self.notes).enumerate();
+        seats.filter_map(move |(seat, (packet, note))| {
+            let work = note.work.as_mut().filter(|_| line >> seat & 1 != 0)?;
+            Some((packet.frame.bytes_mut(), work))
         })
-    }
-
-    /// The windows and the work of all seats.
-    #[inline]
-    pub(crate) fn works_mut(&mut self) -> impl Iterator<Item = (&mut Frame<C>, &mut Option<Work>)> {
-        let notes = self.notes.iter_mut().map(|note| &mut note.work);
-        let frames = self.packets.iter_mut().map(|packet| &mut packet.frame);
-        frames.zip(notes)
     }
 
     /// Empties the batch, in order of arrival.
     #[inline(always)]
     pub(crate) fn empty(&mut self, mut leave: impl FnMut(Packet<C>, &Note)) {
         (self.line, self.enters) = (0, [0; Room::COUNT]);
-        (self.at_hand, self.approached) = (0, 0);
+        self.at_hand = 0;
         // Neither is copied into a pair: that would be another copy of each packet.
         let mut notes = self.notes.iter();
-        for packet in self.packets.drain(..) {
+        for packet in self.burst.packets.drain(..) {
             if let Some(note) = notes.next() {
                 leave(packet, note);
             }
@@ -455,7 +466,7 @@ mod tests {
         let mut tables = tables();
         let mut batch = batch(0..0, Room::Open);
         for n in 0..64 {
-            batch.packets.push(traveller(n, Room::Open).packet);
+            batch.burst.packets.push(traveller(n, Room::Open).packet);
         }
         batch.sort(|t| match t.frame.bytes()[0] {
             63 => Err(Discard::Truncated.into()),

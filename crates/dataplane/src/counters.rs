@@ -77,6 +77,8 @@ pub struct WorkerCounters {
     pub received: TrafficCounter,
     /// Frames given to ports.
     pub sent: TrafficCounter,
+    /// Frames sent that took the express lane.
+    pub express: Counter,
     /// Frames handed over to other workers.
     pub handed_out: Counter,
     /// Frames handed over by other workers.
@@ -113,6 +115,7 @@ impl Default for WorkerCounters {
         Self {
             received: TrafficCounter::default(),
             sent: TrafficCounter::default(),
+            express: Counter::default(),
             handed_out: Counter::default(),
             handed_in: Counter::default(),
             punted: Counter::default(),

@@ -10,7 +10,7 @@
 //! (on the way out that is [`prepare`]), one call of the cipher for each suite, one walk that takes
 //! the verdicts in order of arrival.
 
-mod cipher;
+pub(crate) mod cipher;
 
 use std::ops::BitOr;
 
@@ -22,6 +22,7 @@ use crate::ahead::Ahead;
 use crate::batch::{Batch, Exit, Guest, Room, Work};
 use crate::change::{Activation, Encapsulation, Kind};
 use crate::discard::Discard;
+use crate::id::{InboundSa, Slot};
 use crate::port::Port;
 use crate::shard::news::{Item, Subject};
 use crate::shard::{KeyRings, Shard, key_slot};
@@ -53,7 +54,7 @@ pub(crate) fn open<P: Port>(
 ) {
     batch.walk(|t| admit(t, tables));
     tables.watch.lap(Stage::Open, || batch.in_line());
-    cipher::run(batch, |suite, jobs| {
+    cipher::run(batch.works(), |suite, jobs| {
         let step = &mut |_| ahead.step(tables);
         let keys = &tables.keys.opening;
         tables
@@ -94,8 +95,11 @@ fn accept<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exi
     let slot = t.slot;
     let shard = tables.shards.at(Room::Open, slot)?;
     let work = t.work.take().ok_or(Discard::UnknownSpi)?;
-    let is_ours = authenticate(t, &work, shard, &mut tables.keys)
-        .and_then(|is_newest| follow(t, is_newest, shard, tables.now_ms));
+    let len = t.frame.len();
+    let is_ours = authenticate(slot, len, &work, shard, &mut tables.keys).and_then(|accepted| {
+        t.slot = accepted.path;
+        follow(t, accepted.is_newest, shard, tables.now_ms)
+    });
     let has_news = !shard.untold.is_empty();
     tables.shards.mark(slot.shard, has_news);
     is_ours?;
@@ -104,18 +108,28 @@ fn accept<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exi
         .skip(size_of::<Esp>() + suite.iv_len())
         .ok_or(Discard::Truncated)?;
     t.frame.trim(suite.icv_len()).ok_or(Discard::Truncated)?;
-    trim_padding(t.frame)
+    let len = payload_len(t.frame.bytes())?;
+    t.frame.truncate(len).ok_or(Discard::Truncated)?;
+    Ok(())
 }
 
-/// Lets a frame count as its SA's; says whether it is the newest.
+/// What is known of an authentic frame.
+pub(crate) struct Accepted {
+    pub(crate) path: Slot,
+    /// No later one of its SA has come.
+    is_newest: bool,
+}
+
+/// Lets a frame of `len` octets count as its SA's.
 #[inline]
-fn authenticate<C: Chunk>(
-    t: &mut Guest<'_, C>,
+pub(crate) fn authenticate(
+    slot: Slot,
+    len: usize,
     work: &Work,
     shard: &mut Shard,
     keys: &mut KeyRings,
-) -> Result<bool, Discard> {
-    let sa = shard.inbound.at_mut(t.slot).ok_or(Discard::UnknownSpi)?;
+) -> Result<Accepted, Discard> {
+    let sa = shard.inbound.at_mut(slot).ok_or(Discard::UnknownSpi)?;
     match work.verdict {
         Verdict::Ok => {}
         Verdict::BadLength => return Err(Discard::BadEspLength),
@@ -132,36 +146,44 @@ fn authenticate<C: Chunk>(
         return Err(Discard::Replayed);
     }
     let is_first = !std::mem::replace(&mut sa.is_used, true);
-    let (id, path) = (sa.id, sa.path);
-    t.slot = path.0;
-    if !sa.usage.take(t.frame.len()) {
+    let (id, path) = (sa.id, sa.path.0);
+    if !sa.usage.take(len) {
         if sa.usage.hard_news() {
-            note(shard, t, Item::Hard);
+            note(shard, path, Item::Hard);
         }
         return Err(Discard::SaExhausted);
     }
     let tally = &*sa.tally;
-    tally.received.add(t.frame.len());
+    tally.received.add(len);
     tally.sequence.set(sa.window.top());
     let is_newest = sa.window.top() == work.sequence;
+    let is_soft = sa.usage.soft_news();
     if is_first {
-        sa.news
-            .note(Item::First, Subject::Inbound(id), &mut shard.untold);
+        begin(id, shard, keys);
     }
-    if sa.usage.soft_news() {
-        note(shard, t, Item::Soft);
+    if is_soft {
+        note(shard, path, Item::Soft);
     }
-    if is_first {
-        shard.activate(path, keys, |waiting| {
-            waiting.activation == Activation::AfterFirst(id)
-        });
-    }
-    Ok(is_newest)
+    Ok(Accepted { path, is_newest })
+}
+
+/// The first authentic frame of an SA: what waited for it may be used.
+#[cold]
+fn begin(id: InboundSa, shard: &mut Shard, keys: &mut KeyRings) {
+    let Some(sa) = shard.inbound.at_mut(id.0) else {
+        return;
+    };
+    sa.news
+        .note(Item::First, Subject::Inbound(id), &mut shard.untold);
+    let path = sa.path;
+    shard.activate(path, keys, |waiting| {
+        waiting.activation == Activation::AfterFirst(id)
+    });
 }
 
 #[cold]
-fn note<C>(shard: &mut Shard, t: &Guest<'_, C>, item: Item) {
-    if let Some(path) = shard.paths.at_mut(t.slot) {
+fn note(shard: &mut Shard, path: Slot, item: Item) {
+    if let Some(path) = shard.paths.at_mut(path) {
         path.news
             .note(item, Subject::Path(path.id), &mut shard.untold);
     }
@@ -191,16 +213,15 @@ fn follow<C: Chunk>(
     Ok(())
 }
 
-/// RFC 4303 §2.4: padding, pad length and next header come off, checked.
+/// RFC 4303 §2.4: the octets in front of padding, pad length and next header, which are checked.
 #[inline]
-fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
-    let [payload @ .., pad_len, next_header] = frame.bytes() else {
-        return Err(Discard::Truncated.into());
+pub(crate) fn payload_len(plaintext: &[u8]) -> Result<usize, Discard> {
+    let [payload @ .., pad_len, next_header] = plaintext else {
+        return Err(Discard::Truncated);
     };
-    let pad_len = usize::from(*pad_len);
     let payload_len = payload
         .len()
-        .checked_sub(pad_len)
+        .checked_sub(usize::from(*pad_len))
         .ok_or(Discard::BadPadding)?;
     let padding = payload[payload_len..].iter().zip(&PADDING);
     if padding
@@ -208,15 +229,13 @@ fn trim_padding<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Exit> {
         .fold(0, BitOr::bitor)
         != 0
     {
-        return Err(Discard::BadPadding.into());
+        return Err(Discard::BadPadding);
     }
     match *next_header {
-        Ipv4::UDP => {}
-        DUMMY => return Err(Discard::Dummy.into()),
-        _ => return Err(Discard::NotUdp.into()),
+        Ipv4::UDP => Ok(payload_len),
+        DUMMY => Err(Discard::Dummy),
+        _ => Err(Discard::NotUdp),
     }
-    frame.truncate(payload_len).ok_or(Discard::Truncated)?;
-    Ok(())
 }
 
 /// Seals what has been [prepared](prepare), in place; frames of plain tunnels pass.
@@ -226,14 +245,14 @@ pub(crate) fn seal<P: Port>(
     ahead: &mut Ahead<'_, P>,
 ) {
     tables.watch.lap(Stage::Seal, || batch.in_line());
-    cipher::run(batch, |suite, jobs| {
+    cipher::run(batch.works(), |suite, jobs| {
         let step = &mut |_| ahead.step(tables);
         let keys = &tables.keys.sealing;
         tables
             .compat
             .charge(suite, || keys.seal_with(suite, jobs, step));
     });
-    batch.walk(sealed);
+    batch.walk(|t| sealed(t.work.take()));
 }
 
 /// Takes a sequence number and lays the packet out, if it is for a peer that has SAs.
@@ -241,70 +260,95 @@ pub(crate) fn seal<P: Port>(
 pub(crate) fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shard = tables.shards.at(Room::Seal, t.slot)?;
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
-    let tally = &*path.tally;
-    tally.sent.add(t.frame.len());
+    path.tally.sent.add(t.frame.len());
     if !path.is_secured() {
         return Ok(());
     }
+    let len = t.frame.len();
+    let (work, spi) = number(t.slot, len, tables)?;
+    let (suite, sequence) = (work.suite, work.sequence);
+    t.work = Some(work);
+    wrap(t.frame, t.ports, suite, spi, sequence).ok_or(Discard::NoHeadroom)?;
+    Ok(())
+}
+
+/// Takes the next sequence number of a path for `len` octets of L2TP; says what the cipher has to
+/// do, and the SPI.
+#[inline]
+pub(crate) fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Exit> {
+    let shard = tables.shards.at(Room::Seal, slot)?;
+    let path = shard.paths.at_mut(slot).ok_or(Discard::NoPath)?;
     // RFC 3193 §4.2.2: without an SA nothing is sent, least of all in the clear.
     let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
-    let key = key_slot(t.slot);
     let (suite, esn, spi) = (sa.suite, sa.esn, sa.spi);
     if !tables.compat.admits(suite) {
         return Err(Discard::CompatShare.into());
     }
-    let sequence = match sa.take(t.frame.len()) {
+    let sequence = match sa.take(len) {
         Ok(sequence) => sequence,
         Err(reason) => {
             if sa.usage.hard_news() {
-                note(shard, t, Item::Hard);
-                tables.shards.mark(t.slot.shard, true);
+                note(shard, slot, Item::Hard);
+                tables.shards.mark(slot.shard, true);
             }
             return Err(reason.into());
         }
     };
-    tally.sequence.set(sequence);
+    path.tally.sequence.set(sequence);
     if sa.usage.soft_news() {
-        note(shard, t, Item::Soft);
-        tables.shards.mark(t.slot.shard, true);
+        note(shard, slot, Item::Soft);
+        tables.shards.mark(slot.shard, true);
     }
-    t.work = Some(Work {
+    let work = Work {
         suite,
-        key,
+        key: key_slot(slot),
         sequence,
         esn,
         verdict: Verdict::Pending,
-    });
-    wrap(t, suite, spi, sequence).ok_or(Discard::NoHeadroom)?;
-    Ok(())
+    };
+    Ok((work, spi))
+}
+
+/// Octets of ESP around UDP around so many octets of L2TP.
+#[inline]
+pub(crate) fn sealed_len(suite: Suite, message: usize) -> usize {
+    let padded = (Udp::LEN + message + TRAILER).next_multiple_of(suite.block_len());
+    size_of::<Esp>() + suite.iv_len() + padded + suite.icv_len()
 }
 
 /// UDP, trailer, room for IV and ICV, ESP header.
 #[inline]
-fn wrap<C: Chunk>(t: &mut Guest<'_, C>, suite: Suite, spi: u32, sequence: u64) -> Option<()> {
-    let [local, remote] = t.ports;
+pub(crate) fn wrap<C: Chunk>(
+    frame: &mut Frame<C>,
+    [local, remote]: [u16; 2],
+    suite: Suite,
+    spi: u32,
+    sequence: u64,
+) -> Option<()> {
     // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
-    t.frame.prepend(&Udp {
+    frame.prepend(&Udp {
         source: local.into(),
         destination: remote.into(),
-        length: u16::try_from(t.frame.len() + Udp::LEN).ok()?.into(),
+        length: u16::try_from(frame.len() + Udp::LEN).ok()?.into(),
         checksum: 0.into(),
     })?;
-    let payload = t.frame.len();
+    let payload = frame.len();
     let pad_len = (payload + TRAILER).next_multiple_of(suite.block_len()) - payload - TRAILER;
-    t.frame.grow_back(pad_len + TRAILER + suite.icv_len())?;
-    let trailer = &mut t.frame.bytes_mut()[payload..];
+    frame.grow_back(pad_len + TRAILER + suite.icv_len())?;
+    let trailer = &mut frame.bytes_mut()[payload..];
     trailer[..pad_len].copy_from_slice(&PADDING[..pad_len]);
     trailer[pad_len..][..TRAILER].copy_from_slice(&[pad_len as u8, Ipv4::UDP]);
-    t.frame.grow_front(suite.iv_len())?;
-    t.frame.prepend(&Esp {
+    frame.grow_front(suite.iv_len())?;
+    frame.prepend(&Esp {
         spi: spi.into(),
         sequence: (sequence as u32).into(),
     })
 }
 
-fn sealed<C: Chunk>(t: &mut Guest<'_, C>) -> Result<(), Exit> {
-    match t.work.take().map(|work| work.verdict) {
+/// What follows from the verdict.
+#[inline]
+pub(crate) fn sealed(work: Option<Work>) -> Result<(), Exit> {
+    match work.map(|work| work.verdict) {
         None | Some(Verdict::Ok) => Ok(()),
         Some(Verdict::Pending | Verdict::BadIcv) => Err(Discard::NoOutboundSa.into()),
         Some(Verdict::BadLength) => Err(Discard::BadEspLength.into()),

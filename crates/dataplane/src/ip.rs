@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 
 use packet::header::Ipv4;
 use packet::{Chunk, Frame, checksum};
+use zerocopy::FromBytes;
 
 use crate::batch::{Exit, Guest, Room, Source, Why};
 use crate::change::AdjacencyId;
@@ -23,7 +24,7 @@ use crate::tables::Tables;
 
 pub(crate) use fragment::fragment;
 use icmp::Trouble;
-pub(crate) use mss::clamp as clamp_mss;
+pub(crate) use mss::{clamp as clamp_mss, may_open_tcp};
 
 /// Congestion experienced, and the mask of the ECN field (RFC 3168 §5).
 const CE: u8 = 0b11;
@@ -142,11 +143,19 @@ pub(crate) fn route<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
     }
 }
 
-/// RFC 1812 §5.2.2: what a header must be before anything in it is believed. Octets behind the
-/// packet are cut off.
+/// Checks a header; octets behind the packet are cut off.
 #[inline(always)]
 fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
-    let header = *frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
+    let header = read(frame.bytes())?;
+    let len = usize::from(header.total_length.get());
+    frame.truncate(len).ok_or(Discard::Truncated)?;
+    Ok(header)
+}
+
+/// RFC 1812 §5.2.2: what a header must be before anything in it is believed.
+#[inline(always)]
+pub(crate) fn read(bytes: &[u8]) -> Result<Ipv4, Discard> {
+    let (header, _) = Ipv4::read_from_prefix(bytes).map_err(|_| Discard::Truncated)?;
     if header.version_ihl >> 4 != 4 {
         return Err(Discard::NotIpv4);
     }
@@ -154,10 +163,12 @@ fn check<C: Chunk>(frame: &mut Frame<C>) -> Result<Ipv4, Discard> {
     if header_len < Ipv4::LEN || len < header_len {
         return Err(Discard::IpMalformed);
     }
-    frame.truncate(len).ok_or(Discard::Truncated)?;
+    if len > bytes.len() {
+        return Err(Discard::Truncated);
+    }
     let is_right = match header_len {
         Ipv4::LEN => header.is_right(),
-        _ => checksum::checksum(&frame.bytes()[..header_len]) == 0,
+        _ => checksum::checksum(&bytes[..header_len]) == 0,
     };
     if !is_right {
         return Err(Discard::IpChecksum);

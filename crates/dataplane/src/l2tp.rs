@@ -8,8 +8,8 @@
 //!   |      Offset Size (opt)        |    Offset pad... (opt)
 //! ```
 
+use packet::Chunk;
 use packet::header::{L2tp, Udp};
-use packet::{Chunk, Frame};
 
 use crate::batch::{Exit, Guest, Room, Why};
 use crate::change::{Class, Kind};
@@ -27,7 +27,7 @@ pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
         return decap_plain(t, shard, tables.now_ms);
     }
     peel_udp(t)?;
-    let header = Header::read(t.frame)?;
+    let header = Header::read(t.frame.bytes())?;
     let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     if header.is_control {
         path.may_control(tables.now_ms)?;
@@ -39,7 +39,7 @@ pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
 
 #[inline(always)]
 fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
-    let header = Header::read(t.frame)?;
+    let header = Header::read(t.frame.bytes())?;
     let Some(path) = shard.tunnel(t.slot) else {
         return Err(match header.is_control {
             true => Exit::Punt(Why::PlainL2tp(Class::Stranger)),
@@ -92,21 +92,21 @@ fn peel_udp<C: Chunk>(t: &mut Guest<'_, C>) -> Result<(), Discard> {
 }
 
 /// What a header says.
-struct Header {
-    is_control: bool,
-    tunnel: u16,
-    session: u16,
-    ns: Option<u16>,
+pub(crate) struct Header {
+    pub(crate) is_control: bool,
+    pub(crate) tunnel: u16,
+    pub(crate) session: u16,
+    pub(crate) ns: Option<u16>,
     /// Octets of the header and the offset padding.
-    len: usize,
+    pub(crate) len: usize,
     /// Octets of the message.
-    end: usize,
+    pub(crate) end: usize,
 }
 
 impl Header {
     /// Reads the header: nearly all data messages have a length and nothing else, or not even that.
     #[inline(always)]
-    fn read<C: Chunk>(frame: &Frame<C>) -> Result<Self, Discard> {
+    pub(crate) fn read(message: &[u8]) -> Result<Self, Discard> {
         let data = |ids: [u8; 4], len, end| Self {
             is_control: false,
             tunnel: u16::from_be_bytes([ids[0], ids[1]]),
@@ -115,17 +115,17 @@ impl Header {
             len,
             end,
         };
-        let header = match *frame.bytes() {
+        let header = match *message {
             [0x40, 2, high, low, a, b, c, d, ..] => data(
                 [a, b, c, d],
                 8,
                 usize::from(u16::from_be_bytes([high, low])),
             ),
-            [0, 2, a, b, c, d, ..] => data([a, b, c, d], 6, frame.len()),
-            _ => Self::read_fields(frame)?,
+            [0, 2, a, b, c, d, ..] => data([a, b, c, d], 6, message.len()),
+            _ => Self::read_fields(message)?,
         };
         // RFC 2661 §3.1: neither Length nor Offset Size may point past the end.
-        if header.end > frame.len() || header.len > header.end {
+        if header.end > message.len() || header.len > header.end {
             return Err(Discard::L2tpMalformed);
         }
         Ok(header)
@@ -133,8 +133,8 @@ impl Header {
 
     /// Reads the fields that the flags say are there.
     #[cold]
-    fn read_fields<C: Chunk>(frame: &Frame<C>) -> Result<Self, Discard> {
-        let mut fields = Fields(frame.bytes());
+    fn read_fields(message: &[u8]) -> Result<Self, Discard> {
+        let mut fields = Fields(message);
         let flags = fields.next().ok_or(Discard::Truncated)?;
         if flags & L2tp::VERSION != 2 {
             return Err(Discard::L2tpVersion);
@@ -145,13 +145,13 @@ impl Header {
         };
         // Each field exists only when its bit is set, in this order; ids and Nr have no bit.
         const ALWAYS: u16 = L2tp::VERSION;
-        let end = field_if(L2tp::LENGTH)?.map_or(frame.len(), usize::from);
+        let end = field_if(L2tp::LENGTH)?.map_or(message.len(), usize::from);
         let tunnel = field_if(ALWAYS)?.unwrap_or(0);
         let session = field_if(ALWAYS)?.unwrap_or(0);
         let ns = field_if(L2tp::SEQUENCE)?;
         field_if(L2tp::SEQUENCE)?;
         let offset = field_if(L2tp::OFFSET)?.map_or(0, usize::from);
-        let len = frame.len() - fields.0.len() + offset;
+        let len = message.len() - fields.0.len() + offset;
         Ok(Self {
             is_control: flags & L2tp::CONTROL != 0,
             tunnel,

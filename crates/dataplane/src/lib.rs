@@ -16,6 +16,9 @@
 //! **The two lines**: this file. A `batch` walks through the rooms `link`, `esp`, `l2tp`, `ppp` and
 //! `ip`, which look things up in `tables`.
 //!
+//! **The express lane**: `express`. Who is as usual in everything passes all rooms in one go; the
+//! rooms are for everybody else, and say what is right for both.
+//!
 //! `ahead` asks for what the next batch will look up while this one is in the cipher, `police` and
 //! `compat` say how much is too much, and [`Stage`] names the stretches whose cycles are counted.
 //!
@@ -38,6 +41,7 @@ pub mod counters;
 mod depot;
 pub mod discard;
 mod esp;
+mod express;
 pub mod id;
 mod ip;
 mod l2tp;
@@ -69,9 +73,10 @@ use batch::{Batch, Room};
 use port::Port;
 use tables::Tables;
 
-/// Subscriber to network. Behind the cipher all rooms are passed in one walk: what one has looked up
-/// is at hand in the next.
+/// Subscriber to network: the lane, then the rooms for those who left it. Behind the cipher all
+/// rooms are passed in one walk: what one has looked up is at hand in the next.
 fn upstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
+    express::upstream(batch, tables, ahead);
     batch.board(Room::Open, tables);
     esp::open(batch, tables, ahead);
     batch.board(Room::Decap, tables);
@@ -90,6 +95,7 @@ fn upstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &m
 
 /// Network to subscriber.
 fn downstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
+    express::downstream(batch, tables, ahead);
     batch.board(Room::Route, tables);
     batch.walk(|frame| ip::route(frame, tables));
     batch.board(Room::Frame, tables);

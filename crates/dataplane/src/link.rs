@@ -4,11 +4,13 @@
 
 use packet::Chunk;
 use packet::header::{Esp, L2tp};
+use zerocopy::FromBytes;
 
-use crate::batch::{Exit, Guest, Room, Stop, Why};
+use crate::batch::{Exit, Guest, Note, Room, Source, Stop, Why};
 use crate::change::{Class, Encapsulation, Kind};
 use crate::discard::Discard;
-use crate::id::InboundSa;
+use crate::id::{InboundSa, Slot};
+use crate::port::Packet;
 use crate::shard::tunnel_slot;
 use crate::tables::Tables;
 
@@ -31,6 +33,17 @@ pub(crate) fn sort<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<St
     }
 }
 
+/// Where a canonical packet enters that nobody has seen before.
+#[cold]
+pub(crate) fn sort_packet<C: Chunk>(
+    packet: &mut Packet<C>,
+    tables: &Tables,
+) -> (Note, Result<Stop, Exit>) {
+    let mut note = Note::new(Source::Network);
+    let outcome = sort(&mut Guest::new(packet, &mut note), tables);
+    (note, outcome)
+}
+
 #[inline(always)]
 fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, Exit> {
     let listener = tables.listener(&t.meta.local);
@@ -48,18 +61,25 @@ fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, E
         return Err(Discard::BadChecksum.into());
     }
     t.listener = listener.index;
+    match tunnel(t.frame.bytes(), listener.index) {
+        Some(slot) => Ok(Room::Decap.stop(slot)),
+        None if is_control => Err(Exit::Punt(Why::PlainL2tp(Class::Stranger))),
+        None => Err(Discard::NoTunnel.into()),
+    }
+}
+
+/// Where the tunnel of a message is looked up.
+#[inline(always)]
+pub(crate) fn tunnel(message: &[u8], listener: u16) -> Option<Slot> {
+    let (header, _) = L2tp::ref_from_prefix(message).ok()?;
     // RFC 2661 §3.1: with L set, the length stands between the flags and the ids.
-    let tunnel = if flags & L2tp::LENGTH != 0 {
+    let tunnel = if header.flags.get() & L2tp::LENGTH != 0 {
         header.session
     } else {
         header.tunnel
     }
     .get();
-    match tunnel_slot(listener.index, tunnel) {
-        Some(slot) if tunnel != 0 => Ok(Room::Decap.stop(slot)),
-        _ if is_control => Err(Exit::Punt(Why::PlainL2tp(Class::Stranger))),
-        _ => Err(Discard::NoTunnel.into()),
-    }
+    tunnel_slot(listener, tunnel).filter(|_| tunnel != 0)
 }
 
 /// IKE goes to the slow path from where it arrived; only its class is of interest here.

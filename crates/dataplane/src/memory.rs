@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use packet::{Chunk, Frame};
 
-use crate::port::{Packet, Pool, Port, SendError};
+use crate::port::{Burst, Packet, Pool, Port, SendError};
 use crate::shared::Shared;
 use crate::wire::{self, Interface};
 
@@ -33,6 +33,8 @@ pub struct MemoryPort<C = MemoryChunk> {
     /// Chunks of frames that were sent, until the pool is at hand.
     spent: Vec<C>,
     not_ours: u64,
+    /// Whether it reads every frame itself, as a port that is no Ethernet interface does.
+    is_canonical: bool,
 }
 
 /// The far end of the cable.
@@ -43,6 +45,13 @@ pub struct FarEnd {
 }
 
 impl<C> MemoryPort<C> {
+    /// The same port, which gives and takes canonical frames only.
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        self.is_canonical = true;
+        self
+    }
+
     /// A port and what it is plugged to; each direction holds `capacity` frames.
     pub fn new(shared: Arc<Shared>, interface: Interface, capacity: usize) -> (Self, FarEnd) {
         let arriving = Arc::new(ArrayQueue::new(capacity));
@@ -58,6 +67,7 @@ impl<C> MemoryPort<C> {
             leaving,
             spent: Vec::new(),
             not_ours: 0,
+            is_canonical: false,
         };
         (port, far)
     }
@@ -107,7 +117,7 @@ impl FarEnd {
 impl<C: Chunk> Port for MemoryPort<C> {
     type Chunk = C;
 
-    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Vec<Packet<C>>, max: usize) -> usize {
+    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Burst<C>, max: usize) -> usize {
         let before = burst.len();
         for _ in 0..max {
             let Some(chunk) = pool.take() else {
@@ -128,6 +138,9 @@ impl<C: Chunk> Port for MemoryPort<C> {
                 pool.put(frame.into_chunk());
             }
         }
+        if self.is_canonical {
+            burst.read_all(&self.shared);
+        }
         burst.len() - before
     }
 
@@ -142,6 +155,19 @@ impl<C: Chunk> Port for MemoryPort<C> {
         // Only this port fills the queue, so the room seen above is still there.
         let _ = self.leaving.push(packet.frame.bytes().to_vec());
         self.spent.push(packet.frame.into_chunk());
+        Ok(())
+    }
+
+    fn takes_whole(&self) -> Option<u16> {
+        (!self.is_canonical).then_some(self.interface.mtu)
+    }
+
+    fn send_whole(&mut self, frame: Frame<C>) -> Result<(), Frame<C>> {
+        if self.leaving.is_full() {
+            return Err(frame);
+        }
+        let _ = self.leaving.push(frame.bytes().to_vec());
+        self.spent.push(frame.into_chunk());
         Ok(())
     }
 

@@ -13,6 +13,8 @@
 use packet::{Chunk, Endpoint, Frame};
 
 use crate::change::{AdjacencyId, Kind};
+use crate::shared::Shared;
+use crate::wire::{self, Interface, Usual};
 
 /// A frame and its meta line.
 #[derive(Debug)]
@@ -68,6 +70,81 @@ impl Meta {
     }
 }
 
+/// What a port has received, in order of arrival.
+#[derive(Debug)]
+pub struct Burst<C> {
+    /// Frames as they came, Ethernet header first, which are [as usual](crate::wire::read) outside.
+    pub(crate) whole: Vec<Option<Frame<C>>>,
+    /// What each of them is.
+    pub(crate) usual: Vec<Usual>,
+    /// The interface that those came by.
+    pub(crate) interface: Interface,
+    /// All others, canonical.
+    pub(crate) packets: Vec<Packet<C>>,
+}
+
+impl<C> Burst<C> {
+    /// Nothing yet; room for so many frames.
+    pub fn with_capacity(frames: usize) -> Self {
+        Self {
+            whole: Vec::with_capacity(frames),
+            usual: Vec::with_capacity(frames),
+            interface: Interface::default(),
+            packets: Vec::with_capacity(frames),
+        }
+    }
+
+    /// Adds a canonical packet.
+    #[inline]
+    pub fn push(&mut self, packet: Packet<C>) {
+        self.packets.push(packet);
+    }
+
+    /// Adds a frame as it came.
+    #[inline(always)]
+    pub(crate) fn push_whole(&mut self, frame: Frame<C>, usual: Usual, interface: &Interface) {
+        self.interface = *interface;
+        self.usual.push(usual);
+        self.whole.push(Some(frame));
+    }
+
+    /// Reads those that are as they came: from here on all are canonical.
+    pub fn read_all(&mut self, shared: &Shared)
+    where
+        C: Chunk,
+    {
+        self.usual.clear();
+        for frame in self.whole.drain(..).flatten() {
+            let packet = wire::read_whole(frame, &self.interface, shared);
+            debug_assert!(packet.is_ok(), "it was looked at");
+            self.packets.extend(packet);
+        }
+    }
+
+    /// The canonical packets.
+    pub fn packets(&mut self) -> impl Iterator<Item = Packet<C>> {
+        self.packets.drain(..)
+    }
+
+    /// How many frames.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.whole.len() + self.packets.len()
+    }
+
+    /// Empties it.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Frame<C>> {
+        self.usual.clear();
+        let packets = self.packets.drain(..).map(|packet| packet.frame);
+        self.whole.drain(..).flatten().chain(packets)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The free chunks of one worker. Chunks are conserved: what a port takes comes back.
 pub trait Pool<C> {
     /// A free chunk, if there is one.
@@ -86,7 +163,7 @@ pub trait Port {
     fn receive(
         &mut self,
         pool: &mut dyn Pool<Self::Chunk>,
-        burst: &mut Vec<Packet<Self::Chunk>>,
+        burst: &mut Burst<Self::Chunk>,
         max: usize,
     ) -> usize;
 
@@ -99,6 +176,17 @@ pub trait Port {
     /// Queues a frame. A full queue, or a frame that does not fit, gives it back with the reason.
     fn send(&mut self, packet: Packet<Self::Chunk>)
     -> Result<(), (Packet<Self::Chunk>, SendError)>;
+
+    /// The MTU of an Ethernet interface that takes whole frames; `None` where
+    /// [`Port::send_whole`] refuses them all.
+    fn takes_whole(&self) -> Option<u16> {
+        None
+    }
+
+    /// Queues a frame that is complete, its Ethernet header in front. A full queue gives it back.
+    fn send_whole(&mut self, frame: Frame<Self::Chunk>) -> Result<(), Frame<Self::Chunk>> {
+        Err(frame)
+    }
 
     /// Pushes what is queued out and collects what has left.
     fn flush(&mut self, pool: &mut dyn Pool<Self::Chunk>);

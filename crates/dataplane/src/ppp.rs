@@ -10,7 +10,7 @@ use crate::ip;
 use crate::shard::session::{EARLY_FRAMES, PUNTS, Session};
 
 /// The protocol number of IPv4.
-const IPV4: u16 = 0x0021;
+pub(crate) const IPV4: u16 = 0x0021;
 
 /// Address and control field (RFC 1662 §3.1), where they are not left out.
 const ADDRESS_CONTROL: [u8; 2] = [0xff, 0x03];
@@ -44,7 +44,7 @@ pub(crate) fn strip<C: Chunk>(
 
 /// The protocol number, and the octets up to what it announces.
 #[inline]
-fn protocol(bytes: &[u8]) -> Option<(u16, usize)> {
+pub(crate) fn protocol(bytes: &[u8]) -> Option<(u16, usize)> {
     let skipped = if bytes.starts_with(&ADDRESS_CONTROL) {
         2
     } else {

@@ -18,6 +18,7 @@ pub(crate) mod slots;
 
 use std::mem::offset_of;
 
+use crypto::cpu;
 use crypto::esp::{Backend, Compartment, Direction, KeySlot, Keys};
 
 use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
@@ -121,6 +122,14 @@ impl Shard {
     #[inline]
     pub(crate) fn tunnel_path(&self, slot: Slot) -> Option<PathId> {
         *self.tunnels.get(slot.index as usize)?
+    }
+
+    /// Asks for the line that says so.
+    #[inline]
+    pub(crate) fn prefetch_tunnel(&self, slot: Slot) {
+        if let Some(tunnel) = self.tunnels.get(slot.index as usize) {
+            cpu::prefetch(tunnel);
+        }
     }
 
     /// The path of a plain tunnel.

@@ -53,6 +53,10 @@ pub(crate) struct Tables {
     pub(crate) in_progress: Sources,
     /// The port to peers of whom nothing was heard.
     pub(crate) tunnel_port: u8,
+    /// The port whose burst is walked.
+    pub(crate) arrived_by: u8,
+    /// The MTU of each port that takes whole frames.
+    pub(crate) wholes: Vec<Option<u16>>,
 }
 
 impl Tables {
@@ -73,6 +77,8 @@ impl Tables {
             strangers: Strangers::new(settings),
             in_progress: Sources::new(IN_PROGRESS, settings.salt),
             tunnel_port: settings.tunnel_port,
+            arrived_by: 0,
+            wholes: Vec::new(),
             shared,
         }
     }
@@ -221,6 +227,12 @@ impl Shards {
     /// A shard, if it is here.
     pub(crate) fn owned(&mut self, shard: ShardId) -> Option<&mut Shard> {
         self.touched |= 1 << shard.index();
+        self.owned[shard.index()].as_mut()
+    }
+
+    /// A shard, if it is here, by whom nothing is to be told.
+    #[inline]
+    pub(crate) fn own(&mut self, shard: ShardId) -> Option<&mut Shard> {
         self.owned[shard.index()].as_mut()
     }
 

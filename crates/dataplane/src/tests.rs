@@ -5,6 +5,7 @@ mod gateway;
 mod peer;
 
 mod esp;
+mod express;
 mod forged;
 mod handover;
 mod ip;

@@ -12,7 +12,7 @@ use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::change::Kind;
-use crate::port::{Meta, Packet, SendError};
+use crate::port::{Burst, Meta, Packet, SendError};
 use crate::shared::{Shared, Target};
 
 /// RFC 3948 §2.2: four zero octets in front of ISAKMP on the NAT-T port.
@@ -22,7 +22,7 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 const KEEPALIVE: [u8; 1] = [0xff];
 
 /// What a port knows of its interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Interface {
     /// Index of the port.
     pub port: u8,
@@ -45,67 +45,90 @@ pub enum NotOurs {
     Malformed,
 }
 
-/// Reads what surrounds a frame whose window starts at Ethernet: adds the canonical packet to
-/// `burst`. VLANs are the interfaces of the kernel that take them off.
+/// Adds a frame, whose window starts at Ethernet, to `burst`: as it is, if what surrounds it is as
+/// usual, otherwise read, as the canonical packet. VLANs are the interfaces of the kernel that take
+/// them off.
+///
+/// As usual is a whole IPv4 packet without options whose lengths agree: data of L2TP or of ESP in
+/// UDP with a right outer checksum, or anything that is for no endpoint protocol.
 #[inline(always)]
 pub fn read<C: Chunk>(
-    mut frame: Frame<C>,
+    frame: Frame<C>,
     interface: &Interface,
     shared: &Shared,
-    burst: &mut Vec<Packet<C>>,
+    burst: &mut Burst<C>,
 ) -> Result<(), (Frame<C>, NotOurs)> {
-    let Some((kind, len)) = usual(&frame, interface, shared) else {
-        return read_slowly(frame, interface, shared, burst);
-    };
-    let Some(head) = frame.peek::<Usual>() else {
-        return read_slowly(frame, interface, shared, burst);
-    };
-    let (ip, udp) = (&head.ip, &head.udp);
-    let mut meta = Meta {
-        kind,
-        vrf: interface.vrf,
-        dscp_ecn: ip.dscp_ecn,
-        ..Meta::ip(interface.port)
-    };
-    // Each way out has its own push: what is put together from pieces of different sizes and
-    // copied at once has to wait for its pieces.
-    if kind == Kind::Ip {
-        let is_whole = frame.narrow(size_of::<Ethernet>(), len);
-        debug_assert!(is_whole.is_some(), "it was looked at");
-        burst.push(Packet { frame, meta });
-    } else {
-        meta.local = Endpoint::v4(ip.destination, udp.destination.get());
-        meta.remote = Endpoint::v4(ip.source, udp.source.get());
-        let is_whole = frame.narrow(size_of::<Ethernet>() + OUTER, len);
-        debug_assert!(is_whole.is_some(), "it was looked at");
-        burst.push(Packet { frame, meta });
+    if let Some(usual) = usual(&frame)
+        && (usual != Usual::L2tp || !shared.checks_data())
+    {
+        burst.push_whole(frame, usual, interface);
+        return Ok(());
     }
+    let packet = read_whole(frame, interface, shared)?;
+    burst.push(packet);
     Ok(())
 }
 
-/// Takes the frame by value, so that a usual one may stay in registers.
+/// Reads what surrounds a frame, usual or not.
 #[cold]
-fn read_slowly<C: Chunk>(
+pub(crate) fn read_whole<C: Chunk>(
     mut frame: Frame<C>,
     interface: &Interface,
     shared: &Shared,
-    burst: &mut Vec<Packet<C>>,
-) -> Result<(), (Frame<C>, NotOurs)> {
+) -> Result<Packet<C>, (Frame<C>, NotOurs)> {
     match canonical(&mut frame, interface, shared) {
-        Ok(meta) => burst.push(Packet { frame, meta }),
-        Err(why) => return Err((frame, why)),
+        Ok(meta) => Ok(Packet { frame, meta }),
+        Err(why) => Err((frame, why)),
     }
-    Ok(())
 }
 
 /// What nearly every frame begins with, and the octets that tell what is in it.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Usual {
-    ethernet: Ethernet,
-    ip: Ipv4,
-    udp: Udp,
-    first: [u8; 4],
+pub(crate) struct Head {
+    pub(crate) ethernet: Ethernet,
+    pub(crate) ip: Ipv4,
+    pub(crate) udp: Udp,
+    pub(crate) first: [u8; 8],
+}
+
+/// Octets of Ethernet, IPv4 and UDP.
+pub(crate) const OUTER: usize = size_of::<Ethernet>() + Ipv4::LEN + Udp::LEN;
+
+/// What a frame as usual is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Usual {
+    /// Data of ESP in UDP.
+    EspInUdp,
+    /// Data of plain L2TP.
+    L2tp,
+    /// A packet for no endpoint protocol.
+    Ip,
+}
+
+/// What a frame is, if everything outside is as usual; a destination that is no endpoint of ours
+/// makes it plain IP nevertheless. `None` says nothing against any other frame.
+#[inline(always)]
+fn usual<C: Chunk>(frame: &Frame<C>) -> Option<Usual> {
+    let head = frame.peek::<Head>()?;
+    let (ip, udp) = (&head.ip, &head.udp);
+    let len = usize::from(ip.total_length.get());
+    if head.ethernet.ethertype != U16::new(Ethernet::IPV4)
+        || ip.version_ihl != 0x45
+        || ip.is_fragment()
+        || len < Ipv4::LEN + Udp::LEN + head.first.len()
+        || len > frame.len() - size_of::<Ethernet>()
+    {
+        return None;
+    }
+    let kind = match (ip.protocol, udp.destination.get()) {
+        (Ipv4::UDP, Udp::L2TP) if !is_control(&head.first) => Usual::L2tp,
+        (Ipv4::UDP, Udp::NAT_T) if head.first[..4] != NON_ESP_MARKER => Usual::EspInUdp,
+        (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) | (Ipv4::ESP, _) => return None,
+        _ => return Some(Usual::Ip),
+    };
+    let is_usual = usize::from(udp.length.get()) == len - Ipv4::LEN && ip.is_right();
+    is_usual.then_some(kind)
 }
 
 /// What goes in front of nearly every frame to a peer.
@@ -115,40 +138,6 @@ struct Outer {
     ethernet: Ethernet,
     ip: Ipv4,
     udp: Udp,
-}
-
-/// Octets of IPv4 and UDP.
-const OUTER: usize = Ipv4::LEN + Udp::LEN;
-
-/// Looks whether everything is as it usually is: no options, no fragment, data. Says what the frame
-/// is then, and of how many octets. `None` says nothing against any other frame.
-#[inline(always)]
-fn usual<C: Chunk>(
-    frame: &Frame<C>,
-    interface: &Interface,
-    shared: &Shared,
-) -> Option<(Kind, usize)> {
-    let head = frame.peek::<Usual>()?;
-    let (ip, udp) = (&head.ip, &head.udp);
-    let len = usize::from(ip.total_length.get());
-    if head.ethernet.ethertype != U16::new(Ethernet::IPV4)
-        || ip.version_ihl != 0x45
-        || ip.is_fragment()
-        || len < OUTER + head.first.len()
-        || len > frame.len() - size_of::<Ethernet>()
-    {
-        return None;
-    }
-    let kind = match (ip.protocol, udp.destination.get()) {
-        (Ipv4::UDP, Udp::L2TP) if !is_control(&head.first) && !shared.checks_data() => Kind::L2tp,
-        (Ipv4::UDP, Udp::NAT_T) if head.first != NON_ESP_MARKER => Kind::EspInUdp,
-        (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) | (Ipv4::ESP, _) => return None,
-        _ => return Some((Kind::Ip, len)),
-    };
-    let is_usual = usize::from(udp.length.get()) == len - Ipv4::LEN
-        && ip.is_right()
-        && shared.is_endpoint(interface.vrf, ip.destination());
-    is_usual.then_some((kind, len - OUTER))
 }
 
 fn canonical<C: Chunk>(
@@ -312,7 +301,10 @@ pub fn write<C: Chunk>(
         // carry their own and the sum costs more than all other rooms.
         // RFC 3948 §2.1: the checksum of encapsulated ESP is sent as zero.
         Kind::L2tp | Kind::EspInUdp | Kind::Keepalive => {
-            return write_outer(frame, meta, interface, rewrite);
+            if frame.len() + (OUTER - size_of::<Ethernet>()) > usize::from(interface.mtu) {
+                return Err(SendError::TooLong);
+            }
+            return write_outer(frame, [meta.local, meta.remote], meta.dscp_ecn, rewrite);
         }
     }
     if frame.len() > usize::from(interface.mtu) {
@@ -331,21 +323,18 @@ fn ethernet([destination, source]: [[u8; 6]; 2]) -> Ethernet {
     }
 }
 
-/// All outer headers at once, UDP without a checksum.
+/// All outer headers at once, UDP without a checksum: from the first end to the second.
 #[inline(always)]
-fn write_outer<C: Chunk>(
+pub(crate) fn write_outer<C: Chunk>(
     frame: &mut Frame<C>,
-    meta: &Meta,
-    interface: &Interface,
+    [local, remote]: [Endpoint; 2],
+    dscp_ecn: u8,
     rewrite: [[u8; 6]; 2],
 ) -> Result<(), SendError> {
     let len = frame.len() + Udp::LEN;
-    if len + Ipv4::LEN > usize::from(interface.mtu) {
-        return Err(SendError::TooLong);
-    }
-    let [source, destination] = addresses(meta)?;
+    let [source, destination] = addresses(&local, &remote)?;
     let mut ip = Ipv4::bare(source, destination, Ipv4::UDP, len as u16);
-    ip.dscp_ecn = meta.dscp_ecn;
+    ip.dscp_ecn = dscp_ecn;
     ip.renew_checksum();
     // Written in place: a copy of what has just been put together would wait for its parts.
     frame
@@ -355,8 +344,8 @@ fn write_outer<C: Chunk>(
     outer.ethernet = ethernet(rewrite);
     outer.ip = ip;
     outer.udp = Udp {
-        source: meta.local.port().into(),
-        destination: meta.remote.port().into(),
+        source: local.port().into(),
+        destination: remote.port().into(),
         length: (len as u16).into(),
         checksum: 0.into(),
     };
@@ -373,7 +362,7 @@ fn write_udp<C: Chunk>(frame: &mut Frame<C>, meta: &Meta) -> Result<(), SendErro
         checksum: 0.into(),
     };
     frame.prepend(&udp).ok_or(SendError::NoRoom)?;
-    let [source, destination] = addresses(meta)?;
+    let [source, destination] = addresses(&meta.local, &meta.remote)?;
     let pseudo = checksum::pseudo_header(source, destination, Ipv4::UDP, len);
     let sum = !checksum::add(&[pseudo, checksum::sum(frame.bytes())]);
     // RFC 768: a sum of zero is sent as all ones.
@@ -383,7 +372,7 @@ fn write_udp<C: Chunk>(frame: &mut Frame<C>, meta: &Meta) -> Result<(), SendErro
 }
 
 fn write_ip<C: Chunk>(frame: &mut Frame<C>, meta: &Meta, protocol: u8) -> Result<(), SendError> {
-    let [source, destination] = addresses(meta)?;
+    let [source, destination] = addresses(&meta.local, &meta.remote)?;
     let len = u16::try_from(frame.len()).map_err(|_| SendError::TooLong)?;
     if len > u16::MAX - Ipv4::LEN as u16 {
         return Err(SendError::TooLong);
@@ -396,8 +385,8 @@ fn write_ip<C: Chunk>(frame: &mut Frame<C>, meta: &Meta, protocol: u8) -> Result
 
 /// Our outer address and the peer's; only IPv4 for the time being.
 #[inline]
-fn addresses(meta: &Meta) -> Result<[Ipv4Addr; 2], SendError> {
-    match (meta.local.as_v4(), meta.remote.as_v4()) {
+fn addresses(local: &Endpoint, remote: &Endpoint) -> Result<[Ipv4Addr; 2], SendError> {
+    match (local.as_v4(), remote.as_v4()) {
         (Some(local), Some(remote)) => Ok([local, remote]),
         _ => Err(SendError::Unresolved),
     }

@@ -30,13 +30,14 @@ use crate::batch::{BATCH_FRAMES, Batch, Lobby, Traveller};
 use crate::change::{Change, Event, ToWorker};
 use crate::counters::WorkerCounters;
 use crate::depot::FreeChunks;
+use crate::discard::Discard;
 use crate::id::{SHARDS, ShardId, WorkerId};
 use crate::mesh::{Parcel, WorkerEnd};
 use crate::port::{Pool, Port};
 use crate::shared::Shared;
 use crate::stages::Stage;
 use crate::tables::Tables;
-use crate::{downstream, link, upstream};
+use crate::{downstream, express, link, upstream};
 use hold::Held;
 
 /// Changes and injects taken in a turn.
@@ -148,8 +149,10 @@ impl<P: Port> Worker<P> {
         end: WorkerEnd<P::Chunk>,
         settings: Settings,
     ) -> Self {
+        let mut tables = Tables::new(end.id, shared, &settings);
+        tables.wholes = ports.iter().map(Port::takes_whole).collect();
         Self {
-            tables: Tables::new(end.id, shared, &settings),
+            tables,
             free: FreeChunks::new(chunks, end.depot.clone(), settings.chunks),
             batch: Batch::new(),
             bursts: ports.iter().map(|_| Bursts::new()).collect(),
@@ -233,11 +236,14 @@ impl<P: Port> Worker<P> {
     fn receive_from(&mut self, port: usize) -> usize {
         let batch = &mut self.bursts[port].fresh;
         self.tables.watch.lap(Stage::Receive, || 1);
-        self.ports[port].receive(&mut self.free, &mut batch.packets, BATCH_FRAMES);
+        self.ports[port].receive(&mut self.free, &mut batch.burst, BATCH_FRAMES);
         self.tables.watch.resume(Stage::Sort, batch.len());
-        let octets = batch.packets.iter().map(|packet| packet.frame.len()).sum();
-        self.tables.counters().received.add_all(batch.len(), octets);
+        let count = batch.len();
+        let guests = batch.burst.packets.iter();
+        let octets: usize = guests.map(|packet| packet.frame.len()).sum();
         batch.sort(|t| link::sort(t, &self.tables));
+        let octets = octets + express::sort(batch, &self.tables);
+        self.tables.counters().received.add_all(count, octets);
         self.tables.watch.pause();
         batch.len()
     }
@@ -256,6 +262,7 @@ impl<P: Port> Worker<P> {
         let Bursts { waiting, fresh } = &mut self.bursts[port];
         let is_followed = fresh.len() == BATCH_FRAMES;
         std::mem::swap(&mut self.batch, waiting);
+        self.tables.arrived_by = port as u8;
         let mut ahead = Ahead::new(is_followed.then_some((&mut *fresh, &self.ports[port])));
         if self.batch.len() > 0 {
             upstream(&mut self.batch, &mut self.tables, &mut ahead);
@@ -298,12 +305,30 @@ impl<P: Port> Worker<P> {
     fn settle(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         self.tables.watch.lap(Stage::Send, || batch.len());
+        self.send_out(&mut batch);
         batch.empty(|packet, note| match note.exit {
             None => self.transmit(packet, note.session),
             Some(exit) => self.leave(Traveller::leaving(packet, note), exit),
         });
         self.tables.watch.pause();
         self.batch = batch;
+    }
+
+    /// Those who came to the end of the lane leave by their ports.
+    fn send_out(&mut self, batch: &mut Batch<P::Chunk>) {
+        let (mut count, mut octets) = (0, 0);
+        batch.drain_lane(
+            |frame, port, len| match self.ports[port].send_whole(frame) {
+                Ok(()) => (count, octets) = (count + 1, octets + len),
+                Err(frame) => {
+                    self.tables.counters().discard(Discard::SendFull);
+                    self.free.put(frame.into_chunk());
+                }
+            },
+        );
+        let counters = self.tables.counters();
+        counters.sent.add_all(count, octets);
+        counters.express.add(count as u64);
     }
 
     fn flush(&mut self) {
@@ -463,9 +488,9 @@ impl<P: Port> Worker<P> {
         let parcels = self.parcels.iter_mut().flat_map(|parcel| parcel.drain(..));
         let travellers = waiting.chain(parcels).map(|traveller| traveller.packet);
         let bursts = self.bursts.iter_mut().map(|bursts| &mut bursts.waiting);
-        let bursts = bursts.flat_map(|batch| batch.packets.drain(..));
-        for packet in travellers.chain(bursts) {
-            self.free.put(packet.frame.into_chunk());
+        let bursts = bursts.flat_map(|batch| batch.burst.drain());
+        for frame in travellers.map(|packet| packet.frame).chain(bursts) {
+            self.free.put(frame.into_chunk());
         }
         for port in &mut self.ports {
             port.flush(&mut self.free);

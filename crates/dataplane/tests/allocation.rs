@@ -14,7 +14,7 @@ use dataplane::change::{
 };
 use dataplane::id::{InboundSa, PathId, SessionSlot, ShardId, Slot, WorkerId};
 use dataplane::mesh::{Sizes, mesh};
-use dataplane::port::{Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Packet, Pool, Port, SendError};
 use dataplane::wire::{self, Interface};
 use dataplane::{Discard, Settings, Shared, Worker};
 use packet::header::{Ethernet, Ipv4, Udp};
@@ -187,12 +187,7 @@ impl Shelf {
 impl Port for Shelf {
     type Chunk = Chunk;
 
-    fn receive(
-        &mut self,
-        _: &mut dyn Pool<Chunk>,
-        burst: &mut Vec<Packet<Chunk>>,
-        max: usize,
-    ) -> usize {
+    fn receive(&mut self, _: &mut dyn Pool<Chunk>, burst: &mut Burst<Chunk>, max: usize) -> usize {
         let count = max.min(self.arriving.len());
         for (chunk, len) in self.arriving.drain(..count) {
             let frame = Frame::new(chunk, HEADROOM, len).expect("it fits");

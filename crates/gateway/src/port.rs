@@ -22,7 +22,8 @@ mod xdp;
 use std::os::fd::BorrowedFd;
 
 use af_xdp::Chunk;
-use dataplane::port::{Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Packet, Pool, Port, SendError};
+use packet::Frame;
 
 pub(crate) use holder::holder;
 pub(crate) use letters::LetterBox;
@@ -114,7 +115,7 @@ impl Port for AnyPort {
     fn receive(
         &mut self,
         pool: &mut dyn Pool<Chunk>,
-        burst: &mut Vec<Packet<Chunk>>,
+        burst: &mut Burst<Chunk>,
         max: usize,
     ) -> usize {
         self.port().receive(pool, burst, max)
@@ -129,6 +130,20 @@ impl Port for AnyPort {
 
     fn send(&mut self, packet: Packet<Chunk>) -> Result<(), (Packet<Chunk>, SendError)> {
         self.port().send(packet)
+    }
+
+    fn takes_whole(&self) -> Option<u16> {
+        match self {
+            Self::Sockets(_) | Self::Tun(_) => None,
+            Self::Xdp(xdp) => xdp.takes_whole(),
+            Self::Memory(memory) => memory.takes_whole(),
+            #[cfg(test)]
+            Self::Staged(port) => port.takes_whole(),
+        }
+    }
+
+    fn send_whole(&mut self, frame: Frame<Chunk>) -> Result<(), Frame<Chunk>> {
+        self.port().send_whole(frame)
     }
 
     fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {

@@ -223,7 +223,7 @@ mod tests {
 
     use af_xdp::{Area, AreaSettings, Chunk, HugePages};
     use dataplane::mesh::{Sizes, mesh};
-    use dataplane::port::{Meta, Packet, Pool, Port, SendError};
+    use dataplane::port::{Burst, Meta, Packet, Pool, Port, SendError};
     use dataplane::{Settings, Shared};
     use packet::Frame;
 
@@ -243,7 +243,7 @@ mod tests {
         fn receive(
             &mut self,
             pool: &mut dyn Pool<Chunk>,
-            burst: &mut Vec<Packet<Chunk>>,
+            burst: &mut Burst<Chunk>,
             _max: usize,
         ) -> usize {
             let chunk = pool.take().expect("the area is not empty");

@@ -5,9 +5,8 @@
 //! (PERF §7: IMIX −10 % to −30 %). A batch of one suite and size is in order already.
 
 use crypto::esp::{EspJob, KeySlot, Suite, Verdict};
-use packet::{Chunk, Frame};
 
-use crate::batch::{BATCH_FRAMES, Batch, Work};
+use crate::batch::{BATCH_FRAMES, Work};
 
 /// Lengths in one class need the same number of wide registers.
 const LENGTH_CLASS: usize = 64;
@@ -50,46 +49,42 @@ fn rank(suite: Suite) -> u8 {
     }
 }
 
-/// Calls `cipher` for each suite with the frames in line that have work for it, and leaves the
-/// verdicts with them.
-pub(super) fn run<C: Chunk>(
-    batch: &mut Batch<C>,
+/// A packet, until a job borrows it, and what is to be done with it.
+type Seat<'b> = Option<(&'b mut [u8], &'b mut Work)>;
+
+/// Calls `cipher` for each suite with the packets that are of it, and leaves the verdicts with them.
+pub(crate) fn run<'b>(
+    works: impl Iterator<Item = (&'b mut [u8], &'b mut Work)>,
     mut cipher: impl FnMut(Suite, &mut [EspJob<'_>]),
 ) {
+    let mut seats: [Seat<'b>; BATCH_FRAMES] = [const { None }; _];
     let mut order = [Entry::default(); BATCH_FRAMES];
-    let count = sort(batch, &mut order);
-    let order = &order[..count];
-    if order.is_empty() {
-        return;
+    let mut count = 0;
+    for (packet, work) in works.take(BATCH_FRAMES) {
+        order[count] = Entry::new(work.suite, packet.len(), count);
+        seats[count] = Some((packet, work));
+        count += 1;
     }
-    let mut seats: Seated<'_, C> = [const { None }; _];
-    for (seat, (frame, work)) in seats.iter_mut().zip(batch.works_mut()) {
-        *seat = work.as_mut().map(|work| (frame, work));
-    }
-    let mut jobs: [EspJob<'_>; BATCH_FRAMES] = std::array::from_fn(|_| nothing());
-    let mut rest = &mut jobs[..order.len()];
+    let order = &mut order[..count];
+    order.sort_unstable();
     for group in order.chunk_by(|a, b| a.suite() == b.suite()) {
-        let (jobs, others) = rest.split_at_mut(group.len());
-        run_group(group, jobs, &mut seats, &mut cipher);
-        rest = others;
+        run_group(group, &mut seats, &mut cipher);
     }
 }
 
-/// The seats' windows and work, each until a job borrows the window.
-type Seated<'b, C> = [Option<(&'b mut Frame<C>, &'b mut Work)>; BATCH_FRAMES];
-
-fn run_group<'b, C: Chunk>(
+fn run_group<'b>(
     group: &[Entry],
-    jobs: &mut [EspJob<'b>],
-    seats: &mut Seated<'b, C>,
+    seats: &mut [Seat<'b>; BATCH_FRAMES],
     cipher: &mut impl FnMut(Suite, &mut [EspJob<'_>]),
 ) {
+    let mut jobs: [EspJob<'b>; BATCH_FRAMES] = std::array::from_fn(|_| nothing());
     let mut verdicts: [Option<&mut Verdict>; BATCH_FRAMES] = [const { None }; _];
     let mut whose = None;
+    let jobs = &mut jobs[..group.len()];
     for ((job, verdict), entry) in jobs.iter_mut().zip(&mut verdicts).zip(group) {
-        if let Some((frame, work)) = seats[entry.seat()].take() {
+        if let Some((packet, work)) = seats[entry.seat()].take() {
             whose = Some(work.suite);
-            *job = job_of(work, frame.bytes_mut());
+            *job = job_of(work, packet);
             *verdict = Some(&mut work.verdict);
         }
     }
@@ -101,17 +96,6 @@ fn run_group<'b, C: Chunk>(
             *verdict = job.verdict;
         }
     }
-}
-
-/// Fills the index list, sorted; says how many have work.
-fn sort<C: Chunk>(batch: &Batch<C>, order: &mut [Entry; BATCH_FRAMES]) -> usize {
-    let mut count = 0;
-    for (seat, work, len) in batch.at_work() {
-        order[count] = Entry::new(work.suite, len, seat);
-        count += 1;
-    }
-    order[..count].sort_unstable();
-    count
 }
 
 #[inline]

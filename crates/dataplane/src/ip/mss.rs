@@ -17,6 +17,16 @@ const NO_OPERATION: u8 = 1;
 const MSS: u8 = 2;
 const MSS_LEN: u8 = 4;
 
+/// Whether a packet may open a TCP connection.
+#[inline]
+pub(crate) fn may_open_tcp(header: &Ipv4, packet: &[u8]) -> bool {
+    header.protocol == Ipv4::TCP
+        && header.flags_fragment.get() & Ipv4::OFFSET == 0
+        && packet
+            .get(header.header_len() + FLAGS)
+            .is_none_or(|flags| flags & SYN != 0)
+}
+
 /// Lowers the MSS option of a SYN to `mtu` less headers. The packet is checked IPv4.
 #[inline]
 pub(crate) fn clamp<C: Chunk>(frame: &mut Frame<C>, mtu: u16) {

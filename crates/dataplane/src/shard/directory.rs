@@ -38,9 +38,11 @@ impl Directory {
         if !self.many.is_empty() {
             return self.find_among_many(tunnel, session);
         }
-        let mut few = self.few.iter().flatten();
-        few.find(|entry| entry.session == session && entry.tunnel == tunnel)
-            .map(|entry| entry.slot)
+        let is_it = |entry: &&Entry| entry.session == session && entry.tunnel == tunnel;
+        let [first, others @ ..] = &self.few;
+        let entry = first.as_ref().filter(is_it);
+        let entry = entry.or_else(|| others.iter().flatten().find(is_it));
+        entry.map(|entry| entry.slot)
     }
 
     /// The session of a peer that has but one, as nearly all have.

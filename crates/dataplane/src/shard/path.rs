@@ -164,6 +164,20 @@ impl Outbound {
         self.next = next;
     }
 
+    /// Whether a packet of at most `len` octets may be sent, and it is not the last one.
+    #[inline]
+    pub(crate) fn has_left(&self, len: usize) -> bool {
+        let Usage {
+            packets,
+            bytes,
+            limits,
+            ..
+        } = &self.usage;
+        self.is_usable()
+            && *packets < limits.hard_packets
+            && bytes.saturating_add(len as u64) <= limits.hard_bytes
+    }
+
     /// Whether another packet may be sent.
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {

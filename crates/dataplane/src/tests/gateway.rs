@@ -55,6 +55,21 @@ impl Gateway {
     }
 
     pub(super) fn with_settings(workers: u8, sizes: Sizes, settings: Settings) -> Self {
+        Self::with_ports(workers, sizes, settings, |port| port)
+    }
+
+    /// One whose frames all take the rooms.
+    pub(super) fn without_lane() -> Self {
+        let (sizes, settings) = (Sizes::default(), Settings::default());
+        Self::with_ports(1, sizes, settings, MemoryPort::canonical)
+    }
+
+    fn with_ports(
+        workers: u8,
+        sizes: Sizes,
+        settings: Settings,
+        port: impl Fn(MemoryPort) -> MemoryPort,
+    ) -> Self {
         #[expect(clippy::disallowed_methods, reason = "any instant will do")]
         let epoch = Instant::now();
         let limits = Limits {
@@ -71,7 +86,7 @@ impl Gateway {
                 let [tunnel, network] = [0, 1].map(|port| port_of(&shared, port));
                 cables.push([tunnel.1, network.1]);
                 let chunks = (0..CHUNKS_PER_WORKER).map(|_| chunk(CHUNK_LEN)).collect();
-                let ports = vec![tunnel.0, network.0];
+                let ports = vec![port(tunnel.0), port(network.0)];
                 let settings = Settings {
                     chunks: CHUNKS_PER_WORKER,
                     ..settings

@@ -11,7 +11,7 @@ use crate::change::{Entry, Inject, Kind, ToWorker};
 use crate::id::ShardId;
 use crate::memory::{FarEnd, MemoryChunk, MemoryPort, chunk};
 use crate::mesh::{Sizes, SlowEnd, mesh};
-use crate::port::{Packet, Pool, Port, SendError};
+use crate::port::{Burst, Packet, Pool, Port, SendError};
 use crate::wire::Interface;
 use crate::{Limits, Settings, Shared, Worker};
 
@@ -124,7 +124,7 @@ impl Port for Reluctant {
     fn receive(
         &mut self,
         pool: &mut dyn Pool<MemoryChunk>,
-        burst: &mut Vec<Packet<MemoryChunk>>,
+        burst: &mut Burst<MemoryChunk>,
         max: usize,
     ) -> usize {
         self.port.receive(pool, burst, max)

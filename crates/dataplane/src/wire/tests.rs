@@ -188,9 +188,10 @@ fn read_one(
     frame: Frame<Chunk>,
     shared: &Shared,
 ) -> Result<Packet<Chunk>, (Frame<Chunk>, NotOurs)> {
-    let mut burst = Vec::new();
+    let mut burst = Burst::with_capacity(1);
     read(frame, &INTERFACE, shared, &mut burst)?;
-    Ok(burst.remove(0))
+    burst.read_all(shared);
+    Ok(burst.packets().next().unwrap())
 }
 
 fn frame(bytes: &[u8]) -> Frame<Box<[u8]>> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use dataplane::memory::MemoryPort;
-use dataplane::port::{Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Packet, Pool, Port, SendError};
 use dataplane::ring::Bell;
+use packet::Frame;
 
 /// The port.
 pub(crate) struct Memory<C> {
@@ -31,8 +32,16 @@ impl<C> Memory<C> {
 impl<C: packet::Chunk> Port for Memory<C> {
     type Chunk = C;
 
-    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Vec<Packet<C>>, max: usize) -> usize {
+    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Burst<C>, max: usize) -> usize {
         self.port.receive(pool, burst, max)
+    }
+
+    fn takes_whole(&self) -> Option<u16> {
+        self.port.takes_whole()
+    }
+
+    fn send_whole(&mut self, frame: Frame<C>) -> Result<(), Frame<C>> {
+        self.port.send_whole(frame)
     }
 
     fn send(&mut self, packet: Packet<C>) -> Result<(), (Packet<C>, SendError)> {

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::Result;
 use dataplane::change::Kind;
-use dataplane::port::{Meta, Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Meta, Packet, Pool, Port, SendError};
 use packet::header::Udp;
 use packet::{Chunk, Endpoint, Frame};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -189,7 +189,7 @@ impl<C: Chunk> Sockets<C> {
         door: usize,
         max: usize,
         pool: &mut dyn Pool<C>,
-        burst: &mut Vec<Packet<C>>,
+        burst: &mut Burst<C>,
     ) -> bool {
         let wanted = max.min(AT_ONCE);
         self.blank
@@ -247,7 +247,7 @@ impl Letters {
 impl<C: Chunk> Port for Sockets<C> {
     type Chunk = C;
 
-    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Vec<Packet<C>>, max: usize) -> usize {
+    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Burst<C>, max: usize) -> usize {
         let before = burst.len();
         if !self.glance.is_due() {
             return 0;

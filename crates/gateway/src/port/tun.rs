@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use dataplane::port::{Meta, Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Meta, Packet, Pool, Port, SendError};
 use packet::{Chunk, Frame};
 use rustix::io::{Errno, read, write};
 
@@ -46,7 +46,7 @@ impl<C: Chunk> Tun<C> {
 impl<C: Chunk> Port for Tun<C> {
     type Chunk = C;
 
-    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Vec<Packet<C>>, max: usize) -> usize {
+    fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Burst<C>, max: usize) -> usize {
         let before = burst.len();
         if !self.glance.is_due() {
             return 0;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use af_xdp::{Chunk, Socket};
 use crypto::cpu;
 use dataplane::Shared;
-use dataplane::port::{Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Packet, Pool, Port, SendError};
 use dataplane::wire::{self, Interface};
 use packet::Frame;
 
@@ -84,7 +84,7 @@ impl Port for Xdp {
     fn receive(
         &mut self,
         pool: &mut dyn Pool<Chunk>,
-        burst: &mut Vec<Packet<Chunk>>,
+        burst: &mut Burst<Chunk>,
         max: usize,
     ) -> usize {
         let before = burst.len();
@@ -130,6 +130,17 @@ impl Port for Xdp {
                 let frame = Frame::new(chunk, offset, len).expect("the window it had before");
                 (Packet { frame, meta }, SendError::Full)
             })
+    }
+
+    fn takes_whole(&self) -> Option<u16> {
+        Some(self.interface.mtu)
+    }
+
+    fn send_whole(&mut self, frame: Frame<Chunk>) -> Result<(), Frame<Chunk>> {
+        let (offset, len) = (frame.headroom(), frame.len());
+        self.socket
+            .transmit(frame.into_chunk(), offset, len)
+            .map_err(|chunk| Frame::new(chunk, offset, len).expect("the window it had before"))
     }
 
     fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dataplane::change::{Adjacency, AdjacencyId, Kind, Listener, SharedChange};
 use dataplane::memory::{FarEnd, MemoryChunk, MemoryPort, chunk};
-use dataplane::port::{Meta, Packet, Pool, Port, SendError};
+use dataplane::port::{Burst, Meta, Packet, Pool, Port, SendError};
 use dataplane::wire::Interface;
 use dataplane::{Limits, Shared};
 use packet::{Chunk, Endpoint, Frame};
@@ -56,10 +56,11 @@ pub(super) trait Bench: Sized {
         loop {
             let (port, spare) = self.parts();
             if spare.arrived.is_empty() {
-                let mut burst = Vec::new();
+                let mut burst = Burst::with_capacity(BURST);
                 port.receive(&mut spare.chunks, &mut burst, BURST);
                 port.flush(&mut spare.chunks);
-                spare.arrived.extend(burst);
+                burst.read_all(&spare.shared);
+                spare.arrived.extend(burst.packets());
             }
             if !spare.arrived.is_empty() {
                 return Some(spare.arrived.remove(0));
@@ -153,13 +154,15 @@ pub(super) trait Bench: Sized {
 pub(super) struct Spare<C> {
     pub(super) chunks: Chunks<C>,
     arrived: Vec<Packet<C>>,
+    shared: Arc<Shared>,
 }
 
 impl<C> Spare<C> {
-    pub(super) fn new(chunks: Vec<C>) -> Self {
+    pub(super) fn new(chunks: Vec<C>, shared: Arc<Shared>) -> Self {
         Self {
             chunks: Chunks(chunks),
             arrived: Vec::new(),
+            shared,
         }
     }
 }
@@ -236,12 +239,12 @@ impl Bench for InMemory {
 
     fn new() -> Option<Self> {
         let shared = tables(MACS[0], MACS[1]);
-        let (port, far) = MemoryPort::new(shared, interface(MACS[0]), CAPACITY);
+        let (port, far) = MemoryPort::new(Arc::clone(&shared), interface(MACS[0]), CAPACITY);
         let chunks = (0..Self::TRAITS.chunks).map(|_| chunk(2048)).collect();
         Some(Self {
             port,
             far,
-            spare: Spare::new(chunks),
+            spare: Spare::new(chunks, shared),
         })
     }
 

@@ -205,10 +205,11 @@ impl Bench for OnSockets {
         )
         .unwrap();
         introduce(FAR, cable.macs[1]);
+        let [near, far] = cable.macs;
         Some(Self {
             port,
             cable,
-            spare: Spare::new(area().1),
+            spare: Spare::new(area().1, tables(near, far)),
         })
     }
 
@@ -265,12 +266,13 @@ impl Bench for OnXdp {
         classifier.serve(0, &socket).unwrap();
         let link = classifier.attach(index, AttachMode::Native).unwrap();
         let [near, far] = cable.macs;
-        let port = Xdp::new(socket, interface(near), Arc::clone(&tables(near, far)));
+        let shared = tables(near, far);
+        let port = Xdp::new(socket, interface(near), Arc::clone(&shared));
         Some(Self {
             link,
             port,
             cable,
-            spare: Spare::new(chunks),
+            spare: Spare::new(chunks, shared),
             _classifier: classifier,
         })
     }

@@ -1,0 +1,144 @@
+//! The lane from the network to the subscriber.
+
+use packet::header::{Ipv4, L2tp};
+use packet::{Chunk, Frame};
+
+use super::{Door, ETHERNET, Ticket, hop};
+use crate::ahead::Ahead;
+use crate::batch::{Batch, each};
+use crate::change::Encapsulation;
+use crate::esp::{self, cipher};
+use crate::ip;
+use crate::port::Port;
+use crate::stages::Stage;
+use crate::tables::Tables;
+use crate::wire::{self, OUTER};
+
+/// The ECN field (RFC 3168 §5).
+const ECN: u8 = 0b11;
+
+/// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
+/// L2TP, PPP.
+const HEADROOM: usize = 14 + 20 + 8 + 8 + 16 + 8 + 6 + 4;
+/// Octets of padding, pad length, next header and ICV, at most.
+const TAILROOM: usize = 255 + 2 + 32;
+
+/// Everything that comes from the network.
+pub(crate) fn downstream<P: Port>(
+    batch: &mut Batch<P::Chunk>,
+    tables: &mut Tables,
+    ahead: &mut Ahead<'_, P>,
+) {
+    let seats = batch.express.network;
+    if seats == 0 {
+        return;
+    }
+    let mut secured = 0;
+    tables
+        .watch
+        .lap(Stage::Prepare, || seats.count_ones() as usize);
+    for seat in each(seats) {
+        let ticket = &mut batch.express.tickets[seat];
+        let frame = batch.burst.whole[seat].as_mut();
+        match frame.and_then(|frame| prepare(frame, ticket, tables)) {
+            Some(()) if ticket.work.is_some() => secured |= 1 << seat,
+            Some(()) => batch.express.out |= 1 << seat,
+            None => batch.leave_lane(seat, Door::First, tables),
+        }
+    }
+    if secured != 0 {
+        tables
+            .watch
+            .lap(Stage::Seal, || u64::count_ones(secured) as usize);
+        cipher::run(batch.works_of_lane(), |suite, jobs| {
+            let step = &mut |_| ahead.step(tables);
+            let keys = &tables.keys.sealing;
+            tables
+                .compat
+                .charge(suite, || keys.seal_with(suite, jobs, step));
+        });
+    }
+    for seat in each(secured) {
+        let work = batch.express.tickets[seat].work.take();
+        match esp::sealed(work) {
+            Ok(()) => batch.express.out |= 1 << seat,
+            Err(exit) => batch.leave_lane(seat, Door::Exit(exit), tables),
+        }
+    }
+    tables.watch.pause();
+}
+
+/// Everything but the cipher: the session, its policer, all headers. `None` if anything is not as
+/// usual, and then nothing has changed.
+#[inline(always)]
+fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tables) -> Option<()> {
+    let packet = &frame.bytes()[ETHERNET..];
+    let inner = ip::read(packet).ok()?;
+    let len = usize::from(inner.total_length.get());
+    let (slot, now_ms) = (ticket.path?, tables.now_ms);
+    let Tables {
+        shards,
+        shared,
+        wholes,
+        compat,
+        ..
+    } = &mut *tables;
+    let path = shards.own(slot.shard)?.paths.at_mut(slot)?;
+    let suite = match path.encapsulation {
+        Encapsulation::Plain if shared.checks_data() => return None,
+        Encapsulation::Plain => None,
+        Encapsulation::EspInUdp => {
+            let sa = path.outbound.as_ref()?;
+            if !sa.has_left(len + HEADROOM) || !compat.admits(sa.suite) {
+                return None;
+            }
+            Some(sa.suite)
+        }
+        Encapsulation::Esp => return None,
+    };
+    let ends = [path.local, path.remote];
+    let adjacency = shared.adjacency(path.next_hop(shared)?);
+    let session = ticket.slot;
+    let session = shards.own(session.shard)?.sessions.at_mut(session)?;
+    let network = session.network.as_ref()?;
+    let ppp = network.ppp_header();
+    let message = len + ppp.len() + size_of::<L2tp>();
+    let datagram = suite.map_or(message, |suite| esp::sealed_len(suite, message));
+    let (port, rewrite) = hop(adjacency, OUTER - ETHERNET + datagram, wholes)?;
+    let has_room = frame.headroom() >= HEADROOM && frame.tailroom() >= TAILROOM;
+    if !has_room
+        || len > usize::from(network.mtu)
+        || session.sequencing
+        || inner.ttl <= 1
+        || network.clamp_mss && ip::may_open_tcp(&inner, packet)
+    {
+        return None;
+    }
+    if let Some(policer) = &mut session.down
+        && !policer.passes(len, now_ms)
+    {
+        return None;
+    }
+    session.tally.down.add(len);
+    session.tally.last_down.set(now_ms);
+    frame.narrow(ETHERNET, len)?;
+    frame.peek_mut::<Ipv4>()?.decrement_ttl();
+    frame.prepend_bytes(network.ppp_header())?;
+    frame.prepend(&L2tp {
+        flags: 2.into(),
+        tunnel: session.peer_tunnel.into(),
+        session: session.peer_session.into(),
+    })?;
+    let ports = session.ports;
+    let path = shards.own(slot.shard)?.paths.at_mut(slot)?;
+    path.tally.sent.add(message);
+    path.tally.last_sent.set(now_ms);
+    if suite.is_some() {
+        let (work, spi) = esp::number(slot, message, tables).ok()?;
+        esp::wrap(frame, ports, work.suite, spi, work.sequence)?;
+        ticket.work = Some(work);
+    }
+    ticket.port = port;
+    // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
+    wire::write_outer(frame, ends, inner.dscp_ecn & !ECN, rewrite).ok()
+}
