@@ -1,0 +1,193 @@
+"""The cases: what is offered to each server, and what counts."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from namespaces import Failed, binary
+
+from .network import CLIENT, INTERNET, SERVER
+from .servers import PASSWORD, PSK, USER, core_times
+
+LOSS_MAX = 5.0  # percent
+WITHHELD_MAX = 5.0  # percent of what was due: beyond that, the load is the limit
+SUBSCRIBERS = 10
+FIRST_RATE, FACTOR = 40_000, 1.5
+BISECTIONS = 2  # between the last rate that passed and the first that did not
+STEPS_MAX = 12
+BUSY_MAX = 0.9  # of a core of the load: beyond that, the load is the limit
+CLIENT_FILE = Path(__file__).with_name("l2tp.py")
+
+WHO = ["--target", SERVER, "--local", CLIENT, "--psk", PSK, "--user", USER, "--password", PASSWORD,
+       "--encapsulation", "natt", "--phase1", "aes128-sha1-modp2048", "--suite", "aes128-sha1", "--auth", "mschapv2"]
+
+
+@dataclass
+class Result:
+    """The best that one server did in one round."""
+
+    rate: float  # packets or set-ups a second, delivered
+    cpu_us: float  # of the server, for each
+    kernel_share: float  # of the time of the server's core that was not idle
+    is_bound: bool = False  # the load was the limit: the server may do better
+    remark: str = ""
+    steps: list = field(default_factory=list)
+
+    def line(self):
+        """For people who wait."""
+        mark = "≥" if self.is_bound else ""
+        remark = f"; {self.remark}" if self.remark else ""
+        return f"{mark}{self.rate:.0f}/s, {self.cpu_us:.2f} µs of the server each, {self.kernel_share:.0%} of it kernel{remark}"
+
+
+class Cost:
+    """What a server costs between the beginning and the end of a `with`."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def __enter__(self):
+        self.before = (self.server.busy_s(), core_times())
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            (busy, (user, kernel)), after, core = self.before, self.server.busy_s(), core_times()
+            user, kernel = core[0] - user, core[1] - kernel
+            self.busy_s = after - busy
+            self.kernel_share = kernel / max(user + kernel, 1e-9)
+
+
+def blast(network, *options, timeout=180):
+    """One `adit-lab blast`; its outcome, whatever its exit status makes of it."""
+    told = network.load(binary("adit-lab"), "blast", *WHO, *options, "--json", check=False, timeout=timeout)
+    if not told:
+        raise Failed("adit-lab blast has said nothing")
+    return json.loads(told)
+
+
+def load_step(network, server, size, way, rate, seconds):
+    """Offers a rate; what came of it."""
+    load = f"{size}:{rate / SUBSCRIBERS:.0f}/s:{way}"
+    with Cost(server) as cost:
+        outcome = blast(
+            network, "--subscribers", SUBSCRIBERS, "--rate", "1000/s", "--traffic", load,
+            "--duration", f"{seconds}s", "--network-port", f"{INTERNET}@{network.internet}")
+    if outcome["setup"]["up"] != SUBSCRIBERS or not outcome["traffic"]:
+        raise Failed(f"{outcome['setup']['up']} of {SUBSCRIBERS} sessions up: {outcome['setup']['failures']}")
+    [traffic] = outcome["traffic"]
+    withheld = outcome["generator"]["withheld"]
+    return {
+        "offered": rate,
+        "sent": traffic["offered_packets_per_second"],
+        "delivered": traffic["packets_per_second"],
+        "loss_percent": traffic["loss_percent"],
+        "withheld_percent": 100 * withheld / max(withheld + traffic["sent"], 1),
+        "cpu_us": cost.busy_s * 1e6 / max(traffic["received"], 1),
+        "kernel_share": cost.kernel_share,
+    }
+
+
+def search(step):
+    """The steps of a search and whether the load was its limit; `step(rate)` is one."""
+    steps, rate, top = [], FIRST_RATE, None
+    is_bound, halvings = False, 0
+    while len(steps) < STEPS_MAX and halvings <= BISECTIONS:
+        steps.append(step(rate))
+        passed = steps[-1]["loss_percent"] <= LOSS_MAX
+        if passed and steps[-1]["withheld_percent"] > WITHHELD_MAX:
+            is_bound = True
+            break
+        if not passed:
+            top = rate
+        below = max((one["offered"] for one in steps if one["loss_percent"] <= LOSS_MAX), default=0)
+        if top is None:
+            rate *= FACTOR
+        else:
+            halvings += 1
+            rate = (below + top) / 2
+    return steps, is_bound
+
+
+def best(steps, is_bound):
+    """The step that delivered most with a loss that is allowed."""
+    passed = [step for step in steps if step["loss_percent"] <= LOSS_MAX]
+    if not passed:
+        raise Failed(f"no rate passed: {steps}")
+    found = max(passed, key=lambda step: step["delivered"])
+    return Result(found["delivered"], found["cpu_us"], found["kernel_share"], is_bound, steps=steps)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Packets of one size, one way."""
+
+    name: str
+    size: int
+    way: str
+    must: float
+    aim: float
+    unit: str = "packets/s"
+    servers: tuple = ("adit", "softether")
+    ipsec: bool = True
+
+    def measure(self, network, server, is_quick):
+        seconds = 1 if is_quick else 5
+        return best(*search(lambda rate: load_step(network, server, self.size, self.way, rate, seconds)))
+
+
+@dataclass(frozen=True)
+class SetUps:
+    """Clients that dial at once, each from ports of its own."""
+
+    name: str
+    clients: int
+    must: float
+    aim: float
+    unit: str = "set-ups/s"
+    servers: tuple = ("adit", "softether")
+    ipsec: bool = True
+
+    def measure(self, network, server, _):
+        with Cost(server) as cost:
+            outcome = blast(network, "--subscribers", self.clients, "--rate", "1000000/s", "--duration", "0s",
+                            "--timeout", "60s")
+        setup = outcome["setup"]
+        generator = outcome["generator"]
+        busy = max(generator["clients_busy"], generator["compute_busy"] or 0)
+        remark = "" if setup["succeeded"] == self.clients else f"{setup['succeeded']} of {self.clients} came up"
+        return Result(setup["per_second"], cost.busy_s * 1e6 / max(setup["succeeded"], 1), cost.kernel_share,
+                      busy > BUSY_MAX, remark, [setup])
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Tunnels and sessions of plain L2TP, without PPP on either side."""
+
+    name: str
+    tunnels: int
+    calls: int
+    must: float
+    aim: float
+    unit: str = "sessions/s"
+    servers: tuple = ("adit", "xl2tpd")
+    ipsec: bool = False
+
+    def measure(self, network, server, _):
+        with Cost(server) as cost:
+            told = json.loads(network.load("python3", CLIENT_FILE, SERVER, self.tunnels, self.calls))
+        sessions, wanted = told["sessions"], self.tunnels * self.calls
+        remark = "" if sessions == wanted else f"{sessions} of {wanted} came up"
+        return Result(sessions / told["seconds"], cost.busy_s * 1e6 / max(sessions, 1), cost.kernel_share,
+                      told["busy"] > BUSY_MAX, remark, [told])
+
+
+CASES = [
+    Load("64-up", 64, "up", 4, 6),
+    Load("1300-up", 1300, "up", 5, 8),
+    Load("1300-down", 1300, "down", 6, 6),
+    SetUps("set-ups", 300, 5, 5),
+    Calls("tunnels", 900, 1, 20, 20),
+    Calls("calls", 1, 200, 5, 5),
+]
