@@ -1,19 +1,21 @@
 //! The flags of `adit-lab blast`; each of them is a key of a scenario too.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{Addresses, ClientArguments, Encapsulation, Ports, Target};
+use super::{Addresses, ClientArguments, Encapsulation, Io, Ports, Target};
 use crate::impair::Impairment;
 use crate::scenario::{NetworkPort, OfferedLoad};
 
 /// Flags that say what a scenario says group by group.
-const GROUP_FLAGS: [&str; 24] = [
+const GROUP_FLAGS: [&str; 26] = [
     "profile",
     "subscribers",
+    "tunnels",
     "rate",
     "encapsulation",
     "plain",
@@ -34,6 +36,7 @@ const GROUP_FLAGS: [&str; 24] = [
     "traffic",
     "hold",
     "kill",
+    "kill_tunnels",
     "silent",
     "redial_after",
 ];
@@ -60,6 +63,9 @@ pub struct Blast {
     /// Sessions ended in a second, drawn by chance
     #[arg(long, value_name = "N/s", default_value = "0/s", value_parser = per_second_or_none)]
     pub kill: f64,
+    /// Whole tunnels are killed, with all their sessions
+    #[arg(long)]
+    pub kill_tunnels: bool,
     /// Those that are killed go without goodbye
     #[arg(long)]
     pub silent: bool,
@@ -82,6 +88,10 @@ pub struct Blast {
     /// Fail if fewer set-ups succeed
     #[arg(long, value_name = "N")]
     pub min_setups: Option<u64>,
+    /// Fail if more subscribers are missing in the end: could not dial in, or were lost, and did
+    /// not come again [default: 0, or any number with --min-setups]
+    #[arg(long, value_name = "N")]
+    pub max_missing: Option<u64>,
     /// Fail if one packet of a hundred takes longer
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub p99: Option<Duration>,
@@ -105,6 +115,9 @@ pub struct Who {
     /// How many subscribers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub subscribers: usize,
+    /// As a LAC: so many tunnels have the sessions of all subscribers [default: one for each]
+    #[arg(long, value_name = "N")]
+    pub tunnels: Option<NonZeroUsize>,
     /// Subscribers that dial in a second: 500 or 500/s
     #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = per_second)]
     pub rate: f64,
@@ -123,6 +136,9 @@ pub struct Who {
     /// Own ports: the well-known ones, or any that are free
     #[arg(long, value_enum)]
     pub ports: Option<Ports>,
+    /// How packets leave and come in; memory: needs neither [default: sockets]
+    #[arg(long, value_enum)]
+    pub io: Option<Io>,
     /// What the clients know and offer.
     #[command(flatten)]
     pub client: ClientArguments,

@@ -3,7 +3,7 @@
 use ike::payload::notification::NO_PROPOSAL_CHOSEN;
 use l2tp::TunnelEnd;
 
-use super::{Cause, Client, Env, Failure, GOODBYE_LIMIT, Output, Phase, Turn};
+use super::{Cause, Client, Env, Failure, GOODBYE_LIMIT, Output, Phase, Turn, Wish};
 
 impl Client {
     /// Notes why the client ends; the first reason stands.
@@ -53,9 +53,12 @@ impl Client {
         }
     }
 
-    /// PPP has ended: StopCCN, which takes the call along.
+    /// PPP has ended: StopCCN, which takes the call along; CDN where others are in the tunnel.
     pub(super) fn end_tunnel(&mut self, turn: &mut Turn<'_>) {
         self.session = None;
+        if self.shared.is_some() {
+            return turn.out.push(Output::Lac(Wish::Leave));
+        }
         let Some(tunnel) = &mut self.tunnel else {
             return self.end_ike(turn);
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{Group, Scenario};
-use crate::cli::{Encapsulation, Ports, Target};
+use crate::cli::{Encapsulation, Io, Ports, Target};
 
 /// Stands for a secret.
 const SECRET: &str = "…";
@@ -24,6 +24,8 @@ impl Scenario {
         put("name", json!(self.name));
         put("seed", json!(self.seed));
         put("target", json!(target(&self.target)));
+        let is_far = matches!(self.target, Target::Address(_));
+        put("io", json!(is_far.then(|| io(self.io))));
         put("duration", time(self.duration));
         let network = self.network.as_ref().map(|port| match &port.namespace {
             Some(namespace) => format!("{}@{}", port.address, namespace.display()),
@@ -49,6 +51,9 @@ impl Scenario {
         if let Some(count) = self.wants.min_setups {
             wants.insert("min_setups".into(), json!(count));
         }
+        if let Some(count) = self.wants.max_missing {
+            wants.insert("max_missing".into(), json!(count));
+        }
         if let Some(p99) = self.wants.p99 {
             wants.insert("p99".into(), time(p99));
         }
@@ -69,6 +74,7 @@ impl Group {
         };
         put("name", json!(self.name));
         put("subscribers", json!(self.subscribers));
+        put("tunnels", json!(self.tunnels));
         put(
             "profile",
             json!(self.profile.as_ref().map(|played| &played.name)),
@@ -102,6 +108,7 @@ impl Group {
         if self.churn.kill > 0.0 {
             put("kill", json!(format!("{}/s", self.churn.kill)));
             put("silent", json!(self.churn.is_silent));
+            put("kill_tunnels", json!(self.churn.kills_tunnels));
         }
         put(
             "redial_after",
@@ -116,6 +123,14 @@ pub(super) fn target(target: &Target) -> String {
     match target {
         Target::Address(address) => address.to_string(),
         Target::Memory(file) => format!("memory:{}", file.display()),
+    }
+}
+
+/// As it is written.
+pub(super) fn io(io: Io) -> &'static str {
+    match io {
+        Io::Sockets => "sockets",
+        Io::Xdp => "xdp",
     }
 }
 
