@@ -8,14 +8,15 @@ from pathlib import Path
 from namespaces import Failed, binary
 
 from .network import CLIENT, INTERNET, SERVER
-from .servers import PASSWORD, PSK, USER, core_times
+from .servers import PASSWORD, PSK, USER, kernel_s
 
 LOSS_MAX = 5.0  # percent
 WITHHELD_MAX = 5.0  # percent of what was due: beyond that, the load is the limit
 SUBSCRIBERS = 10
 FIRST_RATE, FACTOR = 40_000, 1.5
 BISECTIONS = 2  # between the last rate that passed and the first that did not
-STEPS_MAX = 12
+STEPS_MAX = 16
+STALLS_MAX = 1  # a rate that the load could not offer is tried again as often: others use the machine
 BUSY_MAX = 0.9  # of a core of the load: beyond that, the load is the limit
 CLIENT_FILE = Path(__file__).with_name("l2tp.py")
 
@@ -29,7 +30,7 @@ class Result:
 
     rate: float  # packets or set-ups a second, delivered
     cpu_us: float  # of the server, for each
-    kernel_share: float  # of the time of the server's core that was not idle
+    kernel_share: float  # of that time
     is_bound: bool = False  # the load was the limit: the server may do better
     remark: str = ""
     steps: list = field(default_factory=list)
@@ -48,15 +49,14 @@ class Cost:
         self.server = server
 
     def __enter__(self):
-        self.before = (self.server.busy_s(), core_times())
+        self.before = (self.server.busy_s(), kernel_s())
         return self
 
     def __exit__(self, kind, *_):
         if kind is None:
-            (busy, (user, kernel)), after, core = self.before, self.server.busy_s(), core_times()
-            user, kernel = core[0] - user, core[1] - kernel
-            self.busy_s = after - busy
-            self.kernel_share = kernel / max(user + kernel, 1e-9)
+            (busy, kernel), after, kernel_after = self.before, self.server.busy_s(), kernel_s()
+            self.busy_s, kernel = after - busy, kernel_after - kernel
+            self.kernel_share = kernel / max(self.busy_s, kernel, 1e-9)
 
 
 def blast(network, *options, timeout=180):
@@ -73,7 +73,7 @@ def load_step(network, server, size, way, rate, seconds):
     with Cost(server) as cost:
         outcome = blast(
             network, "--subscribers", SUBSCRIBERS, "--rate", "1000/s", "--traffic", load,
-            "--duration", f"{seconds}s", "--network-port", f"{INTERNET}@{network.internet}")
+            "--duration", f"{seconds}s", "--network-port", f"{INTERNET}@{network.internet}", *network.load_flags)
     if outcome["setup"]["up"] != SUBSCRIBERS or not outcome["traffic"]:
         raise Failed(f"{outcome['setup']['up']} of {SUBSCRIBERS} sessions up: {outcome['setup']['failures']}")
     [traffic] = outcome["traffic"]
@@ -81,7 +81,7 @@ def load_step(network, server, size, way, rate, seconds):
     return {
         "offered": rate,
         "sent": traffic["offered_packets_per_second"],
-        "delivered": traffic["packets_per_second"],
+        "delivered": delivered_rate(traffic),
         "loss_percent": traffic["loss_percent"],
         "withheld_percent": 100 * withheld / max(withheld + traffic["sent"], 1),
         "cpu_us": cost.busy_s * 1e6 / max(traffic["received"], 1),
@@ -89,16 +89,25 @@ def load_step(network, server, size, way, rate, seconds):
     }
 
 
+def delivered_rate(traffic):
+    """Packets a second until the last has come: what waits in a server at the end was not fast."""
+    if not traffic["received"]:
+        return 0.0
+    sent_for_s = traffic["received"] / traffic["packets_per_second"]
+    return traffic["received"] / (sent_for_s + traffic["latency_us"]["max"] / 1e6)
+
+
 def search(step):
     """The steps of a search and whether the load was its limit; `step(rate)` is one."""
     steps, rate, top = [], FIRST_RATE, None
-    is_bound, halvings = False, 0
-    while len(steps) < STEPS_MAX and halvings <= BISECTIONS:
+    stalls, halvings = 0, 0
+    while len(steps) < STEPS_MAX and halvings <= BISECTIONS and stalls <= STALLS_MAX:
         steps.append(step(rate))
         passed = steps[-1]["loss_percent"] <= LOSS_MAX
         if passed and steps[-1]["withheld_percent"] > WITHHELD_MAX:
-            is_bound = True
-            break
+            stalls += 1
+            continue
+        stalls = 0
         if not passed:
             top = rate
         below = max((one["offered"] for one in steps if one["loss_percent"] <= LOSS_MAX), default=0)
@@ -107,7 +116,7 @@ def search(step):
         else:
             halvings += 1
             rate = (below + top) / 2
-    return steps, is_bound
+    return steps, stalls > 0
 
 
 def best(steps, is_bound):

@@ -27,8 +27,9 @@ LOAD_CORES = ",".join(str(core) for core in CORES[:-1] or CORES)
 class Network(Namespaces):
     count = 0
 
-    def __init__(self):
+    def __init__(self, load_io):
         Network.count += 1
+        self.load_flags = ["--io", load_io] if load_io != "sockets" else []
         super().__init__(f"{PREFIX}{os.getpid()}-{Network.count}")
         self.directory = tempfile.TemporaryDirectory(prefix=PREFIX)
         self.scratch = Path(self.directory.name)

@@ -1,7 +1,6 @@
 """Who is compared: how each server starts, and what it has cost so far.
 
-All of them have `start`, `busy_s` (seconds that the server's work has taken) and `kernel_share`
-(how much of its time the server's core has spent in the kernel).
+All of them have `start`, and `busy_s`: the seconds that the server's work has taken so far.
 """
 
 import json
@@ -20,13 +19,13 @@ START_S = 40
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def core_times(core=SERVER_CORE):
-    """Seconds that a core has spent in programs, and in the kernel with its interrupts."""
+def kernel_s(core=SERVER_CORE):
+    """Seconds that a core has spent in the kernel, interrupts included."""
     for line in open("/proc/stat"):
         name, *ticks = line.split()
         if name == f"cpu{core}":
-            user, nice, system, _, _, irq, softirq, *_ = (int(tick) / TICKS for tick in ticks)
-            return user + nice, system + irq + softirq
+            _, _, system, _, _, irq, softirq, *_ = map(int, ticks)
+            return (system + irq + softirq) / TICKS
     raise Failed(f"/proc/stat has no core {core}")
 
 

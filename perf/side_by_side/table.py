@@ -4,13 +4,14 @@ import html
 import json
 from dataclasses import asdict, dataclass
 
-from .measure import Load, Result, SetUps, best, search
+from .measure import Load, Result, SetUps, best, delivered_rate, search
 
 COLUMNS = ["case", "unit", "adit", "other", "", "times", "must", "aim", "", "CPU times", "adit kernel", "other kernel"]
 NOTE = """≥: the load was at its own limit, the server may do better; a ratio to it is a bound too.
 CPU times: how often one packet or set-up of Adit's fits into the processor time of one of the other's.
 Adit's time is its worker's busy share and its other threads, others' is the time of their processes.
-kernel: share of the kernel and its interrupts in the time that the server's core was not idle."""
+kernel: the share of that time that the server's core spent in the kernel, on packets and interrupts:
+that is I/O, and on veth also the far end's side of every packet that the server sends."""
 
 
 def median(results):
@@ -137,6 +138,9 @@ def self_test():
     assert capped.rate == 150_000 and capped.is_bound, capped
     tiny = server(30_000, 10**9)
     assert 0.85 * 30_000 < tiny.rate <= 30_000, tiny
+
+    late = {"received": 1000, "packets_per_second": 1000.0, "latency_us": {"max": 250_000}}
+    assert delivered_rate(late) == 800 and delivered_rate(late | {"received": 0}) == 0
 
     case = Load("64-up", 64, "up", 4, 6)
     row = lambda adit, other: Row(case, {"adit": [adit], "softether": [other]})
