@@ -396,10 +396,8 @@ impl ClientArguments {
             }],
             phase2_lifetime: self.lifetime,
             ladder: LADDER.map(Duration::from_secs).to_vec(),
-            // A message that nobody answers says more than a limit that is reached.
-            setup_limit: self
-                .timeout
-                .max(Duration::from_secs(LADDER.iter().sum::<u64>() + 1)),
+            // IKE knows what it waits for, and says more than a client that is given up.
+            setup_limit: self.timeout,
             natt,
             short_public_values: true,
             ..standard

@@ -43,33 +43,36 @@ pub enum Cause {
 }
 
 impl Failure {
-    /// RFC 2409 §5.4: with another key, message 5 is noise, and most servers drop it in silence.
-    fn is_silence_about_keys(&self) -> bool {
-        let Cause::Isakmp(ike::DownReason::Unanswered {
-            waiting_for,
-            complaint: None,
-            ..
-        }) = &self.cause
-        else {
-            return false;
-        };
-        *waiting_for == "message 6"
-    }
-}
-
-impl Failure {
-    /// The main mode message of ours that nobody answered.
-    fn unanswered_message(&self) -> Option<u32> {
-        let Cause::Isakmp(ike::DownReason::Unanswered {
-            waiting_for,
-            complaint: None,
-            ..
-        }) = &self.cause
+    /// What the server owed, if it has not even complained.
+    fn awaited_in_silence(&self) -> Option<&'static str> {
+        use ike::DownReason::{SetupTimeout, Unanswered};
+        let Cause::Isakmp(
+            Unanswered {
+                waiting_for,
+                complaint: None,
+                ..
+            }
+            | SetupTimeout {
+                waiting_for,
+                complaint: None,
+                ..
+            },
+        ) = &self.cause
         else {
             return None;
         };
-        let awaited: u32 = waiting_for.strip_prefix("message ")?.parse().ok()?;
-        awaited.checked_sub(1)
+        Some(waiting_for)
+    }
+
+    /// RFC 2409 §5.4: with another key, message 5 is noise, and most servers drop it in silence.
+    fn is_silence_about_keys(&self) -> bool {
+        self.awaited_in_silence() == Some("message 6")
+    }
+
+    /// The main mode message of ours that nobody answered.
+    fn unanswered_message(&self) -> Option<u32> {
+        let awaited = self.awaited_in_silence()?.strip_prefix("message ")?;
+        awaited.parse::<u32>().ok()?.checked_sub(1)
     }
 }
 
@@ -80,9 +83,10 @@ impl fmt::Display for Failure {
             None => f.write_str("after it was up: ")?,
         }
         match (&self.offered, self.unanswered_message()) {
-            (Some(offered), _) => {
+            (Some(offered), _) if self.stage == Some(Stage::Phase1) => {
                 write!(f, "proposal refused: NO-PROPOSAL-CHOSEN; offered {offered}")?;
             }
+            (Some(offered), _) => write!(f, "{}; offered {offered}", self.cause)?,
             // RFC 2409 §5 numbers nothing; everybody counts the messages of main mode from 1.
             (None, Some(number)) if self.stage == Some(Stage::Phase1) => {
                 let (server, port) = (self.server, if number < 5 { "500" } else { "500 or 4500" });

@@ -1,5 +1,6 @@
 //! The end of a client: why, and the goodbye from PPP down to IKE.
 
+use ike::ChildEnd;
 use ike::payload::notification::NO_PROPOSAL_CHOSEN;
 use l2tp::TunnelEnd;
 
@@ -21,16 +22,33 @@ impl Client {
         });
     }
 
-    /// The offer, if the peer said in clear that it chooses none of it.
+    /// The offer, if the peer said that it chooses none of it: in clear during main mode.
     fn refused_offer(&self, cause: &Cause) -> Option<String> {
         use ike::DownReason::{SetupTimeout, Unanswered};
-        let Cause::Isakmp(Unanswered { complaint, .. } | SetupTimeout { complaint, .. }) = cause
-        else {
-            return None;
-        };
         let policy = self.settings.ipsec.as_ref()?;
-        let offered: Vec<String> = policy.phase1.iter().map(ToString::to_string).collect();
-        (*complaint == Some(NO_PROPOSAL_CHOSEN)).then(|| offered.join(", "))
+        let phase1 = policy.phase1.iter().map(ToString::to_string);
+        let phase2 = policy.phase2.iter().map(|offer| offer.suite.to_string());
+        let offered: Vec<String> = match cause {
+            Cause::Isakmp(
+                Unanswered {
+                    complaint: Some(NO_PROPOSAL_CHOSEN),
+                    ..
+                }
+                | SetupTimeout {
+                    complaint: Some(NO_PROPOSAL_CHOSEN),
+                    ..
+                },
+            ) => phase1.collect(),
+            Cause::Ipsec(ChildEnd::Refused) => phase2.collect(),
+            Cause::Isakmp(_)
+            | Cause::Ipsec(_)
+            | Cause::Tunnel(_)
+            | Cause::Call(_)
+            | Cause::Link(_)
+            | Cause::SetupLimit(_)
+            | Cause::HungUp => return None,
+        };
+        Some(offered.join(", "))
     }
 
     /// Begins the goodbye at whatever layer is there.
