@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use gateway::escaped;
+
 use super::Stage;
 
 /// Why a client ended that nobody had asked to.
@@ -101,6 +103,7 @@ impl fmt::Display for Failure {
             f.write_str("; so does a server that has another pre-shared key")?;
         }
         if let Some(remark) = &self.remark {
+            let remark = escaped(remark, None);
             write!(f, "; not accepted from the peer: {remark}")?;
         }
         match self.unanswered {
@@ -115,17 +118,55 @@ impl fmt::Display for Failure {
 }
 
 impl fmt::Display for Cause {
+    /// What the peer says of itself is escaped: it neither begins a line nor moves the cursor.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Isakmp(reason) => write!(f, "{reason}"),
-            Self::Ipsec(reason) => write!(f, "IPsec SA: {reason}"),
-            Self::Tunnel(end) => write!(f, "tunnel: {end}"),
-            Self::Call(end) => write!(f, "call: {end}"),
-            Self::Link(reason) => write!(f, "PPP: {reason}"),
-            Self::SetupLimit(limit) => write!(f, "not up within {} s", limit.as_secs()),
-            Self::HungUp => f.write_str("hung up before it was up"),
-        }
+        let said = match self {
+            Self::Isakmp(reason) => reason.to_string(),
+            Self::Ipsec(reason) => format!("IPsec SA: {reason}"),
+            Self::Tunnel(end) => format!("tunnel: {end}"),
+            Self::Call(end) => format!("call: {end}"),
+            Self::Link(reason) => format!("PPP: {reason}"),
+            Self::SetupLimit(limit) => format!("not up within {} s", limit.as_secs()),
+            Self::HungUp => "hung up before it was up".to_owned(),
+        };
+        f.write_str(&escaped(&said, None))
     }
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_writes_nothing_on_the_terminal_of_the_operator() {
+        let words = "busy\x1b[2J\nadit-lab: all is well\u{9b}1m";
+        let result = l2tp::ResultCode {
+            result: 2,
+            error: Some(4),
+            message: words.into(),
+        };
+        let message = words.to_owned();
+        for cause in [
+            Cause::Tunnel(l2tp::TunnelEnd::PeerStopped(result.clone())),
+            Cause::Call(l2tp::CallEnd::PeerHungUp(result)),
+            Cause::Link(ppp::DownReason::AuthenticationFailed { message }),
+        ] {
+            let failure = Failure {
+                stage: Some(Stage::Call),
+                cause,
+                remark: Some(words.into()),
+                unanswered: 0,
+                offered: None,
+                server: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            };
+            let said = failure.to_string();
+            assert!(!said.chars().any(char::is_control), "{said}");
+            let shown = "busy\\u{1b}[2J\\nadit-lab: all is well\\u{9b}1m";
+            assert_eq!(said.matches(shown).count(), 2, "{said}");
+        }
+    }
+}

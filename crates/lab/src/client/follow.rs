@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gateway::escaped;
 use l2tp::{CallRefusal, SessionId};
 
 use super::{Cause, Client, Env, Lease, Medium, Output, Phase, Session, Stage, Turn, Way, Wish};
@@ -124,7 +125,7 @@ impl Client {
                 } => {
                     self.shared = self.shared.map(|_| peer);
                     self.stages.reach(Stage::Tunnel, turn.now);
-                    self.agreed.host_name = host_name;
+                    self.agreed.host_name = escaped(&host_name, None).into_owned();
                     self.place_call(turn);
                 }
                 l2tp::Output::CallOffered { peer_session, .. } => {
