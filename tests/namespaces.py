@@ -118,7 +118,7 @@ class Namespaces:
                 kill(process)
         self.processes.clear()
         for space in self.spaces:
-            run("ip", "netns", "del", space, check=False)
+            clear(space)
         self.spaces.clear()
 
 
@@ -127,6 +127,13 @@ def kill(process):
     process.send_signal(signal.SIGCONT)
     process.kill()
     process.wait()
+
+
+def clear(space):
+    """Ends what is left in a namespace, such as what a process left behind, and the namespace."""
+    for pid in run("ip", "netns", "pids", space, check=False).split():
+        run("kill", "-KILL", pid, check=False)
+    run("ip", "netns", "del", space, check=False)
 
 
 def is_alive(name, prefix):
@@ -140,6 +147,4 @@ def sweep(prefix):
     for line in run("ip", "netns", "list").splitlines():
         space = line.split()[0]
         if space.startswith(prefix) and not is_alive(space, prefix):
-            for pid in run("ip", "netns", "pids", space, check=False).split():
-                run("kill", "-KILL", pid, check=False)
-            run("ip", "netns", "del", space, check=False)
+            clear(space)
