@@ -5,6 +5,7 @@ pub mod plan;
 mod ramp;
 mod replay;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -445,7 +446,25 @@ impl Default for ClientArguments {
     }
 }
 
+impl fmt::Display for Phase1 {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.to_string().to_lowercase();
+        f.write_str(&shown.replace('/', "-"))
+    }
+}
+
 impl Auth {
+    /// As it is read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pap => "pap",
+            Self::Chap => "chap",
+            Self::Mschapv2 => "mschapv2",
+        }
+    }
+
     fn method(self) -> Method {
         match self {
             Self::Pap => Method::Pap,

@@ -213,11 +213,7 @@ fn client(section: &mut Section<'_>) -> ClientArguments {
     let default = ClientArguments::default();
     let or = |list: Vec<_>, default: Vec<_>| if list.is_empty() { default } else { list };
     let text = |key| section.text(key).unwrap_or_default();
-    let auth = [
-        ("pap", Auth::Pap),
-        ("chap", Auth::Chap),
-        ("mschapv2", Auth::Mschapv2),
-    ];
+    let auth = [Auth::Pap, Auth::Chap, Auth::Mschapv2].map(|auth| (auth.name(), auth));
     let phase1: Vec<Phase1> = section.list("phase1", "a proposal such as aes256-sha1-modp2048");
     ClientArguments {
         psk: text("psk"),
