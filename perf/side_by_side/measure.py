@@ -1,26 +1,26 @@
 """The cases: what is offered to each server, and what counts."""
 
 import json
-import time
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from namespaces import Failed, binary
+from namespaces import Failed, binary, run
 
-from .network import CLIENT, INTERNET, SERVER
+from .network import CLIENT, INTERNET, SERVER, SUBSCRIBERS
 from .servers import PASSWORD, PSK, USER, kernel_s
 
 LOSS_MAX = 5.0  # percent
-WITHHELD_MAX = 5.0  # percent of what was due: beyond that, the load is the limit
-SUBSCRIBERS = 10
+MISSED_MAX = 5.0  # percent that the load did not send or take in: beyond that, it is the limit itself
 FIRST_RATE, FACTOR = 40_000, 1.5
 BISECTIONS = 2  # between the last rate that passed and the first that did not
 STEPS_MAX = 16
+LIMIT_S = 180  # for one command
 STALLS_MAX = 1  # a rate that the load could not offer is tried again as often: others use the machine
 BUSY_MAX = 0.9  # of a core of the load: beyond that, the load is the limit
 CLIENT_FILE = Path(__file__).with_name("l2tp.py")
 
-WHO = ["--target", SERVER, "--local", CLIENT, "--psk", PSK, "--user", USER, "--password", PASSWORD,
+WHO = ["--target", SERVER, "--psk", PSK, "--user", USER, "--password", PASSWORD,
        "--encapsulation", "natt", "--phase1", "aes128-sha1-modp2048", "--suite", "aes128-sha1", "--auth", "mschapv2"]
 
 
@@ -59,31 +59,35 @@ class Cost:
             self.kernel_share = kernel / max(self.busy_s, kernel, 1e-9)
 
 
-def blast(network, *options, timeout=180):
+def blast(network, *options):
     """One `adit-lab blast`; its outcome, whatever its exit status makes of it."""
-    told = network.load(binary("adit-lab"), "blast", *WHO, *options, "--json", check=False, timeout=timeout)
-    if not told:
-        raise Failed("adit-lab blast has said nothing")
-    return json.loads(told)
+    argv = network.load(binary("adit-lab"), "blast", *WHO, *options, "--json")
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=LIMIT_S)
+    if not done.stdout:
+        raise Failed(f"no outcome from {' '.join(argv)}\n{done.stderr[-1500:]}")
+    return json.loads(done.stdout)
 
 
 def load_step(network, server, size, way, rate, seconds):
     """Offers a rate; what came of it."""
-    load = f"{size}:{rate / SUBSCRIBERS:.0f}/s:{way}"
+    many = len(SUBSCRIBERS)
+    load = f"{size}:{rate / many:.0f}/s:{way}"
     with Cost(server) as cost:
         outcome = blast(
-            network, "--subscribers", SUBSCRIBERS, "--rate", "1000/s", "--traffic", load,
+            network, "--local", ",".join(SUBSCRIBERS), "--subscribers", many, "--rate", "1000/s", "--traffic", load,
             "--duration", f"{seconds}s", "--network-port", f"{INTERNET}@{network.internet}", *network.load_flags)
-    if outcome["setup"]["up"] != SUBSCRIBERS or not outcome["traffic"]:
-        raise Failed(f"{outcome['setup']['up']} of {SUBSCRIBERS} sessions up: {outcome['setup']['failures']}")
+    if outcome["setup"]["up"] != many or not outcome["traffic"]:
+        raise Failed(f"{outcome['setup']['up']} of {many} sessions up: {outcome['setup']['failures']}")
     [traffic] = outcome["traffic"]
-    withheld = outcome["generator"]["withheld"]
+    # What the load had no time to send, and no room to receive.
+    withheld, overflowed = (outcome["generator"][key] for key in ("withheld", "overflowed"))
+    sent, lost = traffic["sent"], max(traffic["lost"] - overflowed, 0)
     return {
         "offered": rate,
         "sent": traffic["offered_packets_per_second"],
         "delivered": delivered_rate(traffic),
-        "loss_percent": traffic["loss_percent"],
-        "withheld_percent": 100 * withheld / max(withheld + traffic["sent"], 1),
+        "loss_percent": 100 * lost / max(sent, 1),
+        "missed_percent": 100 * (withheld + overflowed) / max(withheld + sent, 1),
         "cpu_us": cost.busy_s * 1e6 / max(traffic["received"], 1),
         "kernel_share": cost.kernel_share,
     }
@@ -99,24 +103,23 @@ def delivered_rate(traffic):
 
 def search(step):
     """The steps of a search and whether the load was its limit; `step(rate)` is one."""
-    steps, rate, top = [], FIRST_RATE, None
-    stalls, halvings = 0, 0
-    while len(steps) < STEPS_MAX and halvings <= BISECTIONS and stalls <= STALLS_MAX:
+    steps, rate, below, top = [], FIRST_RATE, 0, None
+    is_bound, stalls, narrowings = False, 0, 0
+    while len(steps) < STEPS_MAX and narrowings <= BISECTIONS:
         steps.append(step(rate))
-        passed = steps[-1]["loss_percent"] <= LOSS_MAX
-        if passed and steps[-1]["withheld_percent"] > WITHHELD_MAX:
+        is_lossy = steps[-1]["loss_percent"] > LOSS_MAX
+        is_stalled = steps[-1]["missed_percent"] > MISSED_MAX and not is_lossy
+        if is_stalled and stalls < STALLS_MAX:
             stalls += 1
             continue
         stalls = 0
-        if not passed:
-            top = rate
-        below = max((one["offered"] for one in steps if one["loss_percent"] <= LOSS_MAX), default=0)
-        if top is None:
-            rate *= FACTOR
+        if is_lossy or is_stalled:
+            top, is_bound = rate, is_stalled
         else:
-            halvings += 1
-            rate = (below + top) / 2
-    return steps, stalls > 0
+            below = rate
+        narrowings += top is not None
+        rate = (below + top) / 2 if top else rate * FACTOR
+    return steps, is_bound
 
 
 def best(steps, is_bound):
@@ -160,7 +163,7 @@ class SetUps:
 
     def measure(self, network, server, _):
         with Cost(server) as cost:
-            outcome = blast(network, "--subscribers", self.clients, "--rate", "1000000/s", "--duration", "0s",
+            outcome = blast(network, "--local", CLIENT, "--subscribers", self.clients, "--rate", "1000000/s", "--duration", "0s",
                             "--timeout", "60s")
         setup = outcome["setup"]
         generator = outcome["generator"]
@@ -185,7 +188,7 @@ class Calls:
 
     def measure(self, network, server, _):
         with Cost(server) as cost:
-            told = json.loads(network.load("python3", CLIENT_FILE, SERVER, self.tunnels, self.calls))
+            told = json.loads(run(*network.load("python3", CLIENT_FILE, SERVER, self.tunnels, self.calls)))
         sessions, wanted = told["sessions"], self.tunnels * self.calls
         remark = "" if sessions == wanted else f"{sessions} of {wanted} came up"
         return Result(sessions / told["seconds"], cost.busy_s * 1e6 / max(sessions, 1), cost.kernel_share,

@@ -16,6 +16,7 @@ from namespaces import Namespaces
 
 PREFIX = "adit-compare-"
 CLIENT, SERVER = "10.9.0.1", "10.9.0.2"
+SUBSCRIBERS = [f"10.9.0.{number}" for number in range(101, 111)]  # of packets: one at each address
 OUTSIDE, INTERNET = "198.51.100.2", "198.51.100.1"
 POOL = "10.77.0.0/16"
 
@@ -36,7 +37,7 @@ class Network(Namespaces):
         self.client, self.server, self.internet = (self.add(end) for end in "csi")
         self.veth(self.client, "up0", self.server, "sub0")
         self.veth(self.server, "net0", self.internet, "net0")
-        self.address(self.client, "up0", f"{CLIENT}/24")
+        self.address(self.client, "up0", *(f"{address}/24" for address in [CLIENT, *SUBSCRIBERS]))
         self.address(self.server, "sub0", f"{SERVER}/24")
         self.address(self.server, "net0", f"{OUTSIDE}/24")
         self.address(self.internet, "net0", f"{INTERNET}/24")
@@ -45,9 +46,10 @@ class Network(Namespaces):
     def start_server(self, argv, log):
         return self.start(self.server, ["taskset", "-c", SERVER_CORE, *argv], self.scratch / log)
 
-    def load(self, *argv, **more):
-        """Runs a command where the clients are, on the cores of the load."""
-        return self.exec(self.client, "taskset", "-c", LOAD_CORES, *argv, **more)
+    def load(self, *argv):
+        """The words of a command that runs where the clients are, on the cores of the load."""
+        words = ["ip", "netns", "exec", self.client, "taskset", "-c", LOAD_CORES, *argv]
+        return [str(word) for word in words]
 
     def down(self):
         super().down()

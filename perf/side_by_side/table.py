@@ -89,6 +89,14 @@ def whole(head, rows):
     return head | {"cases": [row.whole() for row in rows]}
 
 
+def earlier(directory):
+    """What a report that is there has found: case to server to rounds."""
+    file = directory / "run.json"
+    cases = json.loads(file.read_text())["cases"] if file.exists() else []
+    return {case["name"]: {name: [Result(**result) for result in results] for name, results in case["rounds"].items()}
+            for case in cases}
+
+
 def write(directory, head, rows):
     """`run.json` with every measurement, `table.txt`, and `report.html` that needs no other file."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -113,12 +121,12 @@ def page(head, rows):
 
 def step_lines(one, row):
     """Every step of every search."""
-    yield row(["server", "round", "offered/s", "sent/s", "delivered/s", "lost", "withheld", "µs each"], "th")
+    yield row(["server", "round", "offered/s", "sent/s", "delivered/s", "lost", "missed by the load", "µs each"], "th")
     for name, results in one.results.items():
         for number, result in enumerate(results, 1):
             for step in result.steps:
                 rates = [f"{step[key]:.0f}" for key in ("offered", "sent", "delivered")]
-                shares = [f"{step[key]:.2f} %" for key in ("loss_percent", "withheld_percent")]
+                shares = [f"{step[key]:.2f} %" for key in ("loss_percent", "missed_percent")]
                 yield row([name, str(number), *rates, *shares, f"{step['cpu_us']:.2f}"])
 
 
@@ -129,7 +137,7 @@ def self_test():
             sent = min(rate, load_limit)
             delivered = min(sent, capacity)
             return {"offered": rate, "sent": sent, "delivered": delivered, "loss_percent": 100 * (1 - delivered / sent),
-                    "withheld_percent": 100 * (1 - sent / rate), "cpu_us": 1e6 / capacity, "kernel_share": 0.5}
+                    "missed_percent": 100 * (1 - sent / rate), "cpu_us": 1e6 / capacity, "kernel_share": 0.5}
         return best(*search(step))
 
     slow, fast, capped = server(67_000, 10**9), server(400_000, 10**9), server(400_000, 150_000)
