@@ -298,6 +298,7 @@ impl Exchange {
             client::Output::SaUp(_)
             | client::Output::L2tp(_)
             | client::Output::Keepalive
+            | client::Output::Lac(_)
             | client::Output::Keys(_)
             | client::Output::SaConfirmed(_)
             | client::Output::SaDown(_)

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use crypto::Secret;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 /// One thing that is wrong in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,7 +231,7 @@ impl<'d> Section<'d> {
             let DeValue::Integer(integer) = item.get_ref() else {
                 return self.wrong_type(key, "a list of numbers", item.get_ref());
             };
-            self.parse(key, integer.as_str(), what)
+            self.parse(key, &decimal(integer), what)
         };
         array.iter().filter_map(number).collect()
     }
@@ -249,14 +249,11 @@ impl<'d> Section<'d> {
                 .wrong_type(key, "a number", value.get_ref())
                 .unwrap_or(default);
         };
-        match integer.as_str().replace('_', "").parse::<T>() {
+        match decimal(integer).parse::<T>() {
             Ok(number) if range.contains(&number) => number,
             _ => {
                 let (low, high) = (range.start(), range.end());
-                self.fault(
-                    key,
-                    format!("{} is not between {low} and {high}", integer.as_str()),
-                );
+                self.fault(key, format!("{integer} is not between {low} and {high}"));
                 default
             }
         }
@@ -268,12 +265,14 @@ impl<'d> Section<'d> {
             return default;
         };
         let value = value.get_ref();
-        let whole = value.as_integer().map(|integer| integer.as_str());
-        let fraction = value.as_float().map(|float| float.as_str());
+        let whole = value.as_integer().map(decimal);
+        let fraction = value
+            .as_float()
+            .map(|float| float.as_str().replace('_', ""));
         let Some(written) = whole.or(fraction) else {
             return self.wrong_type(key, "a number", value).unwrap_or(default);
         };
-        match written.replace('_', "").parse() {
+        match written.parse() {
             Ok(number) if range.contains(&number) => number,
             _ => {
                 let (low, high) = (range.start(), range.end());
@@ -464,6 +463,15 @@ impl<'d> Section<'d> {
     }
 }
 
+/// An integer as decimal digits, however it was written: 0x1f, 0o37 and 0b1_1111 are 31.
+fn decimal(integer: &DeInteger<'_>) -> String {
+    let digits = integer.as_str().replace('_', "");
+    match i128::from_str_radix(&digits, integer.radix()) {
+        Ok(number) => number.to_string(),
+        Err(_) => digits,
+    }
+}
+
 /// Edits that turn one word into the other (Levenshtein), for "did you mean".
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -531,6 +539,26 @@ mod tests {
             faults[0].to_string(),
             "a.toml:1: c: 7.5 is not between 0 and 5"
         );
+    }
+
+    #[test]
+    fn integers_may_be_written_in_any_base() {
+        let text = "a = 0x1F\nb = 0o17\nc = 0b1_01\nd = -1_0\ne = [0xff, 7]\nf = 0xFFFF\n";
+        let document = Document::new(Path::new("a.toml"), text.into());
+        let (numbers, list) = document.read(|root| {
+            let numbers = ["a", "b", "c", "d", "f"].map(|key| root.number(key, -10..=99, 0_i64));
+            (numbers, root.numbers::<u8>("e", "an octet"))
+        });
+        assert_eq!((numbers, list), ([31, 15, 5, -10, 0], vec![255, 7]));
+        let faults = document.into_faults();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(
+            faults[0].to_string(),
+            "a.toml:6: f: 0xFFFF is not between -10 and 99"
+        );
+        let document = Document::new(Path::new("a.toml"), "a = 0x10\n".into());
+        let real = document.read(|root| root.real("a", 0.0..=99.0, 0.0));
+        assert_eq!(real.to_string(), "16");
     }
 
     #[test]

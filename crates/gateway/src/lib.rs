@@ -48,3 +48,4 @@ mod wake;
 mod workers;
 
 pub use cli::main;
+pub use log::escaped;

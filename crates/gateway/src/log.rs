@@ -178,7 +178,8 @@ impl<W: Write> Write for Lines<W> {
 
 /// The text with control characters, but `keep`, as they would be written in a program: what a peer
 /// calls itself neither begins a line nor moves the cursor.
-pub(crate) fn escaped(text: &str, keep: Option<char>) -> Cow<'_, str> {
+#[must_use]
+pub fn escaped(text: &str, keep: Option<char>) -> Cow<'_, str> {
     let is_plain = |c: char| !c.is_control() || Some(c) == keep;
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);

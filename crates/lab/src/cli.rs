@@ -5,6 +5,7 @@ pub mod plan;
 mod ramp;
 mod replay;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -396,10 +397,8 @@ impl ClientArguments {
             }],
             phase2_lifetime: self.lifetime,
             ladder: LADDER.map(Duration::from_secs).to_vec(),
-            // A message that nobody answers says more than a limit that is reached.
-            setup_limit: self
-                .timeout
-                .max(Duration::from_secs(LADDER.iter().sum::<u64>() + 1)),
+            // IKE knows what it waits for, and says more than a client that is given up.
+            setup_limit: self.timeout,
             natt,
             short_public_values: true,
             ..standard
@@ -447,7 +446,25 @@ impl Default for ClientArguments {
     }
 }
 
+impl fmt::Display for Phase1 {
+    /// As it is read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.to_string().to_lowercase();
+        f.write_str(&shown.replace('/', "-"))
+    }
+}
+
 impl Auth {
+    /// As it is read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pap => "pap",
+            Self::Chap => "chap",
+            Self::Mschapv2 => "mschapv2",
+        }
+    }
+
     fn method(self) -> Method {
         match self {
             Self::Pap => Method::Pap,

@@ -16,6 +16,7 @@ mod follow;
 mod goodbye;
 mod habits;
 mod journal;
+mod shared;
 mod stage;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -33,6 +34,7 @@ use packet::header::Udp;
 pub use failure::{Cause, Failure};
 pub use habits::Habits;
 pub use journal::{Entry, Journal, Medium, Way};
+pub use shared::Wish;
 pub use stage::{Stage, Stages};
 
 use crate::wire::{self, ShortPpp};
@@ -78,6 +80,8 @@ pub enum Output {
         /// The work.
         job: dh::Job,
     },
+    /// Of a client whose tunnel is a LAC's: what it wants of the LAC.
+    Lac(Wish),
     /// A pair of SAs to install.
     SaUp(Box<ike::Child>),
     /// Keys of the ISAKMP SA, for decoding a capture.
@@ -163,6 +167,8 @@ pub struct Client {
     agreed: Agreed,
     isakmp: Option<ike::v1::Sa>,
     tunnel: Option<l2tp::Tunnel>,
+    /// The gateway's id of the tunnel, if that is a LAC's with other calls in it; 0 until it is up.
+    shared: Option<TunnelId>,
     session: Option<Session>,
     lease: Option<Lease>,
     ppp_header: ShortPpp,
@@ -194,6 +200,7 @@ impl Client {
             agreed: Agreed::default(),
             isakmp: None,
             tunnel: None,
+            shared: None,
             session: None,
             lease: None,
             ppp_header: ShortPpp::default(),
@@ -351,9 +358,9 @@ impl Client {
     #[must_use]
     pub fn session_header(&self) -> Option<Vec<u8>> {
         self.lease.as_ref()?;
-        let (tunnel, session) = (self.tunnel.as_ref()?, self.session.as_ref()?);
+        let (tunnel, session) = (self.peer_tunnel()?, self.session.as_ref()?);
         Some(wire::session_header(
-            tunnel.peer_id().0,
+            tunnel.0,
             session.peer.0,
             self.ppp_header,
         ))
@@ -419,7 +426,15 @@ impl Client {
     fn is_ours(&self, header: &l2tp::Header) -> bool {
         let tunnel = self.tunnel.as_ref().map(l2tp::Tunnel::id);
         let session = self.session.as_ref().map(|session| session.id);
-        tunnel == Some(header.tunnel) && session == Some(header.session)
+        // A LAC has looked at the tunnel already.
+        let is_tunnel = self.shared.is_some() || tunnel == Some(header.tunnel);
+        is_tunnel && session == Some(header.session)
+    }
+
+    /// The gateway's id of the tunnel.
+    fn peer_tunnel(&self) -> Option<TunnelId> {
+        let own = self.tunnel.as_ref().map(l2tp::Tunnel::peer_id);
+        self.shared.or(own)
     }
 
     fn begin_ike(&mut self, policy: Arc<ike::Policy>, turn: &mut Turn<'_>) {
@@ -433,6 +448,9 @@ impl Client {
     }
 
     fn begin_tunnel(&mut self, turn: &mut Turn<'_>) {
+        if self.shared.is_some() {
+            return turn.out.push(Output::Lac(Wish::Enter));
+        }
         let drawn = self.random.u16().max(1);
         let id = TunnelId(self.settings.habits.tunnel_id.unwrap_or(drawn));
         let mut events = Vec::new();

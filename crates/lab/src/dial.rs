@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::cli::{Addresses, Dial, Encapsulation, Io, Ports};
+use crate::cli::{Addresses, Dial, Encapsulation, Ports};
 use crate::client::{Client, Failure};
 use crate::clock;
 use crate::driver::{Driver, Silence, Traffic};
@@ -82,10 +82,9 @@ pub fn dial(arguments: &Dial) -> Result<bool> {
         fleet.log_keys(log);
     }
     let mut call = Call {
-        driver: match (&stage, arguments.io) {
-            (Some(stage), _) => stage.driver(fleet)?,
-            (None, Io::Xdp) => Driver::past_the_kernel(fleet, address)?,
-            (None, Io::Sockets) => Driver::new(fleet)?,
+        driver: match &stage {
+            Some(stage) => stage.driver(fleet)?,
+            None => Driver::on(arguments.io, fleet)?,
         },
         interrupted,
         report: Report::default(),

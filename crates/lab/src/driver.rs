@@ -1,8 +1,6 @@
 //! Runs a fleet: reads the clock, waits, receives, computes, sends.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -11,12 +9,11 @@ use std::time::{Duration, Instant};
 use crypto::dh::Outcome;
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::cli::Io;
 use crate::clock;
 use crate::discard::Discard;
 use crate::fleet::{ClientId, Errand, Fleet};
-use crate::sockets::Sockets;
-use crate::wires::{Waker, Wire};
-use crate::xdp::Xdp;
+use crate::wires::{self, Waker, Wire};
 
 /// Deadlines served in one turn.
 const DEADLINES: usize = 64;
@@ -62,31 +59,13 @@ pub struct Driver {
 impl Driver {
     /// A fleet on the sockets that its clients need.
     pub fn new(fleet: Fleet) -> io::Result<Self> {
-        let mut ports = BTreeSet::new();
-        let mut addresses = BTreeSet::new();
-        for (_, client, outside) in fleet.clients() {
-            addresses.insert(outside.address);
-            match client.is_plain() {
-                true => ports.extend([outside.l2tp]),
-                false => ports.extend([outside.ike, outside.natt]),
-            }
-        }
-        let (ports, addresses): (Vec<_>, Vec<_>) =
-            (ports.into_iter().collect(), addresses.into_iter().collect());
-        Self::over(fleet, |waker| {
-            let sockets = Sockets::open(&ports, &addresses, waker)?;
-            Ok(Box::new(sockets))
-        })
+        Self::on(Io::Sockets, fleet)
     }
 
-    /// A fleet on AF_XDP, on the interface that has its addresses.
-    pub fn past_the_kernel(fleet: Fleet, server: Ipv4Addr) -> io::Result<Self> {
-        let places: Vec<SocketAddrV4> = fleet.places().collect();
-        Self::over(fleet, |waker| {
-            let xdp = Xdp::open(&places, server, waker);
-            let xdp = xdp.map_err(|error| io::Error::other(format!("{error:#}")))?;
-            Ok(Box::new(xdp))
-        })
+    /// A fleet on sockets, or past the kernel on the interface that has its addresses.
+    pub fn on(io: Io, fleet: Fleet) -> io::Result<Self> {
+        let (places, server) = (fleet.places().collect(), fleet.server());
+        Self::over(fleet, |waker| wires::open(io, &places, server, waker))
     }
 
     /// A fleet on any wire, which `open` opens; ringing the waker ends its waits.

@@ -9,9 +9,11 @@
 //!
 //! It stands for the hosts and for the NATs in front of them: a client knows only the address it
 //! has inside and the well-known ports, the world sees its [`Outside`]. What goes out are whole IP
-//! packets, so a fleet does not care how many sockets, or which, carry them.
+//! packets, so a fleet does not care how many sockets, or which, carry them. Clients may share the
+//! tunnel of a LAC.
 
 mod inbound;
+mod lacs;
 mod outbound;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,13 +27,15 @@ use crypto::esp::Backend;
 use ike::Spi;
 use packet::header::Udp;
 
-use crate::client::{Client, Failure, Lease, Output, Settings, Turn};
+use crate::client::{Client, Failure, Lease, Output, Settings, Turn, Wish};
 use crate::discard::{Discard, Discards};
 use crate::key_log::KeyLogFile;
 use crate::sa::{PairId, Sas};
 use crate::wire::{Checksum, NAT_KEEPALIVE, NON_ESP_MARKER};
 
 pub use inbound::Arrival;
+pub use lacs::LacId;
+use lacs::Site;
 pub use outbound::Outgoing;
 
 /// Names a client of a fleet.
@@ -70,6 +74,20 @@ enum Door {
     Ike,
     NatT,
     L2tp,
+}
+
+/// Who is behind an address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Client(ClientId, Door),
+    Lac(LacId),
+}
+
+/// Whose deadline it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Client(ClientId),
+    Lac(LacId),
 }
 
 /// What the owner of a fleet may want to know.
@@ -124,6 +142,8 @@ struct Member {
     settings: Arc<Settings>,
     inside: Ipv4Addr,
     outside: Outside,
+    /// In whose tunnel its call is, if that is not its own.
+    lac: Option<LacId>,
     /// When it dials; `None` if nobody has said.
     begin: Option<Instant>,
     /// Oldest first.
@@ -146,9 +166,10 @@ pub struct Fleet {
     server: Ipv4Addr,
     random: Random,
     members: Vec<Member>,
-    doors: HashMap<SocketAddrV4, (ClientId, Door)>,
+    lacs: Vec<Site>,
+    doors: HashMap<SocketAddrV4, Owner>,
     sas: Sas,
-    deadlines: BTreeSet<(Instant, ClientId)>,
+    deadlines: BTreeSet<(Instant, Due)>,
     queue: Vec<Outgoing>,
     spare: Vec<Vec<u8>>,
     events: Vec<Event>,
@@ -168,6 +189,7 @@ impl Fleet {
             server,
             random,
             members: Vec::new(),
+            lacs: Vec::new(),
             doors: HashMap::new(),
             sas,
             deadlines: BTreeSet::new(),
@@ -179,6 +201,12 @@ impl Fleet {
             wire: WireCount::default(),
             key_log: None,
         }
+    }
+
+    /// Whom everybody dials.
+    #[must_use]
+    pub fn server(&self) -> Ipv4Addr {
+        self.server
     }
 
     /// Writes all keys to a file from here on.
@@ -194,7 +222,7 @@ impl Fleet {
         outside: Outside,
         begin: Instant,
     ) -> Option<ClientId> {
-        let id = ClientId(self.members.len() as u32);
+        let id = self.next_id();
         let doors: &[(u16, Door)] = match settings.ipsec {
             Some(_) => &[(outside.ike, Door::Ike), (outside.natt, Door::NatT)],
             None => &[(outside.l2tp, Door::L2tp)],
@@ -206,41 +234,56 @@ impl Fleet {
         {
             return None;
         }
-        self.doors
-            .extend(doors.iter().map(|(port, door)| (place(*port), (id, *door))));
-        let client = self.newcomer(&settings, inside);
+        let owner = |door| Owner::Client(id, door);
+        let doors = doors
+            .iter()
+            .map(|(port, door)| (place(*port), owner(*door)));
+        self.doors.extend(doors);
+        self.join(settings, (inside, outside), None, begin);
+        Some(id)
+    }
+
+    fn next_id(&self) -> ClientId {
+        ClientId(self.members.len() as u32)
+    }
+
+    fn join(
+        &mut self,
+        settings: Arc<Settings>,
+        (inside, outside): (Ipv4Addr, Outside),
+        lac: Option<LacId>,
+        begin: Instant,
+    ) {
+        let id = self.next_id();
+        let client = self.newcomer(&settings, inside, lac);
         self.members.push(Member {
             client,
             settings,
             inside,
             outside,
+            lac,
             begin: Some(begin),
             pairs: Vec::new(),
             current: None,
             header: None,
             deadline: Some(begin),
         });
-        self.deadlines.insert((begin, id));
-        Some(id)
+        self.deadlines.insert((begin, Due::Client(id)));
     }
 
     /// Every address and port that something may be sent to.
     pub fn places(&self) -> impl Iterator<Item = SocketAddrV4> + '_ {
-        self.members.iter().flat_map(|member| {
-            let Outside {
-                address,
-                ike,
-                natt,
-                l2tp,
-            } = member.outside;
+        let own = self.members.iter().filter(|member| member.lac.is_none());
+        let own = own.flat_map(|member| {
+            let outside = member.outside;
             let ports = match member.client.is_plain() {
-                true => vec![l2tp],
-                false => vec![ike, natt],
+                true => vec![outside.l2tp],
+                false => vec![outside.ike, outside.natt],
             };
-            ports
-                .into_iter()
-                .map(move |port| SocketAddrV4::new(address, port))
-        })
+            let place = move |port| SocketAddrV4::new(outside.address, port);
+            ports.into_iter().map(place)
+        });
+        own.chain(self.lacs.iter().map(Site::place))
     }
 
     /// A client that is over dials again at `begin`, as if it had never been there.
@@ -258,17 +301,27 @@ impl Fleet {
     /// A client is no more, as when its power fails: no goodbye, and no event.
     pub fn vanish(&mut self, id: ClientId) {
         self.remove_pairs(id);
+        self.forget_call(id);
         let member = &self.members[id.0 as usize];
-        let (settings, inside) = (Arc::clone(&member.settings), member.inside);
-        let client = self.newcomer(&settings, inside);
+        let (settings, inside, lac) = (Arc::clone(&member.settings), member.inside, member.lac);
+        let client = self.newcomer(&settings, inside, lac);
         let member = &mut self.members[id.0 as usize];
         (member.client, member.header, member.begin) = (client, None, None);
         self.renew_deadline(id);
     }
 
-    fn newcomer(&mut self, settings: &Arc<Settings>, inside: Ipv4Addr) -> Client {
+    fn newcomer(
+        &mut self,
+        settings: &Arc<Settings>,
+        inside: Ipv4Addr,
+        lac: Option<LacId>,
+    ) -> Client {
         let (inside, server) = (IpAddr::V4(inside), IpAddr::V4(self.server));
-        Client::new(Arc::clone(settings), inside, server, self.random.fork())
+        let client = Client::new(Arc::clone(settings), inside, server, self.random.fork());
+        match lac {
+            Some(_) => client.sharing_a_tunnel(),
+            None => client,
+        }
     }
 
     /// Takes the outcome of an errand.
@@ -288,19 +341,24 @@ impl Fleet {
     /// what comes in.
     pub fn handle_timeout(&mut self, now: Instant, most: usize) {
         for _ in 0..most {
-            let Some((at, id)) = self.deadlines.first().copied() else {
+            let Some((at, due)) = self.deadlines.first().copied() else {
                 return;
             };
             if at > now {
                 return;
             }
             self.deadlines.pop_first();
-            self.members[id.0 as usize].deadline = None;
-            self.touch(now, id, |client, turn| {
-                // The first deadline is the time to begin; later calls do nothing.
-                client.dial(turn);
-                client.handle_timeout(turn);
-            });
+            match due {
+                Due::Client(id) => {
+                    self.members[id.0 as usize].deadline = None;
+                    self.touch(now, id, |client, turn| {
+                        // The first deadline is the time to begin; later calls do nothing.
+                        client.dial(turn);
+                        client.handle_timeout(turn);
+                    });
+                }
+                Due::Lac(id) => self.lac_timeout(now, id),
+            }
         }
     }
 
@@ -372,14 +430,14 @@ impl Fleet {
         };
         act(&mut member.client, &mut turn);
         for output in out {
-            self.carry_out(id, output);
+            self.carry_out(now, id, output);
         }
         let member = &mut self.members[id.0 as usize];
         member.header = member.client.session_header();
         self.renew_deadline(id);
     }
 
-    fn carry_out(&mut self, id: ClientId, output: Output) {
+    fn carry_out(&mut self, now: Instant, id: ClientId, output: Output) {
         match output {
             Output::Ike {
                 is_floated: false,
@@ -403,12 +461,13 @@ impl Fleet {
                 token,
                 job,
             }),
+            Output::Lac(wish) => self.wish(now, id, wish),
             Output::Keys(keys) => self.log_isakmp(&keys),
             Output::SaUp(child) => self.install(id, &child),
             Output::SaConfirmed(spi) => self.use_pair(id, spi),
             Output::SaDown(spi) => self.remove_pair(id, spi),
             Output::Up(lease) => self.events.push(Event::Up(id, lease)),
-            Output::Down(failure) => self.retire(id, failure),
+            Output::Down(failure) => self.retire(now, id, failure),
         }
     }
 
@@ -462,8 +521,9 @@ impl Fleet {
         self.sas.remove(spi);
     }
 
-    fn retire(&mut self, id: ClientId, failure: Option<Failure>) {
+    fn retire(&mut self, now: Instant, id: ClientId, failure: Option<Failure>) {
         self.remove_pairs(id);
+        self.wish(now, id, Wish::Leave);
         self.events.push(Event::Down(id, failure));
     }
 
@@ -487,10 +547,11 @@ impl Fleet {
         if wanted == member.deadline {
             return;
         }
+        let due = Due::Client(id);
         if let Some(old) = member.deadline {
-            self.deadlines.remove(&(old, id));
+            self.deadlines.remove(&(old, due));
         }
         member.deadline = wanted;
-        self.deadlines.extend(wanted.map(|at| (at, id)));
+        self.deadlines.extend(wanted.map(|at| (at, due)));
     }
 }

@@ -13,6 +13,7 @@
 //!     │   ╲───── Traffic           Ping, Subscribers ◄── flow ──────────────────┘ namespace
 //!   Fleet                          many clients: whose is it, who is due
 //!     ├─ Sas ── Window             ESP: keys, sequence numbers, replays
+//!     ├─ Lac                       a tunnel with the calls of many clients
 //!     └─ Client                    one: IKE ─► L2TP ─► PPP ─► an address
 //! ```
 //!
@@ -27,7 +28,7 @@
 //! | `client.rs` | one client, its stages, and why it failed |
 //! | `profile.rs`, `profile/` | what kinds of clients send, from `configs/profiles` |
 //! | `replay.rs`, `replay/` | one client of a profile, and what it thinks of the gateway |
-//! | `fleet.rs` | many clients behind one wire, and the NATs in front of them |
+//! | `fleet.rs`, `lac.rs` | many clients behind one wire, the NATs in front of them, tunnels they share |
 //! | `sa.rs`, `window.rs`, `wire.rs` | ESP, and the bytes around a packet |
 //! | `flow.rs`, `pace.rs`, `traffic.rs`, `host.rs`, `datagrams.rs` | numbered packets, their rate, both ends |
 //! | `decode.rs`, `decode/` | captures, read with the parsers of the gateway |
@@ -53,6 +54,7 @@ pub mod host;
 pub mod impair;
 pub mod interrupt;
 pub mod key_log;
+pub mod lac;
 pub mod memory;
 pub mod pace;
 pub mod ping;

@@ -150,6 +150,18 @@ pub fn ports(count: usize) -> Vec<u16> {
     (20_000..60_000).cycle().take(count).collect()
 }
 
+/// So many others, for a NAT that forgets; an error if there are not enough.
+pub fn spare_ports(count: usize) -> Result<Vec<u16>> {
+    let ports: Vec<u16> = (5000..20_000).chain(60_000..=u16::MAX).collect();
+    match ports.get(..count) {
+        Some(ports) => Ok(ports.to_vec()),
+        None => bail!(
+            "the NAT has only {} ports for the {count} of its clients",
+            ports.len()
+        ),
+    }
+}
+
 /// The network that subscribers talk to, as a host of any address sees it.
 #[derive(Clone, Debug)]
 pub struct Network {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{ClientArguments, Encapsulation, Ports, Target};
+use crate::cli::{ClientArguments, Encapsulation, Io, Ports, Target};
 use crate::impair::Impairment;
 use crate::profile::{LoadError, Profile};
 
@@ -21,6 +21,9 @@ pub use offered::{Direction, OfferedLoad, Rate, Rhythm, Sizes};
 
 /// Subscribers of all groups: more than one process can address.
 pub const SUBSCRIBERS_MAX: usize = 1 << 20;
+
+/// Sessions in one tunnel: RFC 2661 §3.1 has 16 bits for their ids, and none is 0.
+pub const SESSIONS_MAX: usize = u16::MAX as usize;
 
 /// One run of `adit-lab blast`.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Scenario {
     pub seed: u64,
     /// The gateway.
     pub target: Target,
+    /// How packets leave and come in, where the gateway is not in this process.
+    pub io: Io,
     /// How long traffic flows, and sessions are held, once everybody has dialled.
     pub duration: Duration,
     /// The far end of the traffic; without it, subscribers send ICMP echo requests.
@@ -114,6 +119,8 @@ pub struct Group {
     pub name: String,
     /// How many.
     pub subscribers: usize,
+    /// The tunnels in which they have their sessions, in turn; `None` is one for each.
+    pub tunnels: Option<usize>,
     /// The addresses they dial from, in turn.
     pub local: Vec<Ipv4Addr>,
     /// Whose habits they have; `None` is those of this program.
@@ -161,6 +168,8 @@ pub struct Churn {
     pub hold: Option<Duration>,
     /// Sessions of the group that are ended in a second, drawn by chance.
     pub kill: f64,
+    /// Whether the tunnel of such a session ends with it, and all others in it.
+    pub kills_tunnels: bool,
     /// Whether those say nothing when they go, as when power fails.
     pub is_silent: bool,
     /// Who is down dials again after this long.
@@ -174,6 +183,9 @@ pub struct Wants {
     pub max_loss: Option<f64>,
     /// Set-ups that have to succeed.
     pub min_setups: Option<u64>,
+    /// Subscribers that may be down in the end though nothing in the scenario took them down: they
+    /// never came up, or were lost, and did not come again.
+    pub max_missing: Option<u64>,
     /// The longest that 99 of a hundred packets may take.
     pub p99: Option<Duration>,
 }
@@ -190,7 +202,14 @@ impl Scenario {
     pub fn plan(&self) -> String {
         let mut lines = vec![
             format!("scenario      {} (seed {})", self.name, self.seed),
-            format!("target        {}", written::target(&self.target)),
+            match &self.target {
+                Target::Address(address) => {
+                    format!("target        {address}, over {}", written::io(self.io))
+                }
+                Target::Memory(_) => {
+                    format!("target        {}", written::target(&self.target))
+                }
+            },
         ];
         lines.extend(self.path.plan());
         lines.extend(self.groups.iter().flat_map(|group| group.plan(self)));
@@ -215,6 +234,52 @@ impl Scenario {
 }
 
 impl Group {
+    /// Addresses and ports that it needs: each subscriber's, or each tunnel's.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.tunnels.unwrap_or(self.subscribers)
+    }
+
+    /// The most sessions that one of its tunnels has.
+    #[must_use]
+    pub fn sessions_per_tunnel(&self) -> usize {
+        self.subscribers.div_ceil(self.places().max(1))
+    }
+
+    /// Keys that do not go together, and why.
+    fn contradictions(&self) -> Vec<(&'static str, String)> {
+        let is_plain = self.encapsulation == Encapsulation::Plain;
+        let (tunnels, churn) = (self.tunnels, &self.churn);
+        let found = [
+            (tunnels.is_some() && !is_plain).then_some((
+                "tunnels",
+                "sessions share a tunnel in plain L2TP only".to_owned(),
+            )),
+            tunnels
+                .filter(|tunnels| *tunnels > self.subscribers)
+                .map(|tunnels| {
+                    let what = format!(
+                        "{} subscribers do not need {tunnels} tunnels",
+                        self.subscribers
+                    );
+                    ("tunnels", what)
+                }),
+            (self.sessions_per_tunnel() > SESSIONS_MAX).then(|| {
+                let what = format!("one tunnel has at most {SESSIONS_MAX} sessions");
+                ("tunnels", what)
+            }),
+            (churn.is_silent && churn.kill <= 0.0).then_some((
+                "silent",
+                "nobody is killed; kill says how many are".to_owned(),
+            )),
+            (churn.kills_tunnels && (churn.kill <= 0.0 || tunnels.is_none())).then_some((
+                "kill_tunnels",
+                "no tunnel is killed: that takes kill, and tunnels".to_owned(),
+            )),
+        ];
+        found.into_iter().flatten().collect()
+    }
+
     fn plan(&self, scenario: &Scenario) -> Vec<String> {
         let around = match self.encapsulation {
             Encapsulation::Plain => "plain L2TP",
@@ -247,6 +312,12 @@ impl Group {
                 }
             ),
         ];
+        lines.extend(self.tunnels.map(|tunnels| {
+            format!(
+                "  tunnels     {tunnels}, up to {} sessions in each",
+                self.sessions_per_tunnel()
+            )
+        }));
         lines.extend(
             self.churn
                 .plan()
@@ -277,7 +348,12 @@ impl Churn {
                 .map(|hold| format!("sessions of {} s", hold.as_secs_f64())),
             (self.kill > 0.0).then(|| {
                 let how = if self.is_silent { "without" } else { "with" };
-                format!("{} killed in a second, {how} goodbye", self.kill)
+                let what = if self.kills_tunnels {
+                    "tunnels"
+                } else {
+                    "sessions"
+                };
+                format!("{} {what} killed in a second, {how} goodbye", self.kill)
             }),
             self.redial_after
                 .map(|after| format!("redial after {} s", after.as_secs_f64())),
@@ -288,10 +364,23 @@ impl Churn {
 }
 
 impl Wants {
+    /// Who says nothing about set-ups wants everybody.
+    fn settled(self) -> Self {
+        let everybody = self.min_setups.is_none().then_some(0);
+        Self {
+            max_missing: self.max_missing.or(everybody),
+            ..self
+        }
+    }
+
     fn plan(&self) -> Option<String> {
         let parts = [
             self.max_loss.map(|loss| format!("loss ≤ {loss} %")),
             self.min_setups.map(|count| format!("set-ups ≥ {count}")),
+            self.max_missing.map(|count| match count {
+                0 => "nobody missing".to_owned(),
+                count => format!("missing ≤ {count}"),
+            }),
             self.p99
                 .map(|p99| format!("p99 ≤ {} ms", p99.as_secs_f64() * 1e3)),
         ];

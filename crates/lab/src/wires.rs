@@ -1,10 +1,11 @@
-//! What carries the packets of a fleet: sockets of the kernel, or memory.
+//! What carries the packets of a fleet: sockets of the kernel, AF_XDP, or memory.
 //!
 //! A wire is of one thread, the driver's. It takes whole IP packets and gives what is behind the
 //! UDP header, or the ESP packet, as the fleet wants them; whatever is outside is its own affair.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,11 @@ use std::time::Duration;
 use packet::header::{Ipv4, Udp};
 use zerocopy::FromBytes;
 
+use crate::cli::Io;
 use crate::fleet::{Arrival, Outgoing};
+use crate::sockets::Sockets;
 use crate::wire;
+use crate::xdp::Xdp;
 
 /// An eventfd that ends the wait of a driver: whoever has something for it rings it.
 pub type Waker = Arc<OwnedFd>;
@@ -36,6 +40,29 @@ pub trait Wire {
 pub struct Readiness {
     /// The waker was rung.
     pub is_woken: bool,
+}
+
+/// Opens the wire for clients at these places, who talk to this server.
+pub fn open(
+    io: Io,
+    places: &BTreeSet<SocketAddrV4>,
+    server: Ipv4Addr,
+    waker: &Waker,
+) -> io::Result<Box<dyn Wire>> {
+    match io {
+        Io::Sockets => {
+            let ports: BTreeSet<u16> = places.iter().map(SocketAddrV4::port).collect();
+            let addresses: BTreeSet<Ipv4Addr> = places.iter().map(|place| *place.ip()).collect();
+            let (ports, addresses) = (Vec::from_iter(ports), Vec::from_iter(addresses));
+            Ok(Box::new(Sockets::open(&ports, &addresses, waker)?))
+        }
+        Io::Xdp => {
+            let places = Vec::from_iter(places.iter().copied());
+            let xdp = Xdp::open(&places, server, waker);
+            let xdp = xdp.map_err(|error| io::Error::other(format!("{error:#}")))?;
+            Ok(Box::new(xdp))
+        }
+    }
 }
 
 /// What an IP packet brings, as a socket would give it.

@@ -67,6 +67,28 @@ fn echoes_come_back_to_subscribers_that_come_and_go() {
 }
 
 #[test]
+fn who_is_missing_in_the_end_decides_unless_set_ups_are_asserted() {
+    let flags = "--plain --password memory-password --subscribers 4 --rate 100/s --duration 0s";
+    let all = blast(flags);
+    assert!(
+        all.ok && all.assertions[0].key == "max_missing",
+        "{:?}",
+        all.assertions
+    );
+    let nobody = "--plain --password wrong --subscribers 4 --rate 100/s --duration 0s";
+    for (more, is_good, missing) in [
+        ("", false, 4),
+        ("--max-missing 3", false, 4),
+        ("--max-missing 4", true, 4),
+        ("--min-setups 1", false, 4),
+        ("--min-setups 0", true, 4),
+    ] {
+        let told = blast(&format!("{nobody} {more}"));
+        assert_eq!((told.ok, told.setup.missing), (is_good, missing), "{more}");
+    }
+}
+
+#[test]
 fn who_has_the_wrong_password_is_told_so_once_for_all() {
     let told = blast("--plain --password wrong --subscribers 5 --rate 100/s --duration 0s");
     assert!(!told.ok);
@@ -78,6 +100,64 @@ fn who_has_the_wrong_password_is_told_so_once_for_all() {
     );
     assert!(failures[0].reason.contains("E=691"), "{failures:?}");
     assert!(told.traffic.is_empty());
+}
+
+#[test]
+fn sessions_share_tunnels_and_each_has_its_own_flow() {
+    let told = blast(
+        "--plain --password memory-password --subscribers 30 --tunnels 4 --rate 300/s --duration 1s \
+         --traffic 64:50/s --network-port 198.51.100.1 --max-loss 0",
+    );
+    assert!(told.ok, "{:?} {:?}", told.assertions, told.setup.failures);
+    assert_eq!((told.setup.up, told.setup.figures.succeeded), (30, 30));
+    for way in &told.traffic {
+        assert_eq!((way.lost, way.astray, way.flows_short), (0, 0, 0));
+    }
+    assert_eq!(told.flows.len(), 60);
+    assert!(
+        told.flows
+            .iter()
+            .all(|flow| flow.received == flow.sent && flow.sent > 0)
+    );
+    assert_eq!(told.scenario["group"][0]["tunnels"], 4);
+}
+
+#[test]
+fn sessions_and_tunnels_that_are_killed_come_again() {
+    for what in ["", "--silent", "--kill-tunnels", "--kill-tunnels --silent"] {
+        let told = blast(&format!(
+            "--plain --password memory-password --subscribers 12 --tunnels 3 --rate 400/s \
+             --duration 1s --traffic 64:20/s --kill 8/s {what} --redial-after 50ms"
+        ));
+        assert!(told.ok, "{what}: {:?}", told.setup.failures);
+        let figures = &told.setup.figures;
+        assert!(figures.succeeded > 12, "{what}: {figures:?}");
+        assert_eq!((figures.failed, figures.lost), (0, 0), "{what}");
+        assert_eq!(told.traffic[0].lost, 0, "{what}");
+    }
+}
+
+#[test]
+fn a_worse_path_is_there_in_memory_too() {
+    let told = blast(
+        "--encapsulation natt --password memory-password --subscribers 6 --rate 200/s --duration 3s \
+         --traffic 64:400/s --network-port 198.51.100.1 --impair-up loss=5,delay=5ms \
+         --impair-down duplicate=5,reorder=5 --rebind 1s",
+    );
+    assert_eq!(told.setup.up, 6, "{:?}", told.setup.failures);
+    let path = told.path.unwrap();
+    assert!(path.up.lost > 0 && path.rebindings >= 2, "{path:?}");
+    assert!(
+        path.down.duplicated > 0 && path.down.reordered > 0,
+        "{path:?}"
+    );
+    let [up, down] = &told.traffic[..] else {
+        panic!("{:?}", told.traffic)
+    };
+    assert!(up.lost > 0 && up.received > 0, "{up:?}");
+    assert!(up.latency_us.p50 > 5000.0, "{up:?}");
+    // Copies stop at the window of the SA; what was overtaken comes late.
+    assert!(down.reordered > 0, "{down:?}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crypto::Secret;
 use ike::policy::{Natt, Policy};
+use lab::cli::{ClientArguments, Encapsulation};
 use lab::client::{Settings, Stage};
 use lab::discard::Discard;
 use lab::fleet::Event;
@@ -143,6 +144,38 @@ fn a_server_that_does_not_answer_is_named_with_the_message_that_is_missing() {
 }
 
 #[test]
+fn who_has_little_patience_is_told_what_was_missing_all_the_same() {
+    let arguments = ClientArguments {
+        psk: "other".into(),
+        timeout: 3 * SECOND,
+        ..ClientArguments::default()
+    };
+    let mut refused = arguments.clone();
+    refused.phase1 = vec!["3des-sha1-modp1024".parse().unwrap()];
+    let silent = "IKE phase 1: no answer to main mode message 1 from 10.9.0.2:500";
+    for (arguments, is_cut, expected) in [
+        (&arguments, true, silent),
+        (
+            &arguments,
+            false,
+            "a server that has another pre-shared key",
+        ),
+        (
+            &refused,
+            false,
+            "NO-PROPOSAL-CHOSEN; offered 3DES/SHA1/MODP1024",
+        ),
+    ] {
+        let mut world = World::new();
+        world.is_cut = is_cut;
+        let id = world.host(arguments.settings(1, Encapsulation::Esp));
+        world.run(4 * SECOND);
+        let text = world.failure(id).to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
 fn a_wrong_password_is_told_in_the_servers_words() {
     let mut world = World::new();
     let mut settings = plain();
@@ -178,7 +211,11 @@ fn a_wrong_key_and_a_refused_proposal_end_in_phase_1_and_say_why() {
             "a server that has another pre-shared key",
         ),
         (refused, Stage::Phase1, "NO-PROPOSAL-CHOSEN"),
-        (refused_later, Stage::Phase2, "refused the proposal"),
+        (
+            refused_later,
+            Stage::Phase2,
+            "peer refused the proposal; offered 3des-sha1",
+        ),
     ] {
         let mut world = World::new();
         let id = world.host(settings);

@@ -8,13 +8,12 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 
 from . import reference_keys
 from .network import ENDPOINT, GATEWAY_OUTSIDE, LAB, Failed, eventually, run
 from .peer import Peer
+from namespaces import binary
 
-ROOT = Path(__file__).resolve().parents[3]
 START_S = 15
 STOP_S = 5  # promised by the gateway for SIGTERM
 
@@ -57,15 +56,6 @@ def config(variant, io, workers):
         '[[pool]]\nname = "main"\naddresses = "10.77.0.0/24"\ngateway = "10.77.0.1"\ndns = ["192.0.2.53"]\n',
         '[[user]]\nname = "alice"\npassword = "wonder-land"\n',
     ])
-
-
-def binary(name):
-    """One of our programs: beside the one that $ADIT names, or of the release build."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    path = Path(os.environ.get("ADIT", target / "release/adit")).with_name(name)
-    if not path.exists():
-        raise Failed(f"{path} does not exist: cargo build --release, or set ADIT")
-    return path
 
 
 class Adit:

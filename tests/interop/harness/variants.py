@@ -12,7 +12,7 @@ ECHO_RATE = 60  # packets a second each way; at least 50 are asked for
 class Variant:
     name: str
     options: str  # of the client, beyond the addresses
-    client: str = "machine"  # machine: a peer with l2tp-peer | probe: probe-l2tp-ipsec | adit-lab
+    client: str = "machine"  # machine: a peer with l2tp-peer | probe: probe-l2tp-ipsec | adit-lab | replay | load
     against: str = ""  # the server, where it is not the one that --against names
     image: str = "strongswan"  # of the machine
     ipsec: bool = True
@@ -22,6 +22,8 @@ class Variant:
     traffic: str = "transfer"  # transfer | rekey
     gateway_rekey_s: int = 0  # 0: the gateway's own default
     reference: str = ""  # options of l2tp-peer server, where the client's will not do
+    profiles: tuple = ()  # that adit-lab replays
+    profile: str = ""  # of adit-lab, that has to say what the machine says
 
 
 def plain(name, auth="mschapv2", secret=""):
@@ -49,12 +51,21 @@ def dials_softether(name, options):
     return Variant(f"own-client-{name}", options, client="adit-lab", against="softether")
 
 
+def plays(server, profiles, load, reference=""):
+    """`adit-lab replay`, and `adit-lab blast` and `ramp`, against a server that others wrote."""
+    common = {"against": server, "reference": reference}
+    return [
+        Variant(f"own-client-replay-{server}", "", client="replay", profiles=profiles, **common),
+        Variant(f"own-client-load-{server}", load, client="load", **common),
+    ]
+
+
 VARIANTS = [
     plain("plain-pap", "pap"),
     plain("plain-chap", "chap"),
     plain("plain-mschapv2"),
     plain("plain-secret", secret=TUNNEL_SECRET),
-    esp("esp-aes128-sha1", "aes128-sha1-modp2048", "aes128-sha1"),
+    esp("esp-aes128-sha1", "aes128-sha1-modp2048", "aes128-sha1", profile="linux-xl2tpd"),
     esp("esp-aes256-sha1", "aes256-sha1-modp2048", "aes256-sha1"),
     esp("esp-aes256-sha256", "aes256-sha256-modp2048", "aes256-sha256"),
     esp("esp-aes128gcm16", "aes128-sha256-modp2048", "aes128gcm16"),
@@ -125,4 +136,10 @@ VARIANTS = [
     # Not with PAP: its Authenticate-Ack lacks the Msg-Length octet, which is malformed to tshark.
     dials_softether("softether-esp", "--encapsulation esp --suite aes128-sha1"),
     dials_softether("softether-many", "--natt --suite aes128-sha1 --clients 10"),
+    *plays("softether", ("windows-11", "linux-xl2tpd"), "--encapsulation natt"),
+    # Linux takes one client with transport mode from an address: each has one of its own.
+    *plays(
+        "reference", ("windows-11", "linux-xl2tpd"), "--encapsulation esp",
+        "--ike-prop aes256-sha1-modp2048,aes128-sha256-modp2048 --esp-prop aes256-sha1,aes128-sha1",
+    ),
 ]

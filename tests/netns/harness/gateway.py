@@ -8,19 +8,11 @@ import time
 from pathlib import Path
 
 from .stage import ENDPOINT, GATEWAY_INSIDE, PLAIN_ENDPOINT, POOL, Failed, eventually, expect, run
+from namespaces import binary
 
-ROOT = Path(__file__).resolve().parents[3]
 START_S, STOP_S = 20, 5
 PSK, USER, PASSWORD = "netns-psk", "alice", "wonder-land"
 IO = ("sockets", "xdp")
-
-
-def binary(name):
-    """One of our programs: beside the one that $ADIT names, or of the release build."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    path = Path(os.environ.get("ADIT", target / "release/adit")).with_name(name)
-    expect(path.exists(), f"{path} does not exist: cargo build --release, or set ADIT")
-    return path
 
 
 def config(io, socket, ports=("sub0", "net0"), workers=1, idle="park", more=""):

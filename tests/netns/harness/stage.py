@@ -17,11 +17,12 @@ story holds both ends of a conversation in its hands.
 import contextlib
 import ctypes
 import os
-import re
-import signal
-import subprocess
-import time
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+import namespaces
+from namespaces import Failed, Namespaces, eventually, expect, run
 
 PREFIX = "adit-netns-"
 CLIENT, SECOND_CLIENT = "10.9.0.1", "10.9.0.3"
@@ -36,49 +37,16 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 
 
-class Failed(Exception):
-    """What should have been and was not."""
-
-
-def run(*argv, check=True, timeout=60, **more):
-    """Runs a command to its end; its stdout."""
-    words = [str(word) for word in argv]
-    done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout, **more)
-    if check and done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip())[-1500:]
-        raise Failed(f"status {done.returncode} from {' '.join(words)}\n{said}")
-    return done.stdout
-
-
-def expect(condition, what):
-    """What a story claims."""
-    if not condition:
-        raise Failed(what() if callable(what) else what)
-
-
-def eventually(what, condition, seconds):
-    """Waits until `condition()` holds; what it gave."""
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        expect(time.monotonic() < end, f"not within {seconds} s: {what}")
-        time.sleep(0.02)
-
-
-class Stage:
+class Stage(Namespaces):
     """The namespaces, and the processes in them; a context that clears everything."""
 
     count = 0
 
     def __init__(self, single=False, queues=1):
         Stage.count += 1
-        self.tag = f"{PREFIX}{os.getpid()}-{Stage.count}"
-        self.client, self.gateway, self.internet = (f"{self.tag}-{end}" for end in "cgi")
-        self.single, self.queues = single, queues
+        super().__init__(f"{PREFIX}{os.getpid()}-{Stage.count}", queues)
+        self.single = single
         self.scratch = SCRATCH / self.tag
-        self.processes = []
 
     def __enter__(self):
         self.scratch.mkdir()
@@ -92,18 +60,13 @@ class Stage:
     def __exit__(self, *_):
         self.down()
 
-    # ---- namespaces
     def up(self):
-        for space in (self.client, self.gateway, self.internet):
-            run("ip", "netns", "add", space)
-            run("ip", "-n", space, "link", "set", "lo", "up")
+        self.client, self.gateway, self.internet = (self.add(end) for end in "cgi")
         self.veth(self.client, "up0", self.gateway, "sub0")
-        for address in (ENDPOINT, PLAIN_ENDPOINT):
-            run("ip", "-n", self.gateway, "addr", "add", f"{address}/24", "dev", "sub0")
-        for address in (CLIENT, SECOND_CLIENT):
-            run("ip", "-n", self.client, "addr", "add", f"{address}/24", "dev", "up0")
-        run("ip", "-n", self.client, "addr", "add", f"{CLIENT6}/64", "dev", "up0", "nodad")
-        run("ip", "-n", self.gateway, "addr", "add", f"{ENDPOINT6}/64", "dev", "sub0", "nodad")
+        self.address(self.gateway, "sub0", f"{ENDPOINT}/24", f"{PLAIN_ENDPOINT}/24")
+        self.address(self.client, "up0", f"{CLIENT}/24", f"{SECOND_CLIENT}/24")
+        self.address(self.client, "up0", f"{CLIENT6}/64", more=["nodad"])
+        self.address(self.gateway, "sub0", f"{ENDPOINT6}/64", more=["nodad"])
         if self.single:
             self.internet_behind_the_same_port()
         else:
@@ -111,35 +74,23 @@ class Stage:
 
     def internet_behind_the_same_port(self):
         self.internet = self.client
-        run("ip", "-n", self.client, "addr", "add", f"{INTERNET}/32", "dev", "lo")
+        self.address(self.client, "lo", f"{INTERNET}/32")
         run("ip", "-n", self.client, "route", "add", POOL, "via", ENDPOINT)
         run("ip", "-n", self.gateway, "route", "add", "default", "via", CLIENT)
 
     def internet_behind_its_own(self):
         self.veth(self.gateway, "net0", self.internet, "net0")
-        run("ip", "-n", self.gateway, "addr", "add", f"{OUTSIDE}/24", "dev", "net0")
-        run("ip", "-n", self.internet, "addr", "add", f"{INTERNET}/24", "dev", "net0")
+        self.address(self.gateway, "net0", f"{OUTSIDE}/24")
+        self.address(self.internet, "net0", f"{INTERNET}/24")
         run("ip", "-n", self.internet, "route", "add", POOL, "via", OUTSIDE)
-
-    def veth(self, space_a, name_a, space_b, name_b):
-        queues = ("numrxqueues", self.queues, "numtxqueues", self.queues)
-        run("ip", "-n", space_a, "link", "add", name_a, *queues, "type", "veth",
-            "peer", "name", name_b, "netns", space_b, *queues)
-        for space, name in ((space_a, name_a), (space_b, name_b)):
-            # What crosses the link must be what would be on a wire: whole checksums, and no
-            # packet larger than the MTU.
-            off = [word for offload in ("tx", "tso", "gso", "gro") for word in (offload, "off")]
-            self.exec(space, "ethtool", "-K", name, *off)
-            run("ip", "-n", space, "link", "set", name, "up")
 
     def forwards(self, does):
         """Whether the gateway's kernel is a router: it has to be one for `sockets`, and not for `xdp`."""
-        self.exec(self.gateway, "sysctl", "-qw", f"net.ipv4.ip_forward={int(does)}")
+        self.set_forwarding(self.gateway, does)
 
     def add_clients(self, count):
         """More addresses of the client's: 10.9.0.101 and following; their range."""
-        for number in range(count):
-            run("ip", "-n", self.client, "addr", "add", f"10.9.0.{101 + number}/24", "dev", "up0")
+        self.address(self.client, "up0", *(f"10.9.0.{101 + number}/24" for number in range(count)))
         return f"10.9.0.101-10.9.0.{100 + count}"
 
     @contextlib.contextmanager
@@ -151,28 +102,6 @@ class Stage:
                 yield
             finally:
                 enter(home)
-
-    def exec(self, space, *argv, **more):
-        return run("ip", "netns", "exec", space, *argv, **more)
-
-    # ---- processes
-    def start(self, space, argv, log):
-        """Starts a process that `down` ends at the latest."""
-        with open(log, "ab") as output:
-            process = subprocess.Popen(
-                ["ip", "netns", "exec", space, *map(str, argv)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
-        self.processes.append(process)
-        return process
-
-    def down(self):
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-                process.wait()
-        for space in (self.client, self.gateway, self.internet):
-            run("ip", "netns", "del", space, check=False)
 
     def forget(self):
         """Nobody wants to read the files of a story that went well."""
@@ -186,18 +115,7 @@ def enter(namespace):
 
 def sweep():
     """Clears what runs that were killed left behind."""
-    for line in run("ip", "netns", "list").splitlines():
-        space = line.split()[0]
-        if space.startswith(PREFIX) and not is_alive(space):
-            for pid in run("ip", "netns", "pids", space, check=False).split():
-                run("kill", "-KILL", pid, check=False)
-            run("ip", "netns", "del", space, check=False)
-    left = [path for path in SCRATCH.glob(f"{PREFIX}*") if not is_alive(path.name)]
+    namespaces.sweep(PREFIX)
+    left = [path for path in SCRATCH.glob(f"{PREFIX}*") if not namespaces.is_alive(path.name, PREFIX)]
     for old in sorted(left, key=lambda path: path.stat().st_mtime)[:-KEPT]:
         run("rm", "-rf", old)
-
-
-def is_alive(name):
-    """Whether the run that made this name still goes on."""
-    pid = re.match(PREFIX + r"(\d+)-", name)
-    return bool(pid) and Path(f"/proc/{pid[1]}").exists()

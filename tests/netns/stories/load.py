@@ -51,6 +51,21 @@ def numbered(stage, io):
     return f"{told['traffic'][0]['received']} up, {told['traffic'][1]['received']} down"
 
 
+@story("a LAC's sessions share its tunnels, over sockets and past the kernel's stack", IO)
+def tunnels(stage, io):
+    gateway = Gateway(stage, io).start()
+    local = stage.add_clients(2)
+    for lab_io in ("sockets", "xdp"):
+        told = blast(stage, "--plain", "--target", PLAIN_ENDPOINT, "--user", USER, "--password", PASSWORD, "--local",
+                     local, "--io", lab_io, "--subscribers", 12, "--tunnels", 2, "--rate", "100/s", "--traffic",
+                     "64:50/s", "--duration", "2s", "--network-port", f"{INTERNET}@{stage.internet}", "--max-loss", 0)
+        expect(told["ok"] and told["setup"]["up"] == 12, f"{lab_io}: {told['setup']}")
+        for way in told["traffic"]:
+            whole(way, 2, 50 * 12)
+    gateway.stop()
+    return f"{told['traffic'][0]['received']} up, {told['traffic'][1]['received']} down"
+
+
 @story("a blast without a far end asks the gateway for echoes, and subscribers that are killed come again")
 def echoes(stage):
     gateway = Gateway(stage, "sockets").start()

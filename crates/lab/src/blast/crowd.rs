@@ -31,6 +31,11 @@ pub enum Act {
     HangUp,
     /// It is gone without a word.
     Vanish,
+    /// Its tunnel ends with everybody in it, with a word or without.
+    Cut {
+        /// Without.
+        is_silent: bool,
+    },
     /// It dials again.
     Redial,
 }
@@ -52,10 +57,20 @@ struct Seat {
 }
 
 struct Group {
-    churn: Churn,
+    cohort: Cohort,
     first: usize,
-    size: usize,
     kills: Option<Pace>,
+}
+
+/// Subscribers who are alike.
+#[derive(Clone, Debug)]
+pub struct Cohort {
+    /// How many.
+    pub size: usize,
+    /// The tunnels that they are in, in turn.
+    pub tunnels: usize,
+    /// How their sessions end.
+    pub churn: Churn,
 }
 
 /// All subscribers.
@@ -70,9 +85,9 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Groups of so many, all of them dialling; nobody is killed before `begin`.
+    /// All of them are dialling; nobody is killed before `begin`.
     #[must_use]
-    pub fn new(groups: &[(usize, Churn)], begin: Instant, mut dice: Random) -> Self {
+    pub fn new(cohorts: Vec<Cohort>, begin: Instant, mut dice: Random) -> Self {
         let mut crowd = Self {
             groups: Vec::new(),
             seats: Vec::new(),
@@ -82,20 +97,19 @@ impl Crowd {
             up: 0,
             dice: dice.fork(),
         };
-        for (group, (size, churn)) in groups.iter().enumerate() {
-            let first = crowd.seats.len();
-            let kills = (churn.kill > 0.0).then(|| Pace::poisson(churn.kill, begin, dice.fork()));
-            crowd.groups.push(Group {
-                churn: churn.clone(),
-                first,
-                size: *size,
-                kills,
-            });
-            crowd.seats.extend((0..*size).map(|_| Seat {
+        for (group, cohort) in cohorts.into_iter().enumerate() {
+            let (first, kill) = (crowd.seats.len(), cohort.churn.kill);
+            let kills = (kill > 0.0).then(|| Pace::poisson(kill, begin, dice.fork()));
+            crowd.seats.extend((0..cohort.size).map(|_| Seat {
                 group,
                 state: State::Dialling,
                 at: None,
             }));
+            crowd.groups.push(Group {
+                cohort,
+                first,
+                kills,
+            });
         }
         crowd.plan_kills(begin);
         crowd
@@ -104,7 +118,7 @@ impl Crowd {
     /// A subscriber is up.
     pub fn handle_up(&mut self, now: Instant, id: ClientId) {
         self.enter(id.0, State::Up);
-        let churn = &self.groups[self.seats[id.0 as usize].group].churn;
+        let churn = self.churn(id.0);
         if let Some(hold) = churn.hold.filter(|_| !self.is_closed) {
             self.wait(id.0, now + hold.saturating_sub(SILENCE));
         }
@@ -173,18 +187,30 @@ impl Crowd {
     }
 
     fn end(&mut self, now: Instant, seat: u32, is_killed: bool) -> Act {
-        let churn = &self.groups[self.seats[seat as usize].group].churn;
-        if is_killed && churn.is_silent {
-            self.rest(now, seat);
-            return Act::Vanish;
+        let churn = self.churn(seat);
+        let (kills_tunnels, is_silent) = (churn.kills_tunnels, churn.is_silent);
+        match is_killed {
+            true if kills_tunnels => {
+                self.enter(seat, State::Leaving);
+                Act::Cut { is_silent }
+            }
+            true if is_silent => {
+                self.rest(now, seat);
+                Act::Vanish
+            }
+            _ => {
+                self.enter(seat, State::Leaving);
+                Act::HangUp
+            }
         }
-        self.enter(seat, State::Leaving);
-        Act::HangUp
+    }
+
+    fn churn(&self, seat: u32) -> &Churn {
+        &self.groups[self.seats[seat as usize].group].cohort.churn
     }
 
     fn rest(&mut self, now: Instant, seat: u32) {
-        let churn = &self.groups[self.seats[seat as usize].group].churn;
-        match churn.redial_after.filter(|_| !self.is_closed) {
+        match self.churn(seat).redial_after.filter(|_| !self.is_closed) {
             Some(after) => {
                 self.enter(seat, State::Resting);
                 self.wait(seat, now + after);
@@ -198,15 +224,31 @@ impl Crowd {
             return;
         };
         let due = kills.due(now);
-        let (first, size) = (self.groups[group].first, self.groups[group].size);
+        let (first, size) = (self.groups[group].first, self.groups[group].cohort.size);
         for _ in 0..due {
             let drawn = (0..DRAWS).map(|_| first as u32 + self.dice.below(size as u32));
             let drawn: Vec<u32> = drawn.collect();
             let is_up = |seat: &u32| self.seats[*seat as usize].state == State::Up;
-            if let Some(seat) = drawn.into_iter().find(is_up) {
-                acts.push((ClientId(seat), self.silence(now, seat, true)));
+            let Some(seat) = drawn.into_iter().find(is_up) else {
+                continue;
+            };
+            for seat in self.who_goes_with(group, seat) {
+                if self.seats[seat as usize].state == State::Up {
+                    acts.push((ClientId(seat), self.silence(now, seat, true)));
+                }
             }
         }
+    }
+
+    /// Everybody in its tunnel, if that is what is killed.
+    fn who_goes_with(&self, group: usize, seat: u32) -> Vec<u32> {
+        let (first, cohort) = (self.groups[group].first, &self.groups[group].cohort);
+        if !cohort.churn.kills_tunnels {
+            return vec![seat];
+        }
+        let tunnel = (seat as usize - first) % cohort.tunnels;
+        let mates = (tunnel..cohort.size).step_by(cohort.tunnels);
+        mates.map(|mate| (first + mate) as u32).collect()
     }
 
     fn plan_kills(&mut self, now: Instant) {
@@ -239,7 +281,12 @@ mod tests {
     const ONE: ClientId = ClientId(0);
 
     fn crowd(size: usize, churn: Churn, begin: Instant) -> Crowd {
-        Crowd::new(&[(size, churn)], begin, Random::from_seed([5; 32]))
+        let cohort = Cohort {
+            size,
+            tunnels: size.div_ceil(10),
+            churn,
+        };
+        Crowd::new(vec![cohort], begin, Random::from_seed([5; 32]))
     }
 
     #[test]
@@ -297,6 +344,36 @@ mod tests {
         assert_eq!(count(Act::HangUp), 0);
         assert!(count(Act::Vanish) <= count(Act::Silence));
         assert!(count(Act::Redial) > 0);
+    }
+
+    #[test]
+    fn who_is_in_a_tunnel_that_is_killed_goes_with_it() {
+        let begin = clock::now();
+        let churn = Churn {
+            kill: 10.0,
+            kills_tunnels: true,
+            ..Churn::default()
+        };
+        let mut crowd = crowd(30, churn, begin);
+        for number in 0..30 {
+            crowd.handle_up(begin, ClientId(number));
+        }
+        let (first, silenced) = loop {
+            let at = crowd.poll_timeout().unwrap();
+            let acts = crowd.handle_timeout(at);
+            if !acts.is_empty() {
+                break (at, acts);
+            }
+        };
+        let ids: Vec<u32> = silenced.iter().map(|(id, _)| id.0).collect();
+        let expected: Vec<u32> = (0..30).filter(|id| id % 3 == ids[0] % 3).collect();
+        assert_eq!((&ids, crowd.up()), (&expected, 20));
+        let cut = Act::Cut { is_silent: false };
+        let mut acts = Vec::new();
+        while let Some(at) = crowd.poll_timeout().filter(|at| *at <= first + SILENCE) {
+            acts.extend(crowd.handle_timeout(at));
+        }
+        assert!(ids.iter().all(|id| acts.contains(&(ClientId(*id), cut))));
     }
 
     #[test]

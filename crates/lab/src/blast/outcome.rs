@@ -68,6 +68,8 @@ pub struct SetUp {
     pub subscribers: usize,
     /// Sessions that were up when the goodbyes began.
     pub up: usize,
+    /// Subscribers that were down by then though nothing in the scenario had taken them down.
+    pub missing: usize,
     /// Figures of all groups together.
     #[serde(flatten)]
     pub figures: SetUpFigures,
@@ -257,7 +259,7 @@ impl FlowFigures {
 /// Whether what was wanted is what was found. Where nothing was sent, no loss and no latency were
 /// found either, and that is no success.
 #[must_use]
-pub fn judge(wants: &Wants, setups: u64, traffic: &[WayFigures]) -> Vec<Assertion> {
+pub fn judge(wants: &Wants, setups: u64, missing: usize, traffic: &[WayFigures]) -> Vec<Assertion> {
     let is_moved = traffic.iter().all(|way| way.received > 0) && !traffic.is_empty();
     let worst = |of: fn(&WayFigures) -> f64| traffic.iter().map(of).fold(0.0, f64::max);
     let at_most = |key, wanted, found: f64| Assertion {
@@ -276,11 +278,18 @@ pub fn judge(wants: &Wants, setups: u64, traffic: &[WayFigures]) -> Vec<Assertio
         found: setups as f64,
         held: setups >= wanted,
     });
+    let missing = wants.max_missing.map(|wanted| Assertion {
+        key: "max_missing",
+        wanted: wanted as f64,
+        found: missing as f64,
+        held: missing as u64 <= wanted,
+    });
     let p99 = wants.p99.map(|wanted| {
         let found = worst(|way| way.latency_us.p99) / 1000.0;
         at_most("p99", wanted.as_secs_f64() * 1000.0, found)
     });
-    [loss, setups, p99].into_iter().flatten().collect()
+    let all = [loss, setups, missing, p99];
+    all.into_iter().flatten().collect()
 }
 
 impl Outcome {
@@ -427,10 +436,11 @@ mod tests {
         let wants = Wants {
             max_loss: Some(1.0),
             min_setups: Some(10),
+            max_missing: None,
             p99: Some(Duration::from_micros(3100)),
         };
         let held = |setups, traffic: &[WayFigures]| -> Vec<bool> {
-            let assertions = judge(&wants, setups, traffic);
+            let assertions = judge(&wants, setups, 0, traffic);
             assertions.iter().map(|assertion| assertion.held).collect()
         };
         assert_eq!(held(10, &[way(100, 99), way(100, 100)]), [true, true, true]);
@@ -444,7 +454,13 @@ mod tests {
             p99: Some(Duration::from_micros(2900)),
             ..Wants::default()
         };
-        assert!(!judge(&strict, 0, &[way(1, 1)])[0].held);
+        assert!(!judge(&strict, 0, 0, &[way(1, 1)])[0].held);
+        let tolerant = Wants {
+            max_missing: Some(3),
+            ..Wants::default()
+        };
+        assert!(judge(&tolerant, 0, 3, &[])[0].held);
+        assert!(!judge(&tolerant, 9, 4, &[])[0].held);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Who dials in: the clients of all groups with their addresses and ports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use crypto::Random;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -13,12 +13,13 @@ use crate::cli::{Encapsulation, Ports, Target, call};
 use crate::client::Settings;
 use crate::clock;
 use crate::driver::Driver;
-use crate::fleet::{Fleet, Outside};
+use crate::fleet::{Fleet, LacId, Outside};
 use crate::impair::{ImpairedWire, Nat, Tally};
 use crate::memory::{self, Stage};
 use crate::profile::Credentials;
-use crate::scenario::{Group, ImpairedPath, Scenario};
-use crate::sockets::{Sockets, free_ports};
+use crate::scenario::{Group, Scenario};
+use crate::sockets::free_ports;
+use crate::wires;
 
 /// Ports below are well-known ones.
 const NATTED_MIN: u16 = 5000;
@@ -52,61 +53,98 @@ impl Roster {
 
     fn add(&mut self, group: &Group, doors: &mut Doors, start: Instant) -> Result<()> {
         let base = group.client.settings(1, group.encapsulation);
+        let lacs = self.add_lacs(group, &base, doors)?;
         for number in 0..group.subscribers {
-            let address = group.local[number % group.local.len()];
-            let outside = doors.next(address, needs_free(group));
             let begin = start + group.after + Duration::from_secs_f64(number as f64 / group.rate);
             let settings = Arc::new(settings(group, &base, number + 1));
-            if self.fleet.add(settings, address, outside, begin).is_none() {
-                bail!(
-                    "{}: subscriber {} would share address {address} and its ports with another; \
-                     give more addresses with --local, or --ports ephemeral",
-                    group.name,
-                    number + 1
-                );
+            match lacs.is_empty() {
+                false => drop(
+                    self.fleet
+                        .add_call(lacs[number % lacs.len()], settings, begin),
+                ),
+                true => {
+                    let outside = doors.next(group, number);
+                    let added = self.fleet.add(settings, outside.address, outside, begin);
+                    added.with_context(|| taken(group, number, outside.address))?;
+                }
             }
             self.planned.push(begin);
         }
         Ok(())
     }
+
+    /// The tunnels of a group that has some of its own.
+    fn add_lacs(
+        &mut self,
+        group: &Group,
+        base: &Settings,
+        doors: &mut Doors,
+    ) -> Result<Vec<LacId>> {
+        let numbers = 0..group.tunnels.unwrap_or(0);
+        let lacs = numbers.map(|number| {
+            let settings = settings(group, base, number + 1);
+            let outside = doors.next(group, number);
+            let lac = self.fleet.add_lac(&settings.l2tp, outside);
+            lac.with_context(|| taken(group, number, outside.address))
+        });
+        lacs.collect()
+    }
 }
 
-/// A driver for the fleet, on sockets, with the path that the scenario wants; and what that path
-/// tells of itself.
+fn taken(group: &Group, number: usize, address: Ipv4Addr) -> String {
+    let who = group.tunnels.map_or("subscriber", |_| "tunnel");
+    format!(
+        "{}: {who} {} would share address {address} and its ports with another; \
+         give more addresses with --local, or --ports ephemeral",
+        group.name,
+        number + 1
+    )
+}
+
+/// A driver for the fleet, over what the scenario wants, with the path that it wants; and what that
+/// path tells of itself.
 pub(super) fn driver(
     fleet: Fleet,
-    path: &ImpairedPath,
+    scenario: &Scenario,
     stage: Option<&Stage>,
     random: &mut Random,
 ) -> Result<(Driver, Option<Arc<Mutex<Tally>>>)> {
     permit_sockets();
-    match stage {
-        Some(_) if !path.is_none() => bail!("in memory there is no path that could be impaired"),
-        Some(stage) => return Ok((stage.driver(fleet)?, None)),
-        None if path.is_none() => return Ok((Driver::new(fleet)?, None)),
-        None => {}
-    }
-    let addresses: BTreeSet<Ipv4Addr> = fleet.places().map(|place| *place.ip()).collect();
-    let ports: BTreeSet<u16> = fleet.places().map(|place| place.port()).collect();
-    // A host with well-known ports is not behind a NAT.
-    let own = ports.iter().copied();
-    let own: Vec<u16> = own
-        .filter(|port| *port >= NATTED_MIN && path.rebind.is_some())
-        .collect();
-    let spare = free_ports(own.len())?;
-    let addresses: Vec<Ipv4Addr> = addresses.into_iter().collect();
-    let ports: Vec<u16> = ports.into_iter().chain(spare.iter().copied()).collect();
-    let nat = path
-        .rebind
-        .map(|every| Nat::new(every, clock::now(), &own, &spare));
-    let mut tally = None;
+    let path = &scenario.path;
+    let mut places: BTreeSet<SocketAddrV4> = fleet.places().collect();
+    let nat = match path.rebind {
+        Some(every) => Some(nat(every, &mut places, stage.is_some())?),
+        None => None,
+    };
+    let (server, mut tally) = (fleet.server(), None);
     let driver = Driver::over(fleet, |waker| {
-        let sockets = Sockets::open(&ports, &addresses, waker)?;
-        let wire = ImpairedWire::new(Box::new(sockets), [path.up, path.down], nat, random);
+        let wire = match stage {
+            Some(stage) => stage.wire(waker),
+            None => wires::open(scenario.io, &places, server, waker)?,
+        };
+        if path.is_none() {
+            return Ok(wire);
+        }
+        let wire = ImpairedWire::new(wire, [path.up, path.down], nat, random);
         tally = Some(wire.tally());
         Ok(Box::new(wire))
     })?;
     Ok((driver, tally))
+}
+
+/// The NAT in front of whoever has ports other than the well-known; what it needs joins the places.
+fn nat(every: Duration, places: &mut BTreeSet<SocketAddrV4>, is_in_memory: bool) -> Result<Nat> {
+    let natted: Vec<SocketAddrV4> = places.iter().copied().collect();
+    let natted = natted.iter().filter(|place| place.port() >= NATTED_MIN);
+    let own: BTreeSet<u16> = natted.clone().map(SocketAddrV4::port).collect();
+    let own: Vec<u16> = own.into_iter().collect();
+    let spare = match is_in_memory {
+        true => memory::spare_ports(own.len())?,
+        false => free_ports(own.len())?,
+    };
+    let twins: BTreeMap<u16, u16> = own.iter().copied().zip(spare.iter().copied()).collect();
+    places.extend(natted.map(|place| SocketAddrV4::new(*place.ip(), twins[&place.port()])));
+    Ok(Nat::new(every, clock::now(), &own, &spare))
 }
 
 /// Many ports are many sockets: as many files as this process may ever open.
@@ -149,7 +187,7 @@ fn settings(group: &Group, base: &Settings, number: usize) -> Settings {
 fn needs_free(group: &Group) -> bool {
     match group.ports {
         Some(ports) => ports == Ports::Ephemeral,
-        None => group.encapsulation == Encapsulation::Natt || group.subscribers > group.local.len(),
+        None => group.encapsulation == Encapsulation::Natt || group.places() > group.local.len(),
     }
 }
 
@@ -163,7 +201,7 @@ impl Doors {
     fn new(groups: &[Group], is_in_memory: bool) -> Result<Self> {
         let mut wanted: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
         for group in groups.iter().filter(|group| needs_free(group)) {
-            for number in 0..group.subscribers {
+            for number in 0..group.places() {
                 *wanted
                     .entry(group.local[number % group.local.len()])
                     .or_default() += 1;
@@ -181,9 +219,12 @@ impl Doors {
         })
     }
 
-    fn next(&mut self, address: Ipv4Addr, is_free: bool) -> Outside {
+    /// For a subscriber of the group, or a tunnel.
+    fn next(&mut self, group: &Group, number: usize) -> Outside {
+        let address = group.local[number % group.local.len()];
         let used = self.used.entry(address).or_default();
-        let Some([ike, natt, l2tp]) = self.sets.get(*used).copied().filter(|_| is_free) else {
+        let set = self.sets.get(*used).copied();
+        let Some([ike, natt, l2tp]) = set.filter(|_| needs_free(group)) else {
             return Outside::host(address);
         };
         *used += 1;

@@ -11,7 +11,7 @@ use anyhow::Result;
 use crypto::Random;
 
 use super::board::Board;
-use super::crowd::{Act, Crowd};
+use super::crowd::{Act, Cohort, Crowd};
 use super::load::{Load, Peer};
 use super::meter::{Meter, Sample};
 use super::near::{Both, NearEnd};
@@ -71,6 +71,8 @@ struct Seat {
     group: usize,
     planned: Instant,
     is_settled: bool,
+    /// It failed, or was lost, and has not been up since.
+    is_missing: bool,
 }
 
 impl Run {
@@ -87,7 +89,7 @@ impl Run {
             .map(Stage::network);
         let roster = Roster::new(&scenario, server, &mut random, epoch + LEAD)?;
         let (mut driver, path) =
-            roster::driver(roster.fleet, &scenario.path, stage.as_ref(), &mut random)?;
+            roster::driver(roster.fleet, &scenario, stage.as_ref(), &mut random)?;
         // Opening took its time, and nobody is late for that.
         let delay = clock::now() - epoch;
         let mut planned = roster.planned;
@@ -100,16 +102,19 @@ impl Run {
             .iter()
             .map(|group| group.subscribers)
             .collect();
-        let churn = scenario.groups.iter();
-        let churn: Vec<_> = churn
-            .map(|group| (group.subscribers, group.churn.clone()))
-            .collect();
+        let cohorts = scenario.groups.iter().map(|group| Cohort {
+            size: group.subscribers,
+            tunnels: group.places(),
+            churn: group.churn.clone(),
+        });
+        let cohorts = cohorts.collect();
         let groups = sizes.iter().enumerate();
         let groups = groups.flat_map(|(group, size)| std::iter::repeat_n(group, *size));
         let seats = groups.zip(planned).map(|(group, planned)| Seat {
             group,
             planned,
             is_settled: false,
+            is_missing: false,
         });
         let peer = match &scenario.network {
             Some(port) => Peer::far_end(port.address),
@@ -122,7 +127,7 @@ impl Run {
             network,
             near: None,
             path,
-            crowd: Crowd::new(&churn, epoch, random.fork()),
+            crowd: Crowd::new(cohorts, epoch, random.fork()),
             load: Load::new(peer, &sizes, epoch),
             setups: SetUps::new(sizes.len()),
             meter: Meter::new(epoch),
@@ -147,9 +152,10 @@ impl Run {
     pub fn complete(mut self) -> Result<Outcome> {
         self.set_up()?;
         self.hold()?;
+        let missing = self.seats.iter().filter(|seat| seat.is_missing).count();
         let up = self.crowd.up();
         self.hang_up()?;
-        let outcome = self.finish(up);
+        let outcome = self.finish(up, missing);
         self.close()?;
         Ok(outcome)
     }
@@ -290,7 +296,8 @@ impl Run {
                 self.load.open(id, &lease);
                 self.crowd.handle_up(now, id);
                 let stages = *self.driver.fleet.client(id).stages();
-                let seat = &self.seats[id.0 as usize];
+                let seat = &mut self.seats[id.0 as usize];
+                seat.is_missing = false;
                 self.setups.note_up(now, seat.group, &stages, seat.planned);
                 return self.settle(id);
             }
@@ -301,7 +308,8 @@ impl Run {
         self.leaving = self.leaving.saturating_sub(1);
         if let Some(failure) = failure {
             let stages = *self.driver.fleet.client(id).stages();
-            let seat = &self.seats[id.0 as usize];
+            let seat = &mut self.seats[id.0 as usize];
+            seat.is_missing = true;
             self.setups
                 .note_failure(seat.group, &stages, seat.planned, &failure);
         }
@@ -319,6 +327,7 @@ impl Run {
             Act::Silence => self.load.close(id),
             Act::HangUp => self.driver.fleet.hang_up(now, id),
             Act::Vanish => self.driver.fleet.vanish(id),
+            Act::Cut { is_silent } => self.driver.fleet.cut(now, id, is_silent),
             Act::Redial => {
                 self.seats[id.0 as usize].planned = now;
                 self.driver.fleet.redial(id, now);

@@ -12,7 +12,7 @@ use crate::scenario::Sizes;
 #[derive(Clone, Debug, Args)]
 pub struct Ramp {
     /// Who dials.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = super::blast::WHO)]
     pub who: Who,
     /// What is driven to its limit
     #[arg(long, value_enum, default_value = "packets")]

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use gateway::escaped;
 use l2tp::{CallRefusal, SessionId};
 
-use super::{Cause, Client, Env, Lease, Medium, Output, Phase, Session, Stage, Turn, Way};
+use super::{Cause, Client, Env, Lease, Medium, Output, Phase, Session, Stage, Turn, Way, Wish};
 use crate::wire::ShortPpp;
 
 impl Client {
@@ -20,6 +21,7 @@ impl Client {
             Output::L2tp(message) => Some((Medium::L2tp, message)),
             Output::Keepalive
             | Output::Compute { .. }
+            | Output::Lac(_)
             | Output::SaUp(_)
             | Output::Keys(_)
             | Output::SaConfirmed(_)
@@ -118,9 +120,12 @@ impl Client {
         for event in messages.into_iter().chain(news) {
             match event {
                 l2tp::Output::Send(message) => self.send(Output::L2tp(message), turn),
-                l2tp::Output::TunnelUp { host_name, .. } => {
+                l2tp::Output::TunnelUp {
+                    peer, host_name, ..
+                } => {
+                    self.shared = self.shared.map(|_| peer);
                     self.stages.reach(Stage::Tunnel, turn.now);
-                    self.agreed.host_name = host_name;
+                    self.agreed.host_name = escaped(&host_name, None).into_owned();
                     self.place_call(turn);
                 }
                 l2tp::Output::CallOffered { peer_session, .. } => {
@@ -145,6 +150,10 @@ impl Client {
     }
 
     fn place_call(&mut self, turn: &mut Turn<'_>) {
+        if self.shared.is_some() {
+            let wish = Wish::Call(self.settings.call.clone());
+            return turn.out.push(Output::Lac(wish));
+        }
         let drawn = self.random.u16().max(1);
         let id = SessionId(self.settings.habits.session_id.unwrap_or(drawn));
         let mut events = Vec::new();
@@ -171,7 +180,8 @@ impl Client {
     /// PPP begins with the call, or when the client can know that the call is connected.
     pub(super) fn begin_acknowledged(&mut self, turn: &mut Turn<'_>) {
         let tunnel = self.tunnel.as_ref();
-        let may_begin = !self.settings.habits.waits_for_acknowledgement
+        let may_begin = self.shared.is_some()
+            || !self.settings.habits.waits_for_acknowledgement
             || tunnel.is_some_and(l2tp::Tunnel::is_acknowledged);
         if let Some((id, peer)) = self.connected.take_if(|_| may_begin) {
             self.begin_ppp(id, peer, turn);
@@ -293,10 +303,10 @@ impl Client {
     /// A PPP frame as an L2TP data message. It comes with address, control and full protocol,
     /// as RFC 1661 §6.5 and §6.6 want it while LCP may still negotiate.
     fn send_frame(&mut self, frame: &[u8], turn: &mut Turn<'_>) {
-        let (Some(tunnel), Some(session)) = (&self.tunnel, &self.session) else {
+        let (Some(tunnel), Some(session)) = (self.peer_tunnel(), &self.session) else {
             return;
         };
-        let header = crate::wire::l2tp_header(tunnel.peer_id().0, session.peer.0);
+        let header = crate::wire::l2tp_header(tunnel.0, session.peer.0);
         self.send(Output::L2tp([&header[..], frame].concat()), turn);
     }
 

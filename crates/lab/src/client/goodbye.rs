@@ -1,9 +1,10 @@
 //! The end of a client: why, and the goodbye from PPP down to IKE.
 
+use ike::ChildEnd;
 use ike::payload::notification::NO_PROPOSAL_CHOSEN;
 use l2tp::TunnelEnd;
 
-use super::{Cause, Client, Env, Failure, GOODBYE_LIMIT, Output, Phase, Turn};
+use super::{Cause, Client, Env, Failure, GOODBYE_LIMIT, Output, Phase, Turn, Wish};
 
 impl Client {
     /// Notes why the client ends; the first reason stands.
@@ -21,16 +22,33 @@ impl Client {
         });
     }
 
-    /// The offer, if the peer said in clear that it chooses none of it.
+    /// The offer, if the peer said that it chooses none of it: in clear during main mode.
     fn refused_offer(&self, cause: &Cause) -> Option<String> {
         use ike::DownReason::{SetupTimeout, Unanswered};
-        let Cause::Isakmp(Unanswered { complaint, .. } | SetupTimeout { complaint, .. }) = cause
-        else {
-            return None;
-        };
         let policy = self.settings.ipsec.as_ref()?;
-        let offered: Vec<String> = policy.phase1.iter().map(ToString::to_string).collect();
-        (*complaint == Some(NO_PROPOSAL_CHOSEN)).then(|| offered.join(", "))
+        let phase1 = policy.phase1.iter().map(ToString::to_string);
+        let phase2 = policy.phase2.iter().map(|offer| offer.suite.to_string());
+        let offered: Vec<String> = match cause {
+            Cause::Isakmp(
+                Unanswered {
+                    complaint: Some(NO_PROPOSAL_CHOSEN),
+                    ..
+                }
+                | SetupTimeout {
+                    complaint: Some(NO_PROPOSAL_CHOSEN),
+                    ..
+                },
+            ) => phase1.collect(),
+            Cause::Ipsec(ChildEnd::Refused) => phase2.collect(),
+            Cause::Isakmp(_)
+            | Cause::Ipsec(_)
+            | Cause::Tunnel(_)
+            | Cause::Call(_)
+            | Cause::Link(_)
+            | Cause::SetupLimit(_)
+            | Cause::HungUp => return None,
+        };
+        Some(offered.join(", "))
     }
 
     /// Begins the goodbye at whatever layer is there.
@@ -53,9 +71,12 @@ impl Client {
         }
     }
 
-    /// PPP has ended: StopCCN, which takes the call along.
+    /// PPP has ended: StopCCN, which takes the call along; CDN where others are in the tunnel.
     pub(super) fn end_tunnel(&mut self, turn: &mut Turn<'_>) {
         self.session = None;
+        if self.shared.is_some() {
+            return turn.out.push(Output::Lac(Wish::Leave));
+        }
         let Some(tunnel) = &mut self.tunnel else {
             return self.end_ike(turn);
         };

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use gateway::escaped;
+
 use super::Client;
 
 /// Messages that are kept; the rest of a long life is not told.
@@ -84,7 +86,7 @@ impl Client {
     /// Remembers why what came last was not taken.
     pub(super) fn refuse(&mut self, why: String) {
         if let Some(journal) = &mut self.journal {
-            journal.refuse(&why);
+            journal.refuse(&escaped(&why, None));
         }
         self.remark = Some(why);
     }

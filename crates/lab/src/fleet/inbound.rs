@@ -6,7 +6,7 @@ use std::time::Instant;
 use ike::Spi;
 use packet::header::{Ipv4, Udp};
 
-use super::{ClientId, Door, Fleet};
+use super::{ClientId, Door, Fleet, Owner};
 use crate::discard::Discard;
 use crate::sa::{EspFault, Opened, Sealed};
 use crate::wire::{self, NAT_KEEPALIVE, NON_ESP_MARKER};
@@ -68,8 +68,10 @@ impl Fleet {
 
     fn is_esp(&self, arrival: &Arrival<'_>) -> bool {
         arrival.to.port() == 0
-            || matches!(self.doors.get(&arrival.to), Some((_, Door::NatT)))
-                && !arrival.bytes.starts_with(&NON_ESP_MARKER)
+            || matches!(
+                self.doors.get(&arrival.to),
+                Some(Owner::Client(_, Door::NatT))
+            ) && !arrival.bytes.starts_with(&NON_ESP_MARKER)
                 && *arrival.bytes != NAT_KEEPALIVE
     }
 
@@ -83,10 +85,12 @@ impl Fleet {
         if *arrival.from.ip() != self.server {
             return self.discards.count(Discard::Stranger);
         }
-        let Some((id, door)) = self.doors.get(&arrival.to).copied() else {
-            return self.discards.count(Discard::NobodyThere);
-        };
         let bytes = &*arrival.bytes;
+        let (id, door) = match self.doors.get(&arrival.to).copied() {
+            Some(Owner::Client(id, door)) => (id, door),
+            Some(Owner::Lac(id)) => return self.receive_at_lac(now, id, bytes, sink),
+            None => return self.discards.count(Discard::NobodyThere),
+        };
         match door {
             Door::Ike => self.touch(now, id, |client, turn| {
                 client.handle_ike(false, bytes, turn)
@@ -135,7 +139,7 @@ impl Fleet {
         }
     }
 
-    fn receive_l2tp(
+    pub(super) fn receive_l2tp(
         &mut self,
         now: Instant,
         id: ClientId,

@@ -97,7 +97,11 @@ impl Fleet {
     }
 
     pub(super) fn send_udp(&mut self, id: ClientId, door: Door, payload: &[u8]) {
-        let outside = self.members[id.0 as usize].outside;
+        self.send_from(self.members[id.0 as usize].outside, door, payload);
+    }
+
+    /// Sends a datagram through a door.
+    pub(super) fn send_from(&mut self, outside: Outside, door: Door, payload: &[u8]) {
         let (from, to) = match door {
             Door::Ike => (outside.ike, Udp::IKE),
             Door::NatT => (outside.natt, Udp::NAT_T),

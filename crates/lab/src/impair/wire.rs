@@ -15,6 +15,10 @@ use crate::wires::{Readiness, Wire};
 
 /// Arrivals that are handed over at once.
 const BURST: usize = 64;
+/// Packets that wait for a wire that is full.
+const READY_MAX: usize = 4 * BURST;
+/// Until such a wire is tried again.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// What a path did to the packets of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -78,7 +82,10 @@ impl ImpairedWire {
     /// Sends what has come out of the lane. What the wire refuses is lost.
     fn flush(&mut self) -> io::Result<()> {
         let now = clock::now();
-        while let Some(mut packet) = self.up.take(now) {
+        // What the wire does not take fills the lane, which is bounded.
+        while self.ready.len() < READY_MAX
+            && let Some(mut packet) = self.up.take(now)
+        {
             if let Some(nat) = &self.nat {
                 nat.translate(now, &mut packet);
             }
@@ -119,7 +126,10 @@ impl Wire for ImpairedWire {
             .into_iter()
             .chain(self.down.poll_timeout())
             .min();
-        let patience = next.map_or(timeout, |at| at.saturating_duration_since(clock::now()));
+        let patience = match self.ready.is_empty() {
+            true => next.map_or(timeout, |at| at.saturating_duration_since(clock::now())),
+            false => RETRY,
+        };
         self.inner.wait(patience.min(timeout))
     }
 

@@ -275,14 +275,11 @@ impl Costs {
     }
 }
 
-/// The value at `x` on straight lines between points that ascend, and beyond them on the last one.
+/// The value at `x` on straight lines between points that ascend, and beyond them on the outer ones.
 fn on_curve(points: &[(f64, f64)], x: f64) -> f64 {
-    let [first, .., last] = points else {
+    let [_, .., last] = points else {
         return 0.0;
     };
-    if x <= first.0 {
-        return first.1;
-    }
     let mut pairs = points.windows(2);
     let pair = pairs.find(|pair| x <= pair[1].0);
     let [a, b] = pair.map_or([points[points.len() - 2], *last], |pair| [pair[0], pair[1]]);
@@ -320,6 +317,13 @@ mod tests {
             "aes128gcm16 Up 64 B, 1000 sessions, Cold": {"cost": 0, "ns": 200},
             "aes128gcm16 Up 570 B, 1000 sessions, Cold": {"cost": 0, "ns": 260},
             "aes128gcm16 Up 1400 B, 1000 sessions, Cold": {"cost": 0, "ns": 300},
+            "aes128gcm16 Up 64 B, 1000 sessions, Warm": {"cost": 0, "ns": 1},
+            "aes128gcm16 Down 64 B, 1000 sessions, Cold": {"cost": 0, "ns": 200},
+            "aes128gcm16 Down 1400 B, 1000 sessions, Cold": {"cost": 0, "ns": 300},
+            "aes128gcm16 Down 64 B, 10000 sessions, Cold": {"cost": 0, "ns": 150},
+            "aes128gcm16 Down 1400 B, 10000 sessions, Cold": {"cost": 0, "ns": 250},
+            "aes128gcm16 Down 64 B, 100000 sessions, Cold": {"cost": 0, "ns": 240},
+            "aes128gcm16 Down 1400 B, 100000 sessions, Cold": {"cost": 0, "ns": 340},
             "aes128gcm16 Up imix B, 1000 sessions, Cold": {"cost": 0, "ns": 999},
             "aes128gcm16 Up 64 B, 100000 sessions, Cold": {"cost": 0, "ns": 250},
             "aes128gcm16 Up 1400 B, 100000 sessions, Cold": {"cost": 0, "ns": 360},
@@ -351,6 +355,17 @@ mod tests {
         assert_eq!(up("aes128gcm16", 64, 100.0), 200.0, "fewer cost no less");
         assert_eq!(up("plain", 64, 100_000.0), 150.0);
         assert_eq!(up("plain", 1400, 1_000_000.0), 110.0 + 90.0, "and beyond");
+    }
+
+    #[test]
+    fn a_crowd_that_was_measured_to_cost_less_than_a_few_costs_as_much() {
+        let down = |sessions| {
+            let cost = costs().packet("aes128gcm16", Way::Down, 64, sessions);
+            cost.unwrap().value()
+        };
+        assert_eq!(down(10_000.0), 200.0);
+        assert_eq!(down(100_000.0), 240.0);
+        assert!((down(31_622.776_6) - 220.0).abs() < 1e-3, "half way");
     }
 
     #[test]

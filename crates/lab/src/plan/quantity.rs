@@ -383,6 +383,24 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_nothing_is_nothing_and_what_decided_is_a_source_too() {
+        let nothing = key(0.0, "packets").over(&key(0.0, "cores"));
+        assert_eq!(nothing.value(), 0.0);
+        let decided = nothing.because(Source::Assumed("why".to_owned()));
+        let mut book = Book::default();
+        book.note("x", "something", Unit::Count, decided);
+        book.note("y", "something else", Unit::Count, key(1.0, "a"));
+        assert!(book.figure("x").unwrap().is_assumed());
+        assert!(!book.figure("y").unwrap().is_assumed());
+        assert!(
+            book.figure("x")
+                .unwrap()
+                .explanation()
+                .contains("assumed   why")
+        );
+    }
+
+    #[test]
     fn a_figure_stands_by_its_name_in_later_formulas() {
         let mut book = Book::default();
         let rate = key(1e6, "subscribers").times(&key(2500.0, "bit/s"));

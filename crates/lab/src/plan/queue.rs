@@ -281,6 +281,42 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_leaves_when_all_of_it_is_done() {
+        let mut queue = Queue {
+            ring: Ring { room: 8, batch: 4 },
+            waiting: VecDeque::new(),
+            free_at: 0.0,
+            worked: 0.0,
+            outcome: Outcome::new(),
+        };
+        (0..6).for_each(|_| queue.arrive(0.0, 10.0));
+        let outcome = queue.finish(0.0);
+        assert_eq!(outcome.waited, 2.0 * 40.0, "two come after a batch of four");
+        let delays = [0.0, 0.5, 0.9].map(|q| outcome.delays.value_at_quantile(q));
+        assert_eq!(delays, [40, 40, 60]);
+    }
+
+    #[test]
+    fn packets_of_a_train_come_at_their_distance() {
+        let mut chance = Chance::new(7);
+        let mut trains = Trains {
+            arrivals: Arrivals {
+                rate: 1e-9,
+                train: 8.0,
+                gap: 5.0,
+            },
+            next: 0.0,
+            under_way: Agenda::new(),
+        };
+        let times: Vec<f64> = (0..8000).map(|_| trains.next_packet(&mut chance)).collect();
+        let gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let inside = gaps.iter().filter(|gap| **gap < 1000.0);
+        assert!(inside.clone().all(|gap| (gap - 5.0).abs() < 1e-3));
+        let share = inside.count() as f64 / gaps.len() as f64;
+        assert!((share - 7.0 / 8.0).abs() < 0.02, "{share}");
+    }
+
+    #[test]
     fn the_same_seed_is_the_same_run() {
         let run = || one_by_one(0.8, 8, |chance| chance.exponential(COST));
         let (a, b) = (run(), run());

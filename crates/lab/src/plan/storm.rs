@@ -431,6 +431,61 @@ mod tests {
         assert_eq!(recovery.up.last().unwrap().1, 1000.0);
     }
 
+    /// Three at once, one second each, and nobody waits for more than half a second.
+    #[test]
+    fn what_was_given_up_in_a_queue_is_dropped_and_its_place_is_free() {
+        let storm = Storm {
+            clients: 3,
+            kinds: work(1.0, 0.0),
+            patience: 1.5,
+            redial: 100.0,
+            ..CALM
+        };
+        let recovery = simulate(&storm, &mut Chance::new(3));
+        let end = recovery.seconds.expect("they are far enough apart");
+        assert_eq!((recovery.attempts, recovery.given_up), (5, 2));
+        // The second one was being served when it gave up, the third was not.
+        assert!((recovery.busy[0] * end - 4.0).abs() < 1e-6);
+        assert!((1.5 + 50.0..1.5 + 150.0 + 1.0).contains(&end), "{end}");
+        let one_by_one = Storm {
+            half_open: 1,
+            clients: 2,
+            patience: 1.2,
+            ..storm
+        };
+        assert!(simulate(&one_by_one, &mut Chance::new(3)).seconds.is_some());
+    }
+
+    #[test]
+    fn clients_begin_evenly_and_are_timed_from_when_they_did() {
+        let storm = Storm {
+            kinds: work(0.0, 1e-3),
+            within: 100.0,
+            ..CALM
+        };
+        let recovery = simulate(&storm, &mut Chance::new(3));
+        let end = recovery.seconds.unwrap();
+        assert!((99.0..100.1).contains(&end), "{end}");
+        let half = recovery.up[recovery.up.len() / 2].1;
+        assert!((450.0..550.0).contains(&half), "{half}");
+        assert!(recovery.setup_ms.max() < 100);
+        let step = recovery.radius[1].0 - recovery.radius[0].0;
+        let asked: f64 = recovery.radius.iter().map(|(_, rate)| rate * step).sum();
+        // Whoever asks in the very beginning is in no step.
+        assert!((1990.0..=2000.0).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn busy_is_a_share_of_all_servers_of_a_station() {
+        let storm = Storm {
+            kinds: work(0.01, 0.0),
+            compute_threads: 4,
+            ..CALM
+        };
+        let busy = simulate(&storm, &mut Chance::new(3)).busy[0];
+        assert!((busy - 1.0).abs() < 1e-6, "{busy}");
+    }
+
     #[test]
     fn what_cannot_end_does_not_hang() {
         let storm = Storm {

@@ -1,5 +1,7 @@
 //! The plan as a whole: numbers by hand, explanations, faults, files.
 
+mod by_hand;
+
 use super::*;
 use crate::plan::quantity::Figure;
 use crate::plan::sizing::Plan;

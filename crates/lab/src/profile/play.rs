@@ -1,6 +1,7 @@
 //! From a profile to the settings of the machines that play it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crypto::{Random, Secret};
 use ike::policy::{Phase2Proposal, Policy, Psk};
@@ -24,7 +25,7 @@ impl Profile {
         let psk = Secret::new(fill(&credentials.psk).into_bytes());
         let ipsec = self.ike.as_ref();
         Settings {
-            ipsec: ipsec.map(|ike| Arc::new(ike.policy(psk, number))),
+            ipsec: ipsec.map(|ike| Arc::new(ike.policy(psk, number, self.patience))),
             l2tp: Arc::new(self.l2tp.settings(credentials, number, random, self)),
             call: self.call.parameters(number),
             ppp: Arc::new(self.ppp.settings(
@@ -53,7 +54,7 @@ impl Profile {
 }
 
 impl Ike {
-    fn policy(&self, key: Secret, number: u32) -> Policy {
+    fn policy(&self, key: Secret, number: u32, patience: Duration) -> Policy {
         let quick = &self.quick;
         let psks = vec![Psk {
             peer: None,
@@ -78,7 +79,8 @@ impl Ike {
             dpd: None,
             short_public_values: true,
             nat_keepalive: self.keepalive,
-            setup_limit: modern.setup_limit.max(self.ladder.iter().sum()),
+            // What IKE waits for says more than that the client was given up.
+            setup_limit: patience,
             ladder: match self.ladder.is_empty() {
                 true => modern.ladder.clone(),
                 false => self.ladder.clone(),
@@ -92,7 +94,7 @@ impl Ike {
     }
 
     fn habits(&self) -> ike::Habits {
-        let seconds = |time: std::time::Duration| time.as_secs() as u32;
+        let seconds = |time: Duration| time.as_secs() as u32;
         let quick = &self.quick;
         let life = seconds(self.lifetime);
         let terms = EspTerms {

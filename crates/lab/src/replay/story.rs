@@ -62,7 +62,7 @@ pub struct Step {
     pub way: &'static str,
     /// Of the message, without what carries it.
     pub octets: usize,
-    /// It was sent before.
+    /// The same was sent, or came, before.
     pub is_repeated: bool,
     /// What it is.
     pub what: String,
@@ -205,37 +205,45 @@ fn whole(entry: &Entry, inside: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
     wire::udp(from, to, &[marker, &entry.octets].concat(), Checksum::Full)
 }
 
+/// An ISAKMP exchange: its name and message ID.
+type ExchangeId = (String, String);
+
 /// What was told so far, as far as it matters for what follows.
 #[derive(Default)]
 struct Teller {
-    /// Messages that were sent: a copy is a retransmission.
-    sent: Vec<Vec<u8>>,
-    /// Messages of each exchange: exchange, message ID, how many.
-    counts: Vec<((String, String), usize)>,
-    /// What was offered last.
-    offer: Vec<String>,
+    /// Every message and what was told of it: a copy is a retransmission.
+    told: Vec<(Way, Vec<u8>, String)>,
+    /// Messages of each exchange.
+    counts: Vec<(ExchangeId, usize)>,
+    /// The transforms that the client offered in an exchange.
+    offers: Vec<(ExchangeId, Vec<String>)>,
 }
 
 impl Teller {
     fn tell(&mut self, entry: &Entry, start: Option<Instant>, layers: Vec<Layer>) -> Step {
-        let is_sent = entry.way == Way::Sent;
-        let is_repeated = is_sent && self.is_repeated(entry);
         let refused = entry.refusal.as_ref();
         let mut remark = refused.map(|why| format!("the client does not take it: {why}"));
-        let what = match layers.last() {
+        let key = without_acknowledgement(entry);
+        let earlier = self.earlier(entry.way, key.as_deref());
+        let is_repeated = earlier.is_some();
+        let what = earlier.unwrap_or_else(|| match layers.last() {
             Some(layer) if layer.name() == "ISAKMP" => {
-                if !is_sent {
-                    let choice = self.choice(layer);
-                    remark = remark.or(choice);
-                }
-                self.isakmp(layer, is_repeated, is_sent)
+                let (what, choice) = self.isakmp(layer, entry.way);
+                remark = remark.take().or(choice);
+                what
             }
             Some(layer) => plain(layer),
             None => "unreadable".into(),
-        };
+        });
+        if let Some(key) = key.filter(|_| !is_repeated) {
+            self.told.push((entry.way, key, what.clone()));
+        }
         Step {
             seconds: start.map_or(0.0, |start| (entry.at - start).as_secs_f64()),
-            way: if is_sent { "sent" } else { "received" },
+            way: match entry.way {
+                Way::Sent => "sent",
+                Way::Received => "received",
+            },
             octets: entry.octets.len(),
             is_repeated,
             what,
@@ -244,64 +252,74 @@ impl Teller {
         }
     }
 
-    /// Whether it was sent before; RFC 2661 §5.8 lets Nr be that of now.
-    fn is_repeated(&mut self, entry: &Entry) -> bool {
-        let mut octets = entry.octets.clone();
-        let is_control =
-            entry.medium == Medium::L2tp && octets.first().is_some_and(|o| o & 0x80 != 0);
-        if is_control && octets.len() <= ZLB_LEN {
-            return false;
-        }
-        if is_control {
-            octets[10..12].fill(0);
-        }
-        let is_repeated = self.sent.contains(&octets);
-        if !is_repeated {
-            self.sent.push(octets);
-        }
-        is_repeated
+    /// What was told of the same message, if it has come or gone before.
+    fn earlier(&self, way: Way, key: Option<&[u8]>) -> Option<String> {
+        let mut told = self.told.iter();
+        told.find(|(known, octets, _)| *known == way && Some(&octets[..]) == key)
+            .map(|(.., what)| what.clone())
     }
 
-    /// The exchange, the number of its message, and the payloads.
-    fn isakmp(&mut self, layer: &Layer, is_repeated: bool, is_sent: bool) -> String {
+    /// The exchange, the number of its message, and the payloads; what the client makes of a choice.
+    fn isakmp(&mut self, layer: &Layer, way: Way) -> (String, Option<String>) {
         let text = |key: &str| {
             let value = layer.field(key).and_then(|value| value.as_str());
             value.unwrap_or_default().to_owned()
         };
-        let name = text("exchange");
-        let key = (name.clone(), text("message id"));
-        if !self.counts.iter().any(|(known, _)| *known == key) {
-            self.counts.push((key.clone(), 0));
+        let (name, payloads) = (text("exchange"), payloads(layer));
+        if name == "informational" {
+            return (format!("informational: {payloads}"), None);
         }
-        let count = self.counts.iter_mut().find(|(known, _)| *known == key);
-        let number = count.map_or(0, |(_, count)| {
-            *count += usize::from(!is_repeated);
-            *count
-        });
-        if is_sent {
-            let transforms = transforms(layer);
-            if !transforms.is_empty() {
-                self.offer = transforms;
+        let id = (name.clone(), text("message id"));
+        let number = self.count(&id);
+        let transforms = transforms(layer);
+        let choice = match way {
+            Way::Received => self.choice(&id, &transforms),
+            Way::Sent => {
+                if number == 1 {
+                    self.offers.push((id, transforms));
+                }
+                None
             }
-        }
-        let payloads = payloads(layer);
-        match name.as_str() {
-            "informational" => format!("informational: {payloads}"),
-            _ => format!("{name} {number}: {payloads}"),
-        }
+        };
+        (format!("{name} {number}: {payloads}"), choice)
     }
 
-    /// Which of the transforms that were offered was chosen.
-    fn choice(&self, layer: &Layer) -> Option<String> {
-        let [chosen] = &transforms(layer)[..] else {
+    /// The number of the next message of an exchange, from 1.
+    fn count(&mut self, id: &ExchangeId) -> usize {
+        let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| known == id) else {
+            self.counts.push((id.clone(), 1));
+            return 1;
+        };
+        *count += 1;
+        *count
+    }
+
+    /// Which of the transforms that the client offered in this exchange was chosen.
+    fn choice(&self, id: &ExchangeId, transforms: &[String]) -> Option<String> {
+        let [chosen] = transforms else {
             return None;
         };
-        let at = self.offer.iter().position(|offered| offered == chosen);
+        let (_, offer) = self.offers.iter().find(|(known, _)| known == id)?;
+        let at = offer.iter().position(|offered| offered == chosen);
         Some(match at {
-            Some(at) => format!("its choice {} of {}", at + 1, self.offer.len()),
+            Some(at) => format!("its choice {} of {}", at + 1, offer.len()),
             None => "it has not offered that".into(),
         })
     }
+}
+
+/// What a message and its copies have in common: RFC 2661 §5.8 lets Nr be that of now. `None` for an
+/// acknowledgement, which says something new each time.
+fn without_acknowledgement(entry: &Entry) -> Option<Vec<u8>> {
+    let mut octets = entry.octets.clone();
+    let is_control = entry.medium == Medium::L2tp && octets.first().is_some_and(|o| o & 0x80 != 0);
+    if is_control && octets.len() <= ZLB_LEN {
+        return None;
+    }
+    if is_control {
+        octets[10..12].fill(0);
+    }
+    Some(octets)
 }
 
 /// Every transform of an SA payload, without lifetimes.
@@ -504,6 +522,46 @@ mod tests {
         let reject = [0xff, 3, 0xc0, 0x21, 8, 1, 0, 10, 0x80, 0xfd, 1, 1, 0, 4];
         journal.entries.push(entry(Way::Received, &reject));
         assert_eq!(ignored_networks(&profile, &journal).len(), 0);
+    }
+
+    #[test]
+    fn copies_do_not_count_in_an_exchange_whoever_sends_them() {
+        // <-- and --> main mode, all of it headers.
+        let isakmp = |way, responder: u8| {
+            let mut octets = vec![1; 8];
+            octets.extend([responder; 8]);
+            octets.extend([0, 0x10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 28]);
+            Entry {
+                octets,
+                medium: Medium::Ike,
+                ..entry(way, &[])
+            }
+        };
+        let (sent, received) = (Way::Sent, Way::Received);
+        let ways = [
+            (sent, 0),
+            (received, 2),
+            (received, 2),
+            (sent, 2),
+            (sent, 0),
+        ];
+        let mut journal = Journal::default();
+        journal.entries = ways.map(|(way, to)| isakmp(way, to)).into();
+        let steps = steps(&journal, (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST));
+        let told: Vec<(&str, bool)> = steps
+            .iter()
+            .map(|step| (&step.what[..11], step.is_repeated))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("main mode 1", false),
+                ("main mode 2", false),
+                ("main mode 2", true),
+                ("main mode 3", false),
+                ("main mode 1", true)
+            ]
+        );
     }
 
     #[test]

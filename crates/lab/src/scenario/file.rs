@@ -7,7 +7,7 @@ use std::time::Duration;
 use document::{Document, Fault, Section};
 
 use super::{Churn, Group, ImpairedPath, Played, SUBSCRIBERS_MAX, Scenario, Wants};
-use crate::cli::{Addresses, Auth, ClientArguments, Encapsulation, Phase1, Ports, Target};
+use crate::cli::{Addresses, Auth, ClientArguments, Encapsulation, Io, Phase1, Ports, Target};
 use crate::profile::LoadError;
 
 /// The longest time that a key takes.
@@ -69,6 +69,11 @@ fn root_table(root: &mut Section<'_>, stem: &str) -> Written {
         target: target
             .clone()
             .unwrap_or(Target::Address(Ipv4Addr::UNSPECIFIED)),
+        io: root.choice(
+            "io",
+            &[Io::Sockets, Io::Xdp].map(|io| (super::written::io(io), io)),
+            Io::Sockets,
+        ),
         duration: root.duration("duration", Duration::ZERO..=DAY, Duration::from_secs(10)),
         network,
         ping_target,
@@ -97,12 +102,15 @@ fn path(root: &Section<'_>) -> ImpairedPath {
 fn wants(section: &mut Section<'_>) -> Wants {
     let has = |key| section.has(key);
     let (has_loss, has_setups, has_p99) = (has("max_loss"), has("min_setups"), has("p99"));
+    let has_missing = has("max_missing");
     let loss = section.real("max_loss", 0.0..=100.0, 0.0);
     let setups = section.number("min_setups", 0..=u64::MAX, 0);
+    let missing = section.number("max_missing", 0..=u64::MAX, 0);
     let p99 = section.duration("p99", MOMENT / 1000..=DAY, DAY);
     Wants {
         max_loss: has_loss.then_some(loss),
         min_setups: has_setups.then_some(setups),
+        max_missing: has_missing.then_some(missing),
         p99: has_p99.then_some(p99),
     }
 }
@@ -133,9 +141,11 @@ fn group(section: &mut Section<'_>) -> Group {
     if encapsulation != Encapsulation::Plain && client.psk.is_empty() {
         section.fault("psk", "IPsec needs a key; or encapsulation = \"plain\"");
     }
-    Group {
+    let tunnels = section.number("tunnels", 1..=SUBSCRIBERS_MAX, 1);
+    let group = Group {
         name: section.required_text("name").unwrap_or_default(),
         subscribers: section.number("subscribers", 1..=SUBSCRIBERS_MAX, 1),
+        tunnels: section.has("tunnels").then_some(tunnels),
         local: local.into_iter().flat_map(|Addresses(list)| list).collect(),
         profile,
         encapsulation,
@@ -148,7 +158,11 @@ fn group(section: &mut Section<'_>) -> Group {
             "traffic",
             "SIZES:RATE such as imix:2Mbit/s, with :up, :down, :poisson",
         ),
+    };
+    for (key, what) in group.contradictions() {
+        section.fault(key, what);
     }
+    group
 }
 
 fn played(section: &Section<'_>, name: &str) -> Option<Played> {
@@ -168,16 +182,13 @@ fn churn(section: &Section<'_>) -> Churn {
         let time = section.duration(key, MOMENT..=DAY, DAY);
         has.then_some(time)
     };
-    let churn = Churn {
+    Churn {
         hold: time("hold"),
         kill: rate(section, "kill", 0.0),
+        kills_tunnels: section.flag("kill_tunnels", false),
         is_silent: section.flag("silent", false),
         redial_after: time("redial_after"),
-    };
-    if churn.is_silent && churn.kill <= 0.0 {
-        section.fault("silent", "nobody is killed; kill = \"N/s\" says how many");
     }
-    churn
 }
 
 /// `"500/s"`.
@@ -202,11 +213,7 @@ fn client(section: &mut Section<'_>) -> ClientArguments {
     let default = ClientArguments::default();
     let or = |list: Vec<_>, default: Vec<_>| if list.is_empty() { default } else { list };
     let text = |key| section.text(key).unwrap_or_default();
-    let auth = [
-        ("pap", Auth::Pap),
-        ("chap", Auth::Chap),
-        ("mschapv2", Auth::Mschapv2),
-    ];
+    let auth = [Auth::Pap, Auth::Chap, Auth::Mschapv2].map(|auth| (auth.name(), auth));
     let phase1: Vec<Phase1> = section.list("phase1", "a proposal such as aes256-sha1-modp2048");
     ClientArguments {
         psk: text("psk"),

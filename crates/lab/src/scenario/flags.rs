@@ -1,13 +1,14 @@
 //! A scenario from the command line: one group, or a file and what the flags add to it.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::{Churn, Group, ImpairedPath, OfferedLoad, Played, SUBSCRIBERS_MAX, Scenario, Wants};
-use crate::cli::{Addresses, Blast, Encapsulation, Target, Who};
+use crate::cli::{Addresses, Blast, Encapsulation, Io, Target, Who};
 use crate::dial::own_address;
 use crate::memory;
 use crate::seed::seed;
@@ -42,6 +43,7 @@ impl Scenario {
                 format!("{file}: which gateway? target = \"ADDRESS\" or --target ADDRESS")
             })?;
         scenario.seed = seed_of(flags.who.seed.or(written.seed))?;
+        scenario.io = flags.who.io.unwrap_or(scenario.io);
         scenario.duration = flags.duration.unwrap_or(scenario.duration);
         let who = &flags.who;
         if who.network_port.is_some() || who.ping_target.is_some() {
@@ -55,7 +57,9 @@ impl Scenario {
         let (wanted, wants) = (wants(flags), &mut scenario.wants);
         wants.max_loss = wanted.max_loss.or(wants.max_loss);
         wants.min_setups = wanted.min_setups.or(wants.min_setups);
+        wants.max_missing = wanted.max_missing.or(wants.max_missing);
         wants.p99 = wanted.p99.or(wants.p99);
+        *wants = std::mem::take(wants).settled();
         scenario.settle_addresses()?;
         Ok(written.scenario)
     }
@@ -64,13 +68,14 @@ impl Scenario {
         let churn = Churn {
             hold: flags.hold,
             kill: flags.kill,
+            kills_tunnels: flags.kill_tunnels,
             is_silent: flags.silent,
             redial_after: flags.redial_after,
         };
         Ok(Self {
             duration: flags.duration.unwrap_or(DURATION),
             path: path(flags),
-            wants: wants(flags),
+            wants: wants(flags).settled(),
             ..Self::of_one_group(&flags.who, churn, flags.traffic.clone())?
         })
     }
@@ -83,6 +88,7 @@ impl Scenario {
             seed: seed_of(who.seed)?,
             target: target
                 .context("which gateway? --target ADDRESS, or a scenario that names one")?,
+            io: who.io.unwrap_or(Io::Sockets),
             duration: DURATION,
             network: who.network_port.clone(),
             ping_target: who.ping_target,
@@ -104,7 +110,7 @@ impl Scenario {
         {
             match self.target {
                 Target::Address(target) => group.local.push(own_address(target)?),
-                Target::Memory(_) => group.local.extend(free.by_ref().take(group.subscribers)),
+                Target::Memory(_) => group.local.extend(free.by_ref().take(group.places())),
             }
         }
         Ok(())
@@ -115,6 +121,7 @@ fn wants(flags: &Blast) -> Wants {
     Wants {
         max_loss: flags.max_loss,
         min_setups: flags.min_setups,
+        max_missing: flags.max_missing,
         p99: flags.p99,
     }
 }
@@ -154,9 +161,10 @@ fn group(who: &Who, churn: Churn, traffic: Option<OfferedLoad>) -> Result<Group>
         bail!("--subscribers has to be between 1 and {SUBSCRIBERS_MAX}");
     }
     let local = who.local.iter();
-    Ok(Group {
+    let group = Group {
         name: "all".to_owned(),
         subscribers: who.subscribers,
+        tunnels: who.tunnels.map(NonZeroUsize::get),
         local: local.flat_map(|Addresses(list)| list.clone()).collect(),
         profile,
         encapsulation,
@@ -166,5 +174,11 @@ fn group(who: &Who, churn: Churn, traffic: Option<OfferedLoad>) -> Result<Group>
         after: Duration::ZERO,
         churn,
         traffic,
-    })
+    };
+    let contradictions = group.contradictions().into_iter();
+    let told = contradictions.map(|(key, what)| format!("--{}: {what}", key.replace('_', "-")));
+    match told.collect::<Vec<String>>() {
+        told if told.is_empty() => Ok(group),
+        told => bail!("{}", told.join("\n")),
+    }
 }
