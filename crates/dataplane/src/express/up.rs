@@ -1,7 +1,9 @@
 //! The lane from the subscriber to the network.
 
+use std::mem::offset_of;
+
 use packet::header::{Esp, Ethernet, Ipv4, Udp};
-use packet::{Chunk, Endpoint, Frame};
+use packet::{Chunk, Frame};
 use zerocopy::FromBytes;
 
 use super::{Door, ETHERNET, Ticket, hop};
@@ -14,7 +16,7 @@ use crate::id::SessionSlot;
 use crate::l2tp::Header;
 use crate::port::Port;
 use crate::shard::key_slot;
-use crate::shard::path::Path;
+use crate::shard::path::{Ends, Path};
 use crate::shared::Target;
 use crate::stages::Stage;
 use crate::tables::Tables;
@@ -101,7 +103,7 @@ fn admit<C: Chunk>(frame: &Frame<C>, ticket: &Ticket, tables: &Tables) -> Option
     let (esp, _) = Esp::ref_from_prefix(esp).ok()?;
     let shard = tables.shards.peek(ticket.slot.shard)?;
     let path = shard.paths.at(ticket.path?)?;
-    let is_theirs = path.encapsulation == Encapsulation::EspInUdp && is_between(path, head);
+    let is_theirs = path.encapsulation == Encapsulation::EspInUdp && path.is_between(ends(frame)?);
     let sa = shard.inbound.at(ticket.slot)?;
     if !is_theirs || !sa.suite.is_packet_len(len) || !tables.compat.admits(sa.suite) {
         return None;
@@ -115,12 +117,11 @@ fn admit<C: Chunk>(frame: &Frame<C>, ticket: &Ticket, tables: &Tables) -> Option
     })
 }
 
-/// Whether a frame comes from the peer's endpoint to ours.
+/// The ends that the outer headers of a frame as usual name.
 #[inline(always)]
-fn is_between(path: &Path, head: &Head) -> bool {
-    let (ip, udp) = (&head.ip, &head.udp);
-    path.remote == Endpoint::v4(ip.source, udp.source.get())
-        && path.local == Endpoint::v4(ip.destination, udp.destination.get())
+fn ends<C: Chunk>(frame: &Frame<C>) -> Option<&Ends> {
+    let addresses = offset_of!(Head, ip) + offset_of!(Ipv4, source);
+    frame.bytes().get(addresses..)?.first_chunk()
 }
 
 /// What follows from the verdict, and on to the next hop.
@@ -188,7 +189,7 @@ fn carry_plain<C: Chunk>(
     let slot = ticket.path?;
     let path = tables.shards.own(slot.shard)?.paths.at_mut(slot)?;
     // RFC 2661 §8.1: addresses and ports of a tunnel stay as they are for its life.
-    if path.encapsulation != Encapsulation::Plain || !is_between(path, head) {
+    if path.encapsulation != Encapsulation::Plain || !path.is_between(ends(frame)?) {
         return None;
     }
     let (vrf, entered) = (path.vrf, Entered::read(message, path)?);

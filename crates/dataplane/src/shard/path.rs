@@ -36,6 +36,8 @@ pub(crate) struct Path {
     pub(crate) directory: Directory,
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
+    /// Both as a frame of the peer has them.
+    ends: Ends,
     pub(crate) vrf: u16,
     pub(crate) encapsulation: Encapsulation,
     /// The port by which the peer was last heard.
@@ -65,6 +67,7 @@ impl Path {
             id: path.id,
             local: path.local,
             remote: path.remote,
+            ends: ends(path.local, path.remote),
             encapsulation: path.encapsulation,
             vrf: path.vrf,
             way: (0, None),
@@ -95,7 +98,14 @@ impl Path {
     /// The peer is elsewhere.
     pub(crate) fn go_to(&mut self, local: Endpoint, remote: Endpoint) {
         (self.local, self.remote) = (local, remote);
+        self.ends = ends(local, remote);
         self.way = (0, None);
+    }
+
+    /// Whether a frame comes from the peer's endpoint to ours.
+    #[inline]
+    pub(crate) fn is_between(&self, ends: &Ends) -> bool {
+        self.ends == *ends
     }
 
     /// The next hop towards the peer.
@@ -120,6 +130,22 @@ impl Path {
         self.followed_ms = Some(now_ms);
         true
     }
+}
+
+/// Source and destination address, source and destination port, as they follow one another in a
+/// frame of IPv4 without options and UDP.
+pub(crate) type Ends = [u8; 12];
+
+/// Of the peer's frames; all zero, as in no frame, if they are not of IPv4.
+fn ends(local: Endpoint, remote: Endpoint) -> Ends {
+    let mut ends = Ends::default();
+    if let (Some(source), Some(destination)) = (remote.as_v4(), local.as_v4()) {
+        ends[..4].copy_from_slice(&source.octets());
+        ends[4..8].copy_from_slice(&destination.octets());
+        ends[8..10].copy_from_slice(&remote.port().to_be_bytes());
+        ends[10..].copy_from_slice(&local.port().to_be_bytes());
+    }
+    ends
 }
 
 /// The SA in use.

@@ -19,11 +19,14 @@ type Page<T> = [Entry<T>; PAGE_SLOTS];
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Entry<T> {
-    generation: u8,
-    /// Closed, but the slow path has not been told yet; no look-up finds it.
-    is_retired: bool,
+    /// The generation of the holder, with [`RETIRED`] once it is closed, though the slow path has not
+    /// been told yet: no look-up finds it.
+    tag: u16,
     holder: Option<T>,
 }
+
+/// No generation has this bit.
+const RETIRED: u16 = 1 << 8;
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
@@ -37,16 +40,19 @@ impl<T> Slots<T> {
     /// The holder of a slot, if it is still this one.
     #[inline]
     pub(crate) fn at(&self, slot: Slot) -> Option<&T> {
-        let entry = self.entry(slot)?;
-        entry.holder.as_ref().filter(|_| !entry.is_retired)
+        let index = slot.index as usize;
+        let entry = &self.pages.get(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
+        let holder = entry.holder.as_ref();
+        holder.filter(|_| entry.tag == u16::from(slot.generation))
     }
 
     /// The holder of a slot, if it is still this one.
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let entry = self.entry_mut(slot)?;
-        let is_retired = entry.is_retired;
-        entry.holder.as_mut().filter(|_| !is_retired)
+        let index = slot.index as usize;
+        let entry = &mut self.pages.get_mut(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
+        let holder = entry.holder.as_mut();
+        holder.filter(|_| entry.tag == u16::from(slot.generation))
     }
 
     /// Brings the first cache lines of a slot near that will soon be looked up.
@@ -74,8 +80,7 @@ impl<T> Slots<T> {
             "{slot:?} is used again before it was reported free"
         );
         *entry = Entry {
-            generation: slot.generation,
-            is_retired: false,
+            tag: slot.generation.into(),
             holder: Some(holder),
         };
     }
@@ -94,7 +99,8 @@ impl<T> Slots<T> {
     /// From here on no look-up finds the holder. `None` if it was not there.
     pub(crate) fn retire(&mut self, slot: Slot) -> Option<&mut T> {
         let entry = self.entry_mut(slot)?;
-        let was_retired = std::mem::replace(&mut entry.is_retired, true);
+        let was_retired = entry.tag & RETIRED != 0;
+        entry.tag |= RETIRED;
         entry.holder.as_mut().filter(|_| !was_retired)
     }
 
@@ -110,28 +116,18 @@ impl<T> Slots<T> {
         }
     }
 
-    #[inline]
-    fn entry(&self, slot: Slot) -> Option<&Entry<T>> {
-        let index = slot.index as usize;
-        let page = self.pages.get(index / PAGE_SLOTS)?;
-        let entry = &page[index % PAGE_SLOTS];
-        (entry.generation == slot.generation).then_some(entry)
-    }
-
-    #[inline]
+    /// The entry of a slot, retired or not, if it is still this one's.
     fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<T>> {
         let index = slot.index as usize;
-        let page = self.pages.get_mut(index / PAGE_SLOTS)?;
-        let entry = &mut page[index % PAGE_SLOTS];
-        (entry.generation == slot.generation).then_some(entry)
+        let entry = &mut self.pages.get_mut(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
+        (entry.tag & !RETIRED == u16::from(slot.generation)).then_some(entry)
     }
 }
 
 impl<T> Entry<T> {
     fn vacant() -> Self {
         Self {
-            generation: 0,
-            is_retired: false,
+            tag: 0,
             holder: None,
         }
     }

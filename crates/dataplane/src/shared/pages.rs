@@ -27,7 +27,7 @@ pub(crate) struct Pages<T> {
     pages_per_shard: usize,
 }
 
-type Page<T> = Arc<[Cell<T>]>;
+type Page<T> = Arc<[Cell<T>; PAGE_SLOTS]>;
 
 /// The counters of one slot, and whose they are. It begins a cache line, with what every packet
 /// counts in front.
@@ -53,10 +53,10 @@ impl<T: Tallied> Pages<T> {
     /// The counters of a slot that has a new holder; `None` beyond the limit.
     pub(crate) fn open(&self, slot: Slot) -> Option<Tally<T>> {
         let page = self.pages.get(self.page_of(slot)?)?;
-        let page = page.get_or_init(|| (0..PAGE_SLOTS).map(|_| Cell::default()).collect());
+        let page = page.get_or_init(vacant_page);
         let tally = Tally {
             page: Arc::clone(page),
-            index: slot.index as usize % PAGE_SLOTS,
+            index: (slot.index % PAGE_SLOTS as u32) as u8,
         };
         tally.cell().holder.set(0);
         tally.reset();
@@ -87,6 +87,16 @@ impl<T: Tallied> Pages<T> {
     }
 }
 
+/// Made where it stays: it is too large for the stack.
+fn vacant_page<T: Tallied>() -> Page<T> {
+    let cells: Box<[Cell<T>]> = (0..PAGE_SLOTS).map(|_| Cell::default()).collect();
+    let cells: Result<Box<[Cell<T>; PAGE_SLOTS]>, _> = cells.try_into();
+    let Ok(cells) = cells else {
+        unreachable!("as many as a page has")
+    };
+    Arc::from(cells)
+}
+
 fn holder(slot: Slot) -> u64 {
     1 << 32 | u64::from(slot.word())
 }
@@ -95,13 +105,15 @@ fn holder(slot: Slot) -> u64 {
 #[derive(Debug)]
 pub(crate) struct Tally<T> {
     page: Page<T>,
-    index: usize,
+    index: u8,
 }
+
+const _: () = assert!(PAGE_SLOTS == 1 << u8::BITS);
 
 impl<T> Tally<T> {
     #[inline]
     fn cell(&self) -> &Cell<T> {
-        &self.page[self.index]
+        &self.page[usize::from(self.index)]
     }
 }
 
