@@ -114,6 +114,8 @@ impl FarEnd {
     fn tell(&self) {
         let received = self.accounts.iter().map(Account::received).sum();
         let octets = self.accounts.iter().map(|account| account.octets).sum();
+        let overdue = self.accounts.iter().map(Account::overdue).sum();
+        self.board.far_overdue.store(overdue, Ordering::Relaxed);
         self.board.far_sent.store(self.sent, Ordering::Relaxed);
         self.board.far_received.store(received, Ordering::Relaxed);
         self.board.far_octets.store(octets, Ordering::Relaxed);

@@ -224,6 +224,14 @@ impl WayFigures {
     }
 }
 
+/// Counts without a fraction, shares with four digits of it.
+pub(super) fn rounded(found: f64) -> String {
+    match found.fract() == 0.0 {
+        true => found.to_string(),
+        false => format!("{found:.4}"),
+    }
+}
+
 fn percent(part: u64, whole: u64) -> f64 {
     match whole {
         0 => 0.0,
@@ -296,7 +304,12 @@ impl Outcome {
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut lines = self.setup_lines();
+        let mut lines = Vec::new();
+        if self.interrupted {
+            let told = format!("interrupted       after {:.1} s", self.seconds);
+            lines.push(told);
+        }
+        lines.extend(self.setup_lines());
         lines.extend(self.failure_lines());
         lines.extend(self.traffic_lines());
         lines.extend(self.path.iter().map(|path| {
@@ -315,7 +328,10 @@ impl Outcome {
                 held,
             } = assertion;
             let word = if *held { "held" } else { "FAILED" };
-            format!("asserted          {key} {wanted}: found {found:.4}, {word}")
+            format!(
+                "asserted          {key} {wanted}: found {}, {word}",
+                rounded(*found)
+            )
         }));
         let discards = self.discards.iter();
         lines.extend(discards.map(|(why, count)| format!("discarded         {count} {why}")));

@@ -225,6 +225,9 @@ impl Run {
 
     /// For as long as was asked, with traffic if there is any.
     fn hold(&mut self) -> Result<()> {
+        if self.is_interrupted() {
+            return Ok(());
+        }
         if self.crowd.up() > 0 && self.scenario.groups.iter().any(|g| g.traffic.is_some()) {
             self.moved = Some(self.measure()?);
             return Ok(());
@@ -282,8 +285,9 @@ impl Run {
         for (id, act) in self.crowd.handle_timeout(now) {
             self.act(now, id, act);
         }
-        let sample = self.sample();
-        if self.meter.tick(now, || sample) {
+        if self.meter.is_due(now) {
+            let sample = self.sample();
+            self.meter.take(now, sample);
             let (last, before) = self.meter.last();
             self.face.tell(&last, &before);
         }
@@ -342,10 +346,22 @@ impl Run {
             up: self.crowd.up(),
             succeeded: self.setups.succeeded(),
             failed: self.setups.failed(),
-            sent: self.load.sent() + read(&self.board.far_sent),
-            received: self.load.received() + read(&self.board.far_received),
+            sent: self.sent(),
+            received: self.received(),
             octets: self.load.octets() + read(&self.board.far_octets),
+            overdue: self.load.overdue() + read(&self.board.far_overdue),
+            p99_ms: self.load.p99().as_secs_f64() * 1000.0,
         }
+    }
+
+    /// Packets sent by both ends.
+    fn sent(&self) -> u64 {
+        self.load.sent() + self.board.far_sent.load(Ordering::Relaxed)
+    }
+
+    /// Packets received by both ends.
+    fn received(&self) -> u64 {
+        self.load.received() + self.board.far_received.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {

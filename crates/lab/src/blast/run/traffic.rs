@@ -159,12 +159,11 @@ impl Run {
     /// Until everything that was sent is there, or nothing more comes.
     fn drain(&mut self) -> Result<()> {
         let mut changed = clock::now();
-        let mut known = self.sample();
-        while clock::now() < changed + GRACE && known.received < known.sent {
+        let mut known = self.received();
+        while clock::now() < changed + GRACE && known < self.sent() {
             self.turn()?;
-            let state = self.sample();
-            if state.received != known.received {
-                (known, changed) = (state, clock::now());
+            if self.received() != known {
+                (known, changed) = (self.received(), clock::now());
             }
         }
         Ok(())
@@ -180,7 +179,7 @@ impl Run {
             wire,
             overflowed,
             withheld: own.source().withheld() + far.map_or(0, |far| far.source().withheld()),
-            sent: self.sample().sent,
+            sent: self.sent(),
             damaged: own.damaged(),
         };
         match far {
