@@ -141,6 +141,13 @@ impl Load {
         }
     }
 
+    /// The address of one that is up.
+    #[must_use]
+    pub fn an_address(&self) -> Option<Ipv4Addr> {
+        let mut open = self.seats.iter().filter(|seat| seat.is_open);
+        open.find_map(|seat| seat.ends).map(|(own, _)| own)
+    }
+
     /// What was sent.
     #[must_use]
     pub fn source(&self) -> &Source {

@@ -12,6 +12,7 @@ use crypto::Random;
 
 use super::board::Board;
 use super::crowd::{Act, Cohort, Crowd};
+use super::line::Line;
 use super::load::{Load, Peer};
 use super::meter::{Meter, Sample};
 use super::near::{Both, NearEnd};
@@ -45,6 +46,8 @@ pub struct Run {
     stage: Option<Stage>,
     network: Option<Network>,
     near: Option<NearEnd>,
+    /// What carries the packets of a far end elsewhere, between two loads.
+    line: Option<Line>,
     path: Option<Arc<Mutex<Tally>>>,
     random: Random,
     crowd: Crowd,
@@ -126,6 +129,7 @@ impl Run {
             stage,
             network,
             near: None,
+            line: None,
             path,
             crowd: Crowd::new(cohorts, epoch, random.fork()),
             load: Load::new(peer, &sizes, epoch),
