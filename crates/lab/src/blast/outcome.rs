@@ -54,6 +54,9 @@ pub struct Outcome {
     pub timeline: Vec<Sample>,
     /// What the clients did not take.
     pub discards: Vec<(String, u64)>,
+    /// What the gateway did not take, if it is in this process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway_discards: Vec<(&'static str, u64)>,
     /// All latencies, way by way.
     #[serde(skip)]
     pub latencies: Vec<(String, Histogram<u64>)>,
@@ -335,6 +338,8 @@ impl Outcome {
         }));
         let discards = self.discards.iter();
         lines.extend(discards.map(|(why, count)| format!("discarded         {count} {why}")));
+        let discards = self.gateway_discards.iter();
+        lines.extend(discards.map(|(why, count)| format!("gateway discarded {count} {why}")));
         let problems = self.problems.iter();
         lines.extend(problems.map(|problem| format!("PROBLEM           {problem}")));
         lines.join("\n") + "\n"

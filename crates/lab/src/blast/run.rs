@@ -60,6 +60,8 @@ pub struct Run {
     /// Of each client: its group, when it should dial, and whether it has come up or failed once.
     seats: Vec<Seat>,
     settled: usize,
+    /// Set-ups a second until everybody had come up or failed.
+    setup_rate: f64,
     /// Clients that have not ended since the goodbyes began.
     leaving: usize,
     busy: Busy,
@@ -140,6 +142,7 @@ impl Run {
             epoch,
             seats: seats.collect(),
             settled: 0,
+            setup_rate: 0.0,
             leaving: 0,
             busy: Busy::default(),
             far_busy: 0.0,
@@ -224,6 +227,7 @@ impl Run {
             self.turn()?;
         }
         self.busy = self.busy.max(phase.end(Duration::ZERO));
+        self.setup_rate = self.setups.per_second();
         Ok(())
     }
 
