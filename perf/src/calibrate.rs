@@ -6,6 +6,7 @@ use crypto::dh::Group::{Ecp256, Modp1024, Modp2048};
 use serde::Serialize;
 
 use crate::dial::Call;
+use crate::figures::FULL_BURST;
 use crate::measure::Found;
 use crate::path::Frames::Cold;
 use crate::probe::{SizeName, Spec, SuiteName};
@@ -39,34 +40,47 @@ const SUITES: [SuiteName; 7] = [
     "plain",
 ];
 const SIZES: [SizeName; 3] = ["64", "570", "1400"];
+/// Sizes of short bursts, and of crowds: what is between lies on a line.
+const EXTREMES: [SizeName; 2] = ["64", "1400"];
+/// Packets of bursts that are not full: as many as a mixture has of one kind.
+const SHORT: [usize; 2] = [16, 4];
 const FEW: usize = 1000;
 const MANY: usize = 100_000;
 
 /// All of it.
 pub(crate) fn parts() -> Vec<Part> {
-    let path = |suite, line: Line, size, sessions| Spec::Path {
+    let path = |suite, line: Line, size, sessions, burst| Spec::Path {
         suite,
         line,
         size,
         sessions,
         frames: Cold,
+        burst,
     };
-    let both = |suite, size, sessions| [Up, Down].map(|line| path(suite, line, size, sessions));
+    let both = |suite, size, sessions, burst| {
+        [Up, Down].map(|line| path(suite, line, size, sessions, burst))
+    };
     let mut parts: Vec<Part> = SUITES
         .into_iter()
         .map(|suite| {
-            let specs = SIZES.into_iter().flat_map(|size| both(suite, size, FEW));
-            part(suite, specs.collect(), 4, 2)
+            let full = SIZES.into_iter().map(|size| (size, FULL_BURST));
+            let short = SHORT.into_iter();
+            let short = short.flat_map(|burst| EXTREMES.map(|size| (size, burst)));
+            let all = full.chain(short);
+            let specs = all.flat_map(|(size, burst)| both(suite, size, FEW, burst));
+            part(suite, specs.collect(), 3, 2)
         })
         .collect();
-    let crowd = ["64", "1400"].into_iter();
-    let crowd = crowd.flat_map(|size| both("aes128gcm16", size, MANY));
+    let crowd = EXTREMES.into_iter();
+    let crowd = crowd.flat_map(|size| both("aes128gcm16", size, MANY, FULL_BURST));
     parts.push(part("crowd", crowd.collect(), 3, 1));
     let calls = [
         Call::Plain,
         Call::Ike(Modp1024),
         Call::Ike(Modp2048),
         Call::Ike(Ecp256),
+        Call::Secured(Modp2048),
+        Call::Secured(Ecp256),
     ];
     parts.push(part("set-up", calls.map(Spec::SetUp).into(), 6, 2));
     parts.push(part("idle", vec![Spec::Idle { sessions: MANY }], 2, 1));
@@ -88,12 +102,17 @@ fn part(name: &str, specs: Vec<Spec>, rounds: usize, processes: usize) -> Part {
     }
 }
 
-/// Takes them, each part in processes of its own, and gives them as JSON.
-pub(crate) fn calibrate() -> Result<String> {
+/// Takes all of them, or those with these names, in one process each, and gives them as JSON.
+pub(crate) fn calibrate(names: &[&str]) -> Result<String> {
     let mut found = Vec::new();
-    for part in parts() {
-        for process in 1..=part.processes {
-            eprintln!("{} {process}/{}", part.name, part.processes);
+    let is_wanted = |part: &Part| {
+        let named = |name: &&str| part.name == format!("calibration {name}");
+        names.is_empty() || names.iter().any(named)
+    };
+    for part in parts().into_iter().filter(is_wanted) {
+        let processes = if names.is_empty() { part.processes } else { 1 };
+        for process in 1..=processes {
+            eprintln!("{} {process}/{processes}", part.name);
             found.push(Found::of_process(&part.name, part.rounds)?);
         }
     }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use af_xdp::Chunk;
 use anyhow::{Context, Result, bail, ensure};
 use control::{Control, Input, NoActivity, Output};
+use crypto::dh::KeyPair;
 use crypto::{Random, cpu};
 use dataplane::change::{Change, Class, Entry, Event, Inject, Kind, Origin, Punt, ToWorker};
 use dataplane::id::{InboundSa, PathId, SessionSlot, WorkerId};
@@ -60,6 +61,9 @@ pub(crate) struct Exchange {
     next_spi: u32,
     up: usize,
     settings: Arc<client::Settings>,
+    /// Whether a key pair for public-key work was made before anybody asked.
+    pub(crate) uses_pairs: bool,
+    random: Random,
 }
 
 /// A client and what the gateway calls it by.
@@ -136,6 +140,8 @@ impl Exchange {
             next_spi: 0x1000_0000,
             up: 0,
             settings: Arc::new(settings::client(call, 0)),
+            uses_pairs: false,
+            random: Random::from_seed(bytes),
         };
         exchange.carry_out();
         exchange
@@ -158,6 +164,27 @@ impl Exchange {
             left -= crowd;
         }
         Ok(crowds)
+    }
+
+    /// The clients that are up say goodbye, and are answered.
+    pub(crate) fn hang_up(&mut self) -> Result<()> {
+        let first = self.lines.len()
+            - self
+                .lines
+                .iter()
+                .rev()
+                .take_while(|l| l.client.is_some())
+                .count();
+        for number in first..self.lines.len() {
+            self.touch(number, Client::hang_up);
+        }
+        self.run_until(self.now + PAUSE)?;
+        let mut left = self.lines[first..].iter().filter_map(|l| l.client.as_ref());
+        ensure!(
+            left.all(Client::is_over),
+            "a client is not done with its goodbye"
+        );
+        Ok(())
     }
 
     /// Lets clients that are up go without a word; their memory is free.
@@ -385,8 +412,9 @@ impl Exchange {
                     self.ticks += cpu::cycles() - start;
                 }
                 Some(Output::Compute { token, job }) => {
+                    let pair = self.pair();
                     let start = clock::thread_ticks();
-                    let outcome = job.run();
+                    let outcome = job.run_with(|_| pair);
                     let input = Input::Computed { token, outcome };
                     self.control.handle_input(self.now, input);
                     self.ticks += clock::thread_ticks() - start;
@@ -400,6 +428,12 @@ impl Exchange {
         if let Some(slow) = &self.slow {
             while slow.workers[0].events.receive().is_some() {}
         }
+    }
+
+    /// A key pair, if they are made beforehand.
+    fn pair(&mut self) -> Option<KeyPair> {
+        let group = self.call.group().filter(|_| self.uses_pairs)?;
+        Some(KeyPair::draw(group, &mut self.random))
     }
 
     fn hand_to_worker(&mut self, message: ToWorker) {

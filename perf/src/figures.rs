@@ -212,6 +212,7 @@ const fn crowd(
         size,
         sessions,
         frames,
+        burst: FULL_BURST,
     }
 }
 
@@ -397,9 +398,18 @@ pub(crate) const GROUPS: &[Group] = &[
         ratio("p99.9 of a burst with 1 000 plain set-ups a second over idle", 1.2, 1.2, bursts(Some((Call::Plain, 1000))), bursts(None)),
         ratio("p99.9 of a burst with 200 IKE set-ups a second over idle", f64::INFINITY, f64::INFINITY, bursts(Some((Call::Ike(Group14), 200))), bursts(None)),
     ], tables: &[] },
+    Group { name: "stalls", rounds: 10, is_quick: true, figures: &[
+        ns("p99.9 of a turn that opens and closes sessions, AES-128-GCM",        50_000.0, 50_000.0, Spec::Stalls { suite: GCM }),
+        ns("p99.9 of a turn that opens and closes sessions, AES-128-CBC + SHA1", 50_000.0, 50_000.0, Spec::Stalls { suite: SHA1 }),
+    ], tables: &[] },
+    Group { name: "stages", rounds: 1, is_quick: true, figures: &[
+        figure("timing the stages in one turn of 64, 64 B, warm", Unit::Percent, 1.0, 1.0,
+            How::Cost(Spec::Watched { suite: GCM, size: "64" })),
+    ], tables: &[] },
     Group { name: "set-up", rounds: 8, is_quick: true, figures: &[
         rate("set-ups of plain L2TP + LCP + MS-CHAPv2 + IPCP", 2500.0, 5000.0, Spec::SetUp(Call::Plain)),
         rate("set-ups of IKEv1, MODP-2048, PSK",                600.0, 1000.0, Spec::SetUp(Call::Ike(Group14))),
+        rate("set-ups of IKEv1, MODP-2048, PSK, key pairs at hand", 600.0, 1000.0, Spec::SetUpWithPair(Call::Ike(Group14))),
     ], tables: &[] },
     Group { name: "idle", rounds: 2, is_quick: false, figures: &[
         figure("100 000 idle sessions", Unit::Percent, 10.0, 10.0, How::Cost(Spec::Idle { sessions: 100_000 })),

@@ -53,6 +53,11 @@ pub(crate) struct Size {
 
 impl Gateway {
     pub(crate) fn new(size: Size) -> Result<Self> {
+        Self::with(size, |number| Subscriber::new(number, size.protection))
+    }
+
+    /// Whose subscribers are not all alike.
+    pub(crate) fn with(size: Size, of: impl Fn(usize) -> Subscriber) -> Result<Self> {
         let limits = Limits {
             workers: size.workers,
             ..Limits::default()
@@ -85,7 +90,7 @@ impl Gateway {
             chunks,
             pages: area.pages(),
         };
-        (0..size.sessions).for_each(|n| gateway.open(Subscriber::new(n, size.protection)));
+        (0..size.sessions).for_each(|number| gateway.open(of(number)));
         gateway.settle();
         Ok(gateway)
     }
@@ -127,7 +132,7 @@ impl Gateway {
         std::mem::replace(&mut self.slow, none)
     }
 
-    /// Every frame that was sent is what it has to be; its chunk is free again.
+    /// Every frame that was sent this way is what it has to be; its chunk is free again.
     pub(crate) fn prove(
         &mut self,
         far: &mut FarEnds,
@@ -135,13 +140,19 @@ impl Gateway {
         line: Line,
     ) -> Result<()> {
         let mut freed = Vec::new();
-        for port in self.workers.iter_mut().flat_map(Worker::ports_mut) {
+        let by = match line {
+            Line::Up => NETWORK,
+            Line::Down => TUNNEL,
+        };
+        for worker in &mut self.workers {
+            let port = &mut worker.ports_mut()[by];
             for sent in port.leaving.drain() {
                 far.take(staged, line, sent.bytes())
                     .with_context(|| format!("a frame of {} octets went {line:?}", sent.len))?;
                 freed.push(sent.chunk);
             }
-            freed.append(&mut port.refused);
+            let ports = worker.ports_mut().iter_mut();
+            ports.for_each(|port| freed.append(&mut port.refused));
         }
         // The next round writes them in the order of their addresses again.
         freed.reverse();

@@ -10,11 +10,12 @@
 //! | `figures.rs` | the table: what is wanted, and how it is taken |
 //! | `measure.rs`, `run.rs` | from measurements to figures |
 //! | `report.rs` | what a person reads |
-//! | `calibrate.rs` | what a capacity plan reads |
+//! | `calibrate.rs`, `check.rs` | what a capacity plan reads, and whether it is right |
 //! | `probe.rs` | what can be measured |
 //! | `path.rs`, `bare.rs` | the whole path, and its cipher alone |
 //! | `cipher.rs` | the ciphers, and other people's |
 //! | `team.rs`, `burst.rs` | workers beside each other, and beside a busy slow path |
+//! | `stall.rs`, `watch.rs` | what holds a worker up: changes, and being timed |
 //! | `gateway.rs`, `port.rs` | the gateway under test |
 //! | `traffic.rs`, `subscriber.rs` | the far ends, who prove every packet |
 //! | `dial.rs`, `setup.rs` | the slow path under test, and who dials it |
@@ -24,6 +25,7 @@
 mod bare;
 mod burst;
 mod calibrate;
+mod check;
 mod cipher;
 mod clock;
 mod dial;
@@ -37,9 +39,11 @@ mod report;
 mod rng;
 mod run;
 mod setup;
+mod stall;
 mod subscriber;
 mod team;
 mod traffic;
+mod watch;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -75,6 +79,8 @@ enum Command {
     },
     /// What `adit-lab plan` wants to know of this machine, as JSON
     Calibrate,
+    /// What `adit-lab plan` says of three mixed loads, beside what they do keep busy
+    CheckPlan(check::Arguments),
     /// The whole path of the data plane, in memory
     Path(PathArguments),
 }
@@ -102,6 +108,9 @@ struct PathArguments {
     /// Packets of a round
     #[arg(long, default_value_t = PACKETS)]
     packets: usize,
+    /// Packets that the worker finds at a time, at most
+    #[arg(long, default_value_t = figures::FULL_BURST)]
+    burst: usize,
     /// Where the cycles went, as `adit show stages` has it
     #[arg(long)]
     stages: bool,
@@ -119,7 +128,12 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Calibrate => {
-            println!("{}", calibrate::calibrate()?);
+            println!("{}", calibrate::calibrate(&[])?);
+            Ok(())
+        }
+        Command::CheckPlan(arguments) => {
+            let is_near = check::check(&arguments)?;
+            anyhow::ensure!(is_near, "the plan is further off than it may be");
             Ok(())
         }
         Command::Path(arguments) => one_path(&arguments),
@@ -149,6 +163,7 @@ fn one_path(arguments: &PathArguments) -> Result<()> {
         sessions: arguments.sessions,
         frames: arguments.frames,
         packets: arguments.packets,
+        burst: arguments.burst,
     };
     let mut bench = Bench::new(path, std::process::id().into())?;
     let mut samples: Vec<_> = (0..arguments.rounds)

@@ -64,6 +64,8 @@ pub(crate) struct Path {
     pub(crate) sessions: usize,
     pub(crate) frames: Frames,
     pub(crate) packets: usize,
+    /// Packets that the worker finds at a time, at most.
+    pub(crate) burst: usize,
 }
 
 /// A gateway and its far ends, ready to be measured as often as one likes.
@@ -84,13 +86,16 @@ impl Probe for Bench {
 impl Bench {
     /// Brings the gateway up and warms it with one round.
     pub(crate) fn new(path: Path, seed: u64) -> Result<Self> {
-        let gateway = Gateway::new(Size {
+        let mut gateway = Gateway::new(Size {
             protection: path.protection,
             backend: path.backend,
             sessions: path.sessions,
             workers: 1,
             frames: path.frames.chunks(),
         })?;
+        for port in gateway.workers[0].ports_mut() {
+            port.burst = path.burst;
+        }
         let far = FarEnds::new(path.protection, path.sessions, seed);
         let mut bench = Self {
             path,
@@ -105,6 +110,12 @@ impl Bench {
     /// What its packet memory is made of.
     pub(crate) fn pages(&self) -> af_xdp::Pages {
         self.gateway.pages
+    }
+
+    /// Whether the worker times its stages, now and then.
+    pub(crate) fn time_stages(&mut self, is_timed: bool) {
+        let workers = self.gateway.workers.iter_mut();
+        workers.for_each(|worker| worker.time_stages(is_timed));
     }
 
     /// What the worker says of its stages since it came up: ticks a packet, of those it timed.

@@ -75,6 +75,8 @@ impl Leaving {
 pub(crate) struct RingPort {
     shared: Arc<Shared>,
     interface: Interface,
+    /// Frames that come together, at most.
+    pub(crate) burst: usize,
     /// The receive ring.
     pub(crate) arriving: VecDeque<Descriptor>,
     /// The transmit ring: what was sent.
@@ -90,6 +92,7 @@ impl RingPort {
         Self {
             shared,
             interface,
+            burst: usize::MAX,
             arriving: VecDeque::with_capacity(frames),
             leaving: Leaving::with_capacity(frames),
             filled: Vec::with_capacity(frames),
@@ -108,7 +111,7 @@ impl Port for RingPort {
         burst: &mut Burst<Chunk>,
         max: usize,
     ) -> usize {
-        let count = max.min(self.arriving.len());
+        let count = max.min(self.burst).min(self.arriving.len());
         for _ in 0..count {
             let Some(Descriptor { chunk, offset, len }) = self.arriving.pop_front() else {
                 break;

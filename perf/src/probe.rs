@@ -9,11 +9,14 @@ use crate::bare;
 use crate::burst::Bursts;
 use crate::cipher;
 use crate::dial::Call;
+use crate::figures::FULL_BURST;
 use crate::path::{self, Frames, PACKETS, Path};
 use crate::setup;
+use crate::stall::Stalls;
 use crate::subscriber::Protection;
 use crate::team::{Steering, Team};
 use crate::traffic::Line;
+use crate::watch::Watched;
 
 /// Inner packets of the Internet mix, 7:4:1.
 const IMIX: [usize; 12] = [64, 64, 64, 64, 64, 64, 64, 570, 570, 570, 570, 1400];
@@ -78,6 +81,7 @@ pub(crate) enum Spec {
         size: SizeName,
         sessions: usize,
         frames: Frames,
+        burst: usize,
     },
     /// Nothing but the cipher on the same packets.
     Bare {
@@ -98,8 +102,14 @@ pub(crate) enum Spec {
     Steered { steering: Steering, size: SizeName },
     /// The 99.9th percentile of a burst, while so many clients dial every second.
     Bursts { dialling: Option<(Call, u32)> },
+    /// The 99.9th percentile of a turn that opens and closes sessions.
+    Stalls { suite: SuiteName },
+    /// What a packet costs more, in percent, because one turn of 64 is timed.
+    Watched { suite: SuiteName, size: SizeName },
     /// A set-up.
     SetUp(Call),
+    /// A set-up for whose public-key work a key pair had been made before.
+    SetUpWithPair(Call),
     /// What idle sessions of plain L2TP cost the slow path.
     Idle { sessions: usize },
     /// What an idle session takes of memory.
@@ -116,6 +126,7 @@ impl Spec {
                 size,
                 sessions,
                 frames,
+                burst,
             } => {
                 let path = Path {
                     protection: protection(suite)?,
@@ -125,6 +136,7 @@ impl Spec {
                     sessions,
                     frames,
                     packets: PACKETS,
+                    burst,
                 };
                 Box::new(path::Bench::new(path, seed)?)
             }
@@ -155,7 +167,22 @@ impl Spec {
                 Box::new(Team::new(2, what, 1000, (steering, true), seed)?)
             }
             Self::Bursts { dialling } => Box::new(Bursts::new(dialling, seed)?),
+            Self::Stalls { suite } => Box::new(Stalls::new(suite)?),
+            Self::Watched { suite, size } => {
+                let path = Path {
+                    protection: protection(suite)?,
+                    backend: Backend::auto(),
+                    line: Line::Up,
+                    sizes: sizes(size)?,
+                    sessions: 1000,
+                    frames: Frames::Warm,
+                    packets: PACKETS,
+                    burst: FULL_BURST,
+                };
+                Box::new(Watched::new(path, seed)?)
+            }
             Self::SetUp(call) => Box::new(setup::SetUp::new(call, seed)?),
+            Self::SetUpWithPair(call) => Box::new(setup::SetUp::with_pairs(call, seed)?),
             Self::Idle { sessions } => Box::new(setup::Idle::new(sessions, seed)?),
             Self::Memory { call, sessions } => Box::new(setup::Memory::new(call, sessions)),
         }))
@@ -171,10 +198,17 @@ impl fmt::Display for Spec {
                 size,
                 sessions,
                 frames,
-            } => write!(
-                f,
-                "{suite} {line:?} {size} B, {sessions} sessions, {frames:?}"
-            ),
+                burst,
+            } => {
+                write!(
+                    f,
+                    "{suite} {line:?} {size} B, {sessions} sessions, {frames:?}"
+                )?;
+                match *burst {
+                    FULL_BURST => Ok(()),
+                    burst => write!(f, ", bursts of {burst}"),
+                }
+            }
             Self::Bare {
                 suite,
                 line,
@@ -191,7 +225,10 @@ impl fmt::Display for Spec {
             Self::Bursts {
                 dialling: Some((call, per_second)),
             } => write!(f, "bursts, {per_second} {call:?} a second"),
+            Self::Stalls { suite } => write!(f, "changes of sessions with {suite}"),
+            Self::Watched { suite, size } => write!(f, "timing the stages of {suite} {size} B"),
             Self::SetUp(call) => write!(f, "set-up of {call:?}"),
+            Self::SetUpWithPair(call) => write!(f, "set-up of {call:?}, key pairs at hand"),
             Self::Idle { sessions } => write!(f, "{sessions} idle sessions"),
             Self::Memory { call, sessions } => write!(f, "memory of {sessions} times {call:?}"),
             Self::Cipher(case) => {

@@ -23,6 +23,13 @@ impl SetUp {
         exchange.dial(CALLS)?;
         Ok(Self(exchange))
     }
+
+    /// As in a burst after an idle time, in which the gateway has made key pairs.
+    pub(crate) fn with_pairs(call: Call, seed: u64) -> Result<Self> {
+        let mut set_up = Self::new(call, seed)?;
+        set_up.0.uses_pairs = true;
+        Ok(set_up)
+    }
 }
 
 impl Probe for SetUp {

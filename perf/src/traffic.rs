@@ -102,7 +102,8 @@ impl Staged {
 
 /// All subscribers, as far as packets are concerned.
 pub(crate) struct FarEnds {
-    protection: Protection,
+    /// Of the subscribers, in turn.
+    protections: Vec<Protection>,
     keys: Keys,
     /// Of each subscriber: the last sequence number sent, and the last received.
     sequences: Vec<[u32; 2]>,
@@ -111,32 +112,48 @@ pub(crate) struct FarEnds {
 
 impl FarEnds {
     pub(crate) fn new(protection: Protection, sessions: usize, seed: u64) -> Self {
-        let mut keys = Keys::new(Backend::RustCrypto);
-        if let Some(suite) = protection {
-            for number in 0..KEYS {
-                let sent = keymat(suite, number, Way::Sent);
-                let received = keymat(suite, number, Way::Received);
-                keys.install(
-                    slot(number, Way::Sent),
-                    suite,
-                    Direction::Seal,
-                    &sent,
-                    &[9; 16],
-                );
-                let opens = slot(number, Way::Received);
-                keys.install(opens, suite, Direction::Open, &received, &[9; 16]);
-            }
-        }
-        Self {
-            protection,
-            keys,
+        Self::mixed(vec![protection], sessions, seed)
+    }
+
+    /// Subscribers that are not all protected alike.
+    pub(crate) fn mixed(protections: Vec<Protection>, sessions: usize, seed: u64) -> Self {
+        let mut far = Self {
+            protections,
+            keys: Keys::new(Backend::RustCrypto),
             sequences: vec![[0; 2]; sessions],
             rng: Rng::new(seed),
+        };
+        for kind in 0..far.protections.len() {
+            if let Some(suite) = far.protections[kind] {
+                (0..KEYS).for_each(|number| far.install(suite, kind * KEYS + number, number));
+            }
+        }
+        far
+    }
+
+    /// The keys `number` of a suite, in both directions.
+    fn install(&mut self, suite: Suite, place: usize, number: usize) {
+        for (way, direction) in [
+            (Way::Sent, Direction::Seal),
+            (Way::Received, Direction::Open),
+        ] {
+            let keys = keymat(suite, number, way);
+            let slot = slot(place, way);
+            self.keys.install(slot, suite, direction, &keys, &[9; 16]);
         }
     }
 
+    fn protection(&self, number: usize) -> Protection {
+        self.protections[number % self.protections.len()]
+    }
+
+    /// Where the keys of a subscriber are.
+    fn place(&self, number: usize) -> usize {
+        number % self.protections.len() * KEYS + self.subscriber(number).key()
+    }
+
     fn subscriber(&self, number: usize) -> Subscriber {
-        Subscriber::new(number, self.protection)
+        Subscriber::new(number, self.protection(number))
     }
 
     /// `count` packets or one for each subscriber, whichever is more, in random order.
@@ -198,9 +215,9 @@ impl FarEnds {
 
     /// A subscriber's packet from its outer IP header on.
     fn send(&mut self, out: &mut Vec<u8>, number: usize, inner: &[u8]) -> Result<()> {
-        let subscriber = self.subscriber(number);
+        let (subscriber, protection) = (self.subscriber(number), self.protection(number));
         let mut message = Vec::with_capacity(inner.len() + 128);
-        if self.protection.is_some() {
+        if protection.is_some() {
             udp(&mut message, [Udp::L2TP; 2], 8 + PPP.len() + inner.len());
         }
         let len = (8 + PPP.len() + inner.len()) as u16;
@@ -209,11 +226,11 @@ impl FarEnds {
         message.extend(l2tp.as_flattened());
         message.extend(PPP);
         message.extend(inner);
-        if let Some(suite) = self.protection {
+        if let Some(suite) = protection {
             message = self.seal(suite, number, &message)?;
         }
         let (from, to) = (subscriber.outer(), subscriber.gateway());
-        let (source, destination) = match self.protection {
+        let (source, destination) = match protection {
             Some(_) => (outer_v4(subscriber), SECURE),
             None => (outer_v4(subscriber), PLAIN),
         };
@@ -243,7 +260,7 @@ impl FarEnds {
         packet.resize(packet.len() + suite.icv_len(), 0);
         let mut job = EspJob {
             packet: &mut packet,
-            slot: slot(subscriber.key(), Way::Sent),
+            slot: slot(self.place(number), Way::Sent),
             esn_high: None,
             verdict: Verdict::Pending,
         };
@@ -273,9 +290,9 @@ impl FarEnds {
             usize::from(ports.length.get()) == Udp::LEN + rest.len(),
             "UDP length"
         );
-        let message = match self.protection {
-            Some(suite) => self.open(suite, rest)?,
-            None => rest.to_vec(),
+        let message = match ports.source.get() {
+            Udp::NAT_T => self.open(rest)?,
+            _ => rest.to_vec(),
         };
         let flags = peel::<L2tp>(&message)?.0.flags.get();
         let at = if flags & L2tp::LENGTH != 0 { 4 } else { 2 };
@@ -299,18 +316,20 @@ impl FarEnds {
     }
 
     /// The L2TP message in an ESP packet.
-    fn open(&mut self, suite: Suite, esp: &[u8]) -> Result<Vec<u8>> {
+    fn open(&mut self, esp: &[u8]) -> Result<Vec<u8>> {
         let header = peel::<Esp>(esp)?.0;
         let first = self.subscriber(0).outbound_spi();
         let number = header.spi.get().wrapping_sub(first) as usize;
+        let suite = self.protection(number);
         let last = &mut self.sequences.get_mut(number).context("no such SPI")?[1];
+        let suite = suite.context("ESP for somebody without an SA")?;
         let sequence = header.sequence.get();
         ensure!(sequence > *last, "sequence {sequence} after {last}");
         *last = sequence;
         let mut packet = esp.to_vec();
         let mut job = EspJob {
             packet: &mut packet,
-            slot: slot(self.subscriber(number).key(), Way::Received),
+            slot: slot(self.place(number), Way::Received),
             esn_high: None,
             verdict: Verdict::Pending,
         };

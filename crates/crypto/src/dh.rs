@@ -19,9 +19,9 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::Secret;
+use crate::{Random, Secret};
 
 /// A Diffie-Hellman group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -181,6 +181,12 @@ impl KeyPair {
         }
     }
 
+    /// A key pair of chance.
+    #[must_use]
+    pub fn draw(group: Group, random: &mut Random) -> Self {
+        Self::generate(group, &Zeroizing::new(random.array()))
+    }
+
     /// The group it is of.
     #[must_use]
     pub fn group(&self) -> Group {
@@ -258,22 +264,29 @@ impl Job {
     /// Does the work: some hundred microseconds, more for the larger groups.
     #[must_use]
     pub fn run(self) -> Outcome {
+        self.run_with(|_| None)
+    }
+
+    /// Does the work, with a key pair that was made beforehand if `ready` has one. It must not give
+    /// a pair twice: whoever learns one private value would open every exchange that has it.
+    #[must_use]
+    pub fn run_with(self, ready: impl FnOnce(Group) -> Option<KeyPair>) -> Outcome {
+        let pair_of = |group: Group, mut random: [u8; 64]| {
+            let pair = ready(group).unwrap_or_else(|| KeyPair::generate(group, &random));
+            random.zeroize();
+            pair
+        };
         match self {
-            Self::Generate { group, mut random } => {
-                let pair = KeyPair::generate(group, &random);
-                random.zeroize();
-                Outcome::Generated(pair)
-            }
+            Self::Generate { group, random } => Outcome::Generated(pair_of(group, random)),
             Self::Agree { pair, peer } => pair
                 .agree(&peer)
                 .map_or(Outcome::BadPublicValue, Outcome::Agreed),
             Self::Exchange {
                 group,
-                mut random,
+                random,
                 peer,
             } => {
-                let pair = KeyPair::generate(group, &random);
-                random.zeroize();
+                let pair = pair_of(group, random);
                 match pair.agree(&peer) {
                     Ok(shared) => Outcome::Exchanged {
                         public: pair.public,

@@ -54,8 +54,9 @@ stages! {
 const SAMPLE: u64 = 64;
 
 /// The stopwatch of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stopwatch {
+    pub(crate) is_allowed: bool,
     is_running: bool,
     since: u64,
     /// What is being timed, and for how many packets.
@@ -64,11 +65,23 @@ pub(crate) struct Stopwatch {
     laps: [(u64, u64); Stage::COUNT],
 }
 
+impl Default for Stopwatch {
+    fn default() -> Self {
+        Self {
+            is_allowed: true,
+            is_running: false,
+            since: 0,
+            at: None,
+            laps: [(0, 0); Stage::COUNT],
+        }
+    }
+}
+
 impl Stopwatch {
     /// A turn begins, the `busy_turns`th with something to do.
     #[inline]
     pub(crate) fn start(&mut self, busy_turns: u64) {
-        self.is_running = busy_turns.is_multiple_of(SAMPLE);
+        self.is_running = self.is_allowed && busy_turns.is_multiple_of(SAMPLE);
         self.at = None;
     }
 
@@ -144,5 +157,16 @@ mod tests {
         assert_eq!(packets(Stage::Send), 6);
         assert_eq!(counters.stage(Stage::Encap), (0, 0));
         assert_eq!(counters.stage(Stage::Open), (0, 0));
+    }
+
+    #[test]
+    fn who_does_not_want_it_has_no_turn_timed() {
+        let (mut watch, counters) = (Stopwatch::default(), WorkerCounters::default());
+        watch.is_allowed = false;
+        watch.start(0);
+        watch.lap(Stage::Forward, || 10);
+        watch.pause();
+        watch.stop(&counters);
+        assert_eq!(counters.stage(Stage::Forward), (0, 0));
     }
 }

@@ -176,6 +176,11 @@ impl<P: Port> Worker<P> {
         self.end.id
     }
 
+    /// Whether one busy turn of 64 is timed stage by stage; it is, if nobody says otherwise.
+    pub fn time_stages(&mut self, is_timed: bool) {
+        self.tables.watch.is_allowed = is_timed;
+    }
+
     /// One step: shards, changes and injects, hand-overs, receive, walk, send, tell.
     pub fn turn(&mut self, now: Instant) -> Turn {
         let start = cpu::cycles();

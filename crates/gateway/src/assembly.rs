@@ -222,7 +222,7 @@ fn worker_settings(config: &Config, chunks: usize, salt: u64) -> WorkerSettings 
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut octets = [0; N];
     rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty())
         .context("the kernel gives no random bytes")?;

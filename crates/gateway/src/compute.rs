@@ -1,12 +1,19 @@
 //! The compute pool: public-key work, off the protocol thread.
+//!
+//! A thread that has nothing to do makes key pairs for the exchanges to come, so that the first of a
+//! burst of them cost half (see [`pairs`]).
+
+mod pairs;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::Result;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvError, Sender, TryRecvError, bounded};
 use crypto::dh::{Job, Outcome};
+
+use pairs::Pairs;
 
 /// Threads that run [`Job`]s; the answers carry the tokens of the questions.
 pub(crate) struct Compute {
@@ -23,13 +30,16 @@ impl Compute {
     ) -> Result<Self> {
         let (jobs, todo) = bounded::<(u64, Job)>(limit);
         let (done, outcomes) = bounded(limit + threads);
+        let pairs = Arc::new(Pairs::new(crate::assembly::random()?));
         for _ in 0..threads {
             let (todo, done, wake) = (todo.clone(), done.clone(), Arc::clone(&wake));
+            let pairs = Arc::clone(&pairs);
             thread::Builder::new()
                 .name("compute".into())
                 .spawn(move || {
-                    for (token, job) in todo {
-                        if done.send((token, contained(|| job.run()))).is_err() {
+                    while let Ok((token, job)) = next(&todo, &pairs) {
+                        let outcome = contained(|| job.run_with(|group| pairs.take(group)));
+                        if done.send((token, outcome)).is_err() {
                             return;
                         }
                         wake();
@@ -49,6 +59,18 @@ impl Compute {
     /// What is done by now.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = (u64, Outcome)> + '_ {
         self.outcomes.try_iter()
+    }
+}
+
+/// The next job; until there is one, key pairs are made, as long as they are wanted.
+fn next(todo: &Receiver<(u64, Job)>, pairs: &Pairs) -> Result<(u64, Job), RecvError> {
+    loop {
+        match todo.try_recv() {
+            Ok(job) => return Ok(job),
+            Err(TryRecvError::Disconnected) => return Err(RecvError),
+            Err(TryRecvError::Empty) if pairs.make_one() => {}
+            Err(TryRecvError::Empty) => return todo.recv(),
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod board;
 pub mod crowd;
 pub mod far_end;
 pub mod generator;
+pub mod line;
 pub mod load;
 pub mod meter;
 mod near;

@@ -48,7 +48,7 @@ pub fn overflowed(namespace: &Path) -> Result<u64> {
 }
 
 /// Does something in a network namespace, on a thread that goes there and ends.
-fn within<T: Send + 'static>(
+pub fn within<T: Send + 'static>(
     namespace: &Path,
     act: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -82,6 +82,12 @@ impl Datagrams {
             buffers: vec![[0; BUFFER]; BURST],
             waiting: Vec::new(),
         }
+    }
+
+    /// The socket, which somebody else may serve from now on.
+    #[must_use]
+    pub fn into_socket(self) -> Socket {
+        self.socket
     }
 
     /// Waits until something comes, at most [`WAIT_MAX`].

@@ -181,18 +181,9 @@ impl Call {
     }
 
     fn hang_up(&mut self) -> Result<()> {
-        let ids: Vec<ClientId> = self.driver.fleet.clients().map(|(id, ..)| id).collect();
-        for id in ids {
-            self.driver.fleet.hang_up(clock::now(), id);
-        }
+        self.driver.fleet.hang_up_all(clock::now());
         let end = later(GOODBYE);
-        let is_left = |driver: &Driver| {
-            driver
-                .fleet
-                .clients()
-                .any(|(_, client, _)| !client.is_over())
-        };
-        while is_left(&self.driver) && clock::now() < end {
+        while !self.driver.fleet.is_over() && clock::now() < end {
             self.turn(&mut Silence, end)?;
         }
         Ok(())

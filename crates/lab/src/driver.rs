@@ -119,6 +119,11 @@ impl Driver {
         Ok(())
     }
 
+    /// Packets that came and for which the wire had no room, where it counts them.
+    pub fn overflowed(&self) -> io::Result<u64> {
+        self.wire.overflowed()
+    }
+
     /// What was last said about a packet that could not be sent.
     #[must_use]
     pub fn refused(&self) -> Option<&str> {

@@ -373,6 +373,19 @@ impl Fleet {
         self.touch(now, id, |client, turn| client.hang_up(turn));
     }
 
+    /// Lets everybody hang up.
+    pub fn hang_up_all(&mut self, now: Instant) {
+        for number in 0..self.members.len() as u32 {
+            self.hang_up(now, ClientId(number));
+        }
+    }
+
+    /// Nothing more comes from anybody.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.members.iter().all(|member| member.client.is_over())
+    }
+
     /// What has happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)

@@ -173,7 +173,7 @@ impl<'a> Ramp<'a> {
         let offered = offered.fold(f64::INFINITY, f64::min).min(rate);
         let done = moved.all.iter().map(|way| way.packets_per_second);
         let lost = moved.all.iter().map(|way| way.lost).sum();
-        let side = self.run.generator(Some(&moved)).judge(lost, 0);
+        let side = self.run.generator(Some(&moved)).judge(lost, 0, None);
         let figures = Trial {
             rate,
             done: done.fold(f64::INFINITY, f64::min).min(rate),
@@ -193,7 +193,7 @@ impl<'a> Ramp<'a> {
         self.run.dial(count, rate);
         self.run.set_up()?;
         let figures = self.run.setups();
-        let side = self.run.generator(None).judge(0, figures.failed);
+        let side = self.run.generator(None).judge(0, figures.failed, None);
         let p99_ms = figures.stages.last().map_or(0.0, |total| total.p99_ms);
         let done = self.run.setups_per_second();
         self.run.hang_up()?;

@@ -61,7 +61,14 @@ impl Face {
     pub fn new(subscribers: u64, is_quiet: bool) -> Self {
         let is_terminal = stderr().is_terminal() && !is_quiet;
         Self {
-            bar: is_terminal.then(|| progress(subscribers, "subscribers up", false)),
+            bar: is_terminal.then(|| {
+                // What does not fit into the line is cut: a line that wraps scrolls.
+                let style = ProgressStyle::with_template(
+                    "{prefix} [{bar:30}] {human_pos}/{human_len}\n{wide_msg}",
+                );
+                let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+                progress(subscribers, "subscribers up", false).with_style(style)
+            }),
             is_quiet,
             told: 0,
         }
@@ -70,13 +77,19 @@ impl Face {
     /// How things stand, once in a second.
     pub fn tell(&mut self, now: &Sample, before: &Sample) {
         self.told += 1;
-        let line = format!(
-            "{:.0} set-ups/s, {} failed, {:.0} packets/s, {} on their way or lost",
+        let mut line = format!(
+            "{:.0} set-ups/s, {} failed",
             now.setups_per_second(before),
-            now.failed,
-            now.packets_per_second(before),
-            now.sent.saturating_sub(now.received),
+            now.failed
         );
+        if now.sent > 0 {
+            line += &format!(
+                ", {:.0} packets/s, {} lost, p99 {:.1} ms",
+                now.packets_per_second(before),
+                now.overdue,
+                now.p99_ms
+            );
+        }
         match &self.bar {
             Some(bar) => {
                 bar.set_position(now.up as u64);

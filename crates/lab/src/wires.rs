@@ -33,6 +33,11 @@ pub trait Wire {
     /// Sends the first of these packets; how many it took, which is none when it is full. An error
     /// is about the first packet.
     fn send(&mut self, packets: &[Outgoing]) -> io::Result<usize>;
+
+    /// Packets that came and for which there was no room, so far, where the wire itself counts them.
+    fn overflowed(&self) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 /// What came of a wait.

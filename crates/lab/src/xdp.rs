@@ -98,6 +98,29 @@ impl Xdp {
         })
     }
 
+    /// Hands over the IP packets that have come, a burst of each queue; one without a whole header of
+    /// Ethernet is empty.
+    pub fn packets(&mut self, take: &mut dyn FnMut(Vec<&mut [u8]>)) {
+        for queue in &mut self.queues {
+            let arrived = &mut self.arrived;
+            queue.receive(ROUND, |chunk, offset, len| {
+                arrived.push((chunk, offset, len))
+            });
+            if !arrived.is_empty() {
+                let packets = arrived.iter_mut().map(|(chunk, offset, len)| {
+                    let frame = chunk.as_mut().get_mut(*offset..*offset + *len);
+                    let packet = frame.and_then(|frame| frame.get_mut(ETHERNET..));
+                    packet.unwrap_or_default()
+                });
+                take(packets.collect());
+            }
+            let (arrived, spare) = (&mut self.arrived, &mut self.spare);
+            spare.extend(arrived.drain(..).map(|(chunk, ..)| chunk));
+            queue.complete(|chunk| spare.push(chunk));
+            queue.fill(|| spare.pop());
+        }
+    }
+
     /// Puts one packet into the transmit ring; `false` if there is no room.
     fn transmit(&mut self, packet: &[u8]) -> io::Result<bool> {
         let end = HEADROOM + ETHERNET + packet.len();
@@ -138,27 +161,24 @@ impl Wire for Xdp {
 
     fn receive(&mut self, take: &mut dyn FnMut(&mut [Arrival<'_>])) -> io::Result<usize> {
         let mut unreadable = 0;
-        for queue in &mut self.queues {
-            let arrived = &mut self.arrived;
-            queue.receive(ROUND, |chunk, offset, len| {
-                arrived.push((chunk, offset, len))
-            });
-            let packets = arrived.iter_mut().filter_map(|(chunk, offset, len)| {
-                let packet = chunk.as_mut().get_mut(*offset..*offset + *len)?;
-                wires::arrival(packet.get_mut(ETHERNET..)?)
-            });
-            let mut arrivals: Vec<Arrival<'_>> = packets.collect();
-            let read = arrivals.len();
-            if read > 0 {
+        self.packets(&mut |packets| {
+            let came = packets.len();
+            let mut arrivals: Vec<Arrival<'_>> =
+                packets.into_iter().filter_map(wires::arrival).collect();
+            unreadable += came - arrivals.len();
+            if !arrivals.is_empty() {
                 take(&mut arrivals);
             }
-            unreadable += self.arrived.len() - read;
-            let (arrived, spare) = (&mut self.arrived, &mut self.spare);
-            spare.extend(arrived.drain(..).map(|(chunk, ..)| chunk));
-            queue.complete(|chunk| spare.push(chunk));
-            queue.fill(|| spare.pop());
-        }
+        });
         Ok(unreadable)
+    }
+
+    fn overflowed(&self) -> io::Result<u64> {
+        let lost = self.queues.iter().map(|queue| {
+            let statistics = queue.statistics()?;
+            Ok(statistics.dropped + statistics.ring_full)
+        });
+        lost.sum()
     }
 
     fn send(&mut self, packets: &[Outgoing]) -> io::Result<usize> {

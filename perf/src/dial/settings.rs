@@ -54,7 +54,7 @@ impl Call {
         !matches!(self, Self::Ike(_))
     }
 
-    fn group(self) -> Option<Group> {
+    pub(super) fn group(self) -> Option<Group> {
         match self {
             Self::Plain => None,
             Self::Ike(group) | Self::Secured(group) => Some(group),

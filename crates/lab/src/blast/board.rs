@@ -17,6 +17,8 @@ pub struct Board {
     pub far_received: AtomicU64,
     /// Octets of IP packets received by the far end.
     pub far_octets: AtomicU64,
+    /// Packets that the far end misses though later ones are there.
+    pub far_overdue: AtomicU64,
     /// Nothing more is sent.
     pub is_stopped: AtomicBool,
     /// Nothing more is waited for.
@@ -35,6 +37,7 @@ impl Board {
             far_sent: AtomicU64::new(0),
             far_received: AtomicU64::new(0),
             far_octets: AtomicU64::new(0),
+            far_overdue: AtomicU64::new(0),
             is_stopped: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         }

@@ -1,4 +1,4 @@
-//! The network's end of the traffic: a UDP socket behind the gateway and a thread that serves it.
+//! The network's end of the traffic, behind the gateway, and the thread that serves it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -8,18 +8,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use packet::header::{Ipv4, Udp};
-use socket2::Socket;
 use zerocopy::IntoBytes;
 
 use super::board::Board;
+use super::line::{Line, Served};
 use super::source::Source;
 use crate::clock;
-use crate::datagrams::{self, Datagrams, WAIT_MAX};
+use crate::datagrams::{self, WAIT_MAX};
 use crate::flow::{Account, Mark};
 use crate::traffic::PORT;
-
-/// Datagrams that may wait for the kernel.
-const WAITING_MAX: usize = 256;
 
 /// The far end without its socket: what it sends, and what it makes of what comes.
 pub struct FarEnd {
@@ -114,6 +111,8 @@ impl FarEnd {
     fn tell(&self) {
         let received = self.accounts.iter().map(Account::received).sum();
         let octets = self.accounts.iter().map(|account| account.octets).sum();
+        let overdue = self.accounts.iter().map(Account::overdue).sum();
+        self.board.far_overdue.store(overdue, Ordering::Relaxed);
         self.board.far_sent.store(self.sent, Ordering::Relaxed);
         self.board.far_received.store(received, Ordering::Relaxed);
         self.board.far_octets.store(octets, Ordering::Relaxed);
@@ -124,25 +123,27 @@ impl FarEnd {
 pub struct Finished {
     /// The end itself.
     pub end: FarEnd,
+    /// What carried its packets, for the next.
+    pub line: Line,
     /// Processor time of its thread.
     pub busy: Duration,
     /// The time from its first turn to its last.
     pub lasted: Duration,
 }
 
-/// Starts the thread that serves a far end on a socket.
-pub fn serve(socket: Socket, end: FarEnd) -> io::Result<JoinHandle<io::Result<Finished>>> {
+/// Starts the thread that serves a far end on a line.
+pub fn serve(line: Line, end: FarEnd) -> io::Result<JoinHandle<io::Result<Finished>>> {
     thread::Builder::new()
         .name("far end".into())
         .spawn(move || {
-            let datagrams = Datagrams::new(socket);
-            Shell { datagrams, end }.run()
+            let line = line.serve();
+            Shell { line, end }.run()
         })
 }
 
-/// A far end and its socket.
+/// A far end and its line.
 struct Shell {
-    datagrams: Datagrams,
+    line: Served,
     end: FarEnd,
 }
 
@@ -154,31 +155,24 @@ impl Shell {
         }
         Ok(Finished {
             end: self.end,
+            line: self.line.rest(),
             busy: clock::thread_time(),
             lasted: clock::now() - begin,
         })
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let (datagrams, end) = (&mut self.datagrams, &mut self.end);
+        let (line, end) = (&mut self.line, &mut self.end);
         let now = clock::now();
         let next = end.poll_timeout(now);
-        datagrams.wait(next.map_or(WAIT_MAX, |next| next.saturating_duration_since(now)))?;
-        datagrams.receive(|now, from, payload| end.handle_datagram(now, from, payload))?;
+        line.wait(next.map_or(WAIT_MAX, |next| next.saturating_duration_since(now)))?;
+        line.receive(|now, from, payload| end.handle_datagram(now, from, payload))?;
         end.tell();
-        if datagrams.waiting.len() < WAITING_MAX {
-            let waiting = &mut datagrams.waiting;
-            end.load(clock::now(), |to, datagram| waiting.push((to, datagram)));
+        if line.has_room() {
+            end.load(clock::now(), |to, datagram| line.push(to, datagram));
         }
-        datagrams.send()
+        line.send()
     }
-}
-
-/// Opens the socket of a far end.
-pub fn open(port: &crate::scenario::NetworkPort) -> anyhow::Result<Socket> {
-    let own = std::path::Path::new("/proc/thread-self/ns/net");
-    let namespace = port.namespace.as_deref().unwrap_or(own);
-    datagrams::open(namespace, port.address)
 }
 
 /// Packets for which the sockets behind the gateway have had no room; none of the gateway's

@@ -63,9 +63,10 @@ impl Side {
 }
 
 impl Generator {
-    /// Who was the limit, when so many packets were lost and so many set-ups failed.
+    /// Who was the limit, when so many packets were lost and so many set-ups failed, and set-ups
+    /// came `slower` than they were asked for.
     #[must_use]
-    pub fn judge(&self, lost: u64, failed: u64) -> Side {
+    pub fn judge(&self, lost: u64, failed: u64, slower: Option<String>) -> Side {
         let own = self.own();
         if !own.is_empty() {
             return Side::Generator(own);
@@ -73,6 +74,7 @@ impl Generator {
         let parts = [
             (lost > 0).then(|| format!("{lost} packets lost")),
             (failed > 0).then(|| format!("{failed} set-ups failed")),
+            slower,
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         match parts.is_empty() {
@@ -130,9 +132,11 @@ mod tests {
             sent: 100_000,
             ..Generator::default()
         };
-        assert_eq!(idle.judge(0, 0), Side::Neither);
-        assert!(matches!(idle.judge(1, 0), Side::Gateway(_)));
-        assert!(matches!(idle.judge(0, 1), Side::Gateway(_)));
+        assert_eq!(idle.judge(0, 0, None), Side::Neither);
+        assert!(matches!(idle.judge(1, 0, None), Side::Gateway(_)));
+        assert!(matches!(idle.judge(0, 1, None), Side::Gateway(_)));
+        let slower = Some("slow".to_owned());
+        assert_eq!(idle.judge(0, 0, slower), Side::Gateway(vec!["slow".into()]));
         let limits: [fn(&mut Generator); 6] = [
             |generator| generator.clients_busy = 0.95,
             |generator| generator.withheld = 101,
@@ -145,12 +149,12 @@ mod tests {
             let mut generator = idle.clone();
             limit(&mut generator);
             assert!(
-                matches!(generator.judge(9, 9), Side::Generator(_)),
+                matches!(generator.judge(9, 9, None), Side::Generator(_)),
                 "{generator:?}"
             );
         }
         let mut close = idle;
         (close.clients_busy, close.withheld, close.dial_late_p99_ms) = (0.94, 100, 250.0);
-        assert_eq!(close.judge(0, 0), Side::Neither);
+        assert_eq!(close.judge(0, 0, None), Side::Neither);
     }
 }

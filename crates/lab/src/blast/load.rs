@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use packet::checksum;
 use packet::header::{Icmp, Ipv4};
@@ -141,6 +141,13 @@ impl Load {
         }
     }
 
+    /// The address of one that is up.
+    #[must_use]
+    pub fn an_address(&self) -> Option<Ipv4Addr> {
+        let mut open = self.seats.iter().filter(|seat| seat.is_open);
+        open.find_map(|seat| seat.ends).map(|(own, _)| own)
+    }
+
     /// What was sent.
     #[must_use]
     pub fn source(&self) -> &Source {
@@ -169,6 +176,20 @@ impl Load {
     #[must_use]
     pub fn octets(&self) -> u64 {
         self.accounts.iter().map(|account| account.octets).sum()
+    }
+
+    /// Packets that are missing here though later ones of their flow came.
+    #[must_use]
+    pub fn overdue(&self) -> u64 {
+        self.accounts.iter().map(Account::overdue).sum()
+    }
+
+    /// Of a hundred packets of the group with the longest latencies, 99 took no longer.
+    #[must_use]
+    pub fn p99(&self) -> Duration {
+        let all = self.accounts.iter().map(Account::latency);
+        let p99 = all.map(|latency| latency.value_at_quantile(0.99)).max();
+        Duration::from_nanos(p99.unwrap_or_default())
     }
 
     /// Packets that came with a wrong checksum, or from somebody else.

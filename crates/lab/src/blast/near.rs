@@ -44,7 +44,7 @@ impl NearEnd {
 }
 
 /// Who sent a datagram to this place, and what.
-fn read(packet: &[u8], place: SocketAddrV4) -> Option<(SocketAddrV4, &[u8])> {
+pub(super) fn read(packet: &[u8], place: SocketAddrV4) -> Option<(SocketAddrV4, &[u8])> {
     let (source, destination, range) = wire::ip_payload(packet)?;
     let (header, _) = Udp::read_from_prefix(packet.get(range)?).ok()?;
     let is_here = destination == *place.ip() && header.destination.get() == place.port();

@@ -54,6 +54,9 @@ pub struct Outcome {
     pub timeline: Vec<Sample>,
     /// What the clients did not take.
     pub discards: Vec<(String, u64)>,
+    /// What the gateway did not take, if it is in this process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway_discards: Vec<(&'static str, u64)>,
     /// All latencies, way by way.
     #[serde(skip)]
     pub latencies: Vec<(String, Histogram<u64>)>,
@@ -224,6 +227,14 @@ impl WayFigures {
     }
 }
 
+/// Counts without a fraction, shares with four digits of it.
+pub(super) fn rounded(found: f64) -> String {
+    match found.fract() == 0.0 {
+        true => found.to_string(),
+        false => format!("{found:.4}"),
+    }
+}
+
 fn percent(part: u64, whole: u64) -> f64 {
     match whole {
         0 => 0.0,
@@ -296,7 +307,12 @@ impl Outcome {
     /// For people.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut lines = self.setup_lines();
+        let mut lines = Vec::new();
+        if self.interrupted {
+            let told = format!("interrupted       after {:.1} s", self.seconds);
+            lines.push(told);
+        }
+        lines.extend(self.setup_lines());
         lines.extend(self.failure_lines());
         lines.extend(self.traffic_lines());
         lines.extend(self.path.iter().map(|path| {
@@ -315,10 +331,15 @@ impl Outcome {
                 held,
             } = assertion;
             let word = if *held { "held" } else { "FAILED" };
-            format!("asserted          {key} {wanted}: found {found:.4}, {word}")
+            format!(
+                "asserted          {key} {wanted}: found {}, {word}",
+                rounded(*found)
+            )
         }));
         let discards = self.discards.iter();
         lines.extend(discards.map(|(why, count)| format!("discarded         {count} {why}")));
+        let discards = self.gateway_discards.iter();
+        lines.extend(discards.map(|(why, count)| format!("gateway discarded {count} {why}")));
         let problems = self.problems.iter();
         lines.extend(problems.map(|problem| format!("PROBLEM           {problem}")));
         lines.join("\n") + "\n"

@@ -1,7 +1,7 @@
 //! The report of a blast: one page with what was done, what came of it, and how it went.
 
 use super::meter::Sample;
-use super::outcome::{Outcome, WayFigures};
+use super::outcome::{Outcome, WayFigures, rounded};
 use crate::report::{Bar, Bars, Lines, Percentiles, Report, Table, Tone};
 
 /// Microseconds of a latency in nanoseconds.
@@ -16,10 +16,10 @@ pub(super) fn page(outcome: &Outcome) -> Report {
         setup.subscribers,
         setup.figures.succeeded,
         outcome.seconds,
-        if outcome.ok {
-            "everything held"
-        } else {
-            "not everything held"
+        match (outcome.ok, outcome.interrupted) {
+            (true, _) => "everything held",
+            (false, true) => "interrupted",
+            (false, false) => "not everything held",
         }
     );
     let mut report = Report::new("adit-lab blast", &lead);
@@ -51,7 +51,7 @@ fn result(report: &mut Report, outcome: &Outcome) {
             table.push([
                 assertion.key.to_owned(),
                 wanted.to_string(),
-                format!("{found:.4}"),
+                rounded(found),
                 word.to_owned(),
             ]);
         }

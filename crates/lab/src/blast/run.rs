@@ -12,6 +12,7 @@ use crypto::Random;
 
 use super::board::Board;
 use super::crowd::{Act, Cohort, Crowd};
+use super::line::Line;
 use super::load::{Load, Peer};
 use super::meter::{Meter, Sample};
 use super::near::{Both, NearEnd};
@@ -45,6 +46,8 @@ pub struct Run {
     stage: Option<Stage>,
     network: Option<Network>,
     near: Option<NearEnd>,
+    /// What carries the packets of a far end elsewhere, between two loads.
+    line: Option<Line>,
     path: Option<Arc<Mutex<Tally>>>,
     random: Random,
     crowd: Crowd,
@@ -57,6 +60,8 @@ pub struct Run {
     /// Of each client: its group, when it should dial, and whether it has come up or failed once.
     seats: Vec<Seat>,
     settled: usize,
+    /// Set-ups a second until everybody had come up or failed.
+    setup_rate: f64,
     /// Clients that have not ended since the goodbyes began.
     leaving: usize,
     busy: Busy,
@@ -126,6 +131,7 @@ impl Run {
             stage,
             network,
             near: None,
+            line: None,
             path,
             crowd: Crowd::new(cohorts, epoch, random.fork()),
             load: Load::new(peer, &sizes, epoch),
@@ -136,6 +142,7 @@ impl Run {
             epoch,
             seats: seats.collect(),
             settled: 0,
+            setup_rate: 0.0,
             leaving: 0,
             busy: Busy::default(),
             far_busy: 0.0,
@@ -220,11 +227,15 @@ impl Run {
             self.turn()?;
         }
         self.busy = self.busy.max(phase.end(Duration::ZERO));
+        self.setup_rate = self.setups.per_second();
         Ok(())
     }
 
     /// For as long as was asked, with traffic if there is any.
     fn hold(&mut self) -> Result<()> {
+        if self.is_interrupted() {
+            return Ok(());
+        }
         if self.crowd.up() > 0 && self.scenario.groups.iter().any(|g| g.traffic.is_some()) {
             self.moved = Some(self.measure()?);
             return Ok(());
@@ -282,8 +293,9 @@ impl Run {
         for (id, act) in self.crowd.handle_timeout(now) {
             self.act(now, id, act);
         }
-        let sample = self.sample();
-        if self.meter.tick(now, || sample) {
+        if self.meter.is_due(now) {
+            let sample = self.sample();
+            self.meter.take(now, sample);
             let (last, before) = self.meter.last();
             self.face.tell(&last, &before);
         }
@@ -342,10 +354,22 @@ impl Run {
             up: self.crowd.up(),
             succeeded: self.setups.succeeded(),
             failed: self.setups.failed(),
-            sent: self.load.sent() + read(&self.board.far_sent),
-            received: self.load.received() + read(&self.board.far_received),
+            sent: self.sent(),
+            received: self.received(),
             octets: self.load.octets() + read(&self.board.far_octets),
+            overdue: self.load.overdue() + read(&self.board.far_overdue),
+            p99_ms: self.load.p99().as_secs_f64() * 1000.0,
         }
+    }
+
+    /// Packets sent by both ends.
+    fn sent(&self) -> u64 {
+        self.load.sent() + self.board.far_sent.load(Ordering::Relaxed)
+    }
+
+    /// Packets received by both ends.
+    fn received(&self) -> u64 {
+        self.load.received() + self.board.far_received.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_interrupted(&self) -> bool {

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crypto::esp::{Integrity, Suite};
 
 use super::SETUP_LIMIT;
-use crate::cli::{Addresses, Auth, ClientArguments, Demo, Encapsulation, phase1_default};
+use crate::cli::{Addresses, ClientArguments, Demo, Encapsulation};
 use crate::client::Client;
 use crate::clock;
 use crate::fleet::{ClientId, Fleet, Outside};
@@ -120,14 +120,8 @@ fn client(arguments: &Demo, kind: &Kind) -> ClientArguments {
         user: arguments.user.clone(),
         password: arguments.password.clone(),
         suite: vec![kind.suite],
-        phase1: phase1_default(),
-        pfs: None,
-        auth: vec![Auth::Mschapv2, Auth::Chap, Auth::Pap],
-        l2tp_secret: None,
-        host_name: "adit-lab".into(),
-        mru: 1400,
-        lifetime: Duration::from_secs(3600),
         timeout: SETUP_LIMIT,
+        ..ClientArguments::default()
     }
 }
 

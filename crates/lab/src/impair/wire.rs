@@ -182,4 +182,8 @@ impl Wire for ImpairedWire {
         self.flush()?;
         Ok(packets.len())
     }
+
+    fn overflowed(&self) -> io::Result<u64> {
+        self.inner.overflowed()
+    }
 }

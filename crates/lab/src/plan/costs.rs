@@ -1,7 +1,11 @@
 //! What packets, set-ups and sessions cost, as `adit-perf` has measured it on a machine.
 //!
 //! The file is what a run of `perf/run` leaves (`run.json`), or what `adit-lab plan --calibrate`
-//! saves. A cost at a size that was not measured lies on the line between the two next to it. What
+//! saves. A cost at a size that was not measured lies on the line between the two next to it.
+//!
+//! A cipher that takes several packets at once is cheap in company only: of a mixture, few packets of
+//! a burst have the same suite and size. What short bursts of one suite cost more than those of plain
+//! L2TP, which has no cipher, is added to a packet that has so few of its kind beside it. What
 //! nobody measured is an error that says what to measure, or, where a limit is known that is
 //! checked elsewhere, that limit, marked as assumed.
 
@@ -22,6 +26,10 @@ const IDLE_LIMIT: f64 = 0.1 / 100_000.0;
 const FEW: usize = 1000;
 /// The suite with which the cost of many sessions was measured.
 const CROWD: &str = "aes128gcm16";
+/// Packets that a worker takes at a time, as it does in `crates/dataplane`.
+pub(super) const BATCH: usize = 64;
+/// Without a cipher.
+const PLAIN: &str = "plain";
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +69,8 @@ struct Case {
     suite: String,
     way: Way,
     sessions: usize,
+    /// Packets that come together.
+    burst: usize,
 }
 
 /// What was measured.
@@ -139,21 +149,27 @@ impl Costs {
         &self.machine
     }
 
-    /// What one packet costs a worker, in nanoseconds; `plain` is a suite too.
-    pub fn packet(&self, suite: &str, way: Way, octets: usize, sessions: f64) -> Result<Quantity> {
-        let case = |suite: &str, sessions| Case {
-            suite: suite.to_owned(),
-            way,
-            sessions,
-        };
+    /// What one packet costs a worker, in nanoseconds, if so many of a burst are of its suite and
+    /// size; `plain` is a suite too.
+    pub fn packet(
+        &self,
+        suite: &str,
+        way: Way,
+        octets: usize,
+        sessions: f64,
+        company: f64,
+    ) -> Result<Quantity> {
+        let case = case(suite, way, FEW, BATCH);
         let alone = self
-            .line(&case(suite, FEW), octets)
+            .line(&case, octets)
             .ok_or_else(|| self.missing(suite, way))?;
-        let value = alone + self.crowd(way, octets, sessions);
-        let sizes: Vec<_> = self.paths[&case(suite, FEW)].keys().collect();
+        let few = self.few(suite, way, octets, company);
+        let value = alone + few + self.crowd(way, octets, sessions);
+        let sizes: Vec<_> = self.paths[&case].keys().collect();
         let what = format!(
             "{suite} {way:?} {octets} B at {sessions:.0} sessions: from {sizes:?} B at \
-             {FEW} sessions, and what many sessions add to {CROWD}, in {}",
+             {FEW} sessions, {few:.0} ns because {company:.1} of a burst are alike, and what many \
+             sessions add to {CROWD}, in {}",
             self.file.display()
         );
         let label = format!("ns a packet of {octets}");
@@ -178,11 +194,7 @@ impl Costs {
     /// What so many sessions add to a packet beyond [`FEW`]: linear in the logarithm, because each
     /// step is another level of cache that no longer holds them.
     fn crowd(&self, way: Way, octets: usize, sessions: f64) -> f64 {
-        let case = |sessions| Case {
-            suite: CROWD.to_owned(),
-            way,
-            sessions,
-        };
+        let case = |sessions| case(CROWD, way, sessions, BATCH);
         let Some(alone) = self.line(&case(FEW), octets) else {
             return 0.0;
         };
@@ -194,6 +206,25 @@ impl Costs {
             })
             .collect();
         on_curve(&points, sessions.max(1.0).log10()).max(0.0)
+    }
+
+    /// What a packet costs more because few of a burst are like it: the cost of short bursts less
+    /// that of plain L2TP in them, which is the turn's. Linear in the reciprocal of how many there
+    /// are, because what is done once for all of them is shared.
+    fn few(&self, suite: &str, way: Way, octets: usize, company: f64) -> f64 {
+        let added = |suite: &str, burst| {
+            let at = |burst| self.line(&case(suite, way, FEW, burst), octets);
+            Some(at(burst)? - at(BATCH)?)
+        };
+        let bursts = self.paths.keys().rev();
+        let bursts = bursts.filter(|c| **c == case(suite, way, FEW, c.burst));
+        let points: Vec<(f64, f64)> = bursts
+            .filter_map(|c| {
+                let own = added(suite, c.burst)? - added(PLAIN, c.burst)?;
+                Some((1.0 / c.burst as f64, own.max(0.0)))
+            })
+            .collect();
+        on_curve(&points, 1.0 / company.clamp(1.0, BATCH as f64)).max(0.0)
     }
 
     /// What a set-up costs the slow path without public-key work, in nanoseconds.
@@ -264,7 +295,7 @@ impl Costs {
         let usable = self
             .paths
             .iter()
-            .filter(|(case, sizes)| case.way == way && case.sessions == FEW && sizes.len() > 1);
+            .filter(|(c, sizes)| **c == case(&c.suite, way, FEW, BATCH) && sizes.len() > 1);
         let known: Vec<_> = usable.map(|(case, _)| case.suite.as_str()).collect();
         anyhow!(
             "{} does not have {suite} {way:?} at two sizes, only {}; \
@@ -286,7 +317,16 @@ fn on_curve(points: &[(f64, f64)], x: f64) -> f64 {
     a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0)
 }
 
-/// `aes128gcm16 Up 64 B, 1000 sessions, Cold`.
+fn case(suite: &str, way: Way, sessions: usize, burst: usize) -> Case {
+    Case {
+        suite: suite.to_owned(),
+        way,
+        sessions,
+        burst,
+    }
+}
+
+/// `aes128gcm16 Up 64 B, 1000 sessions, Cold`, and `, bursts of 16` if they were not full.
 fn path_case(name: &str) -> Option<(Case, usize)> {
     let mut parts = name.split(", ");
     let (what, sessions, frames) = (parts.next()?, parts.next()?, parts.next()?);
@@ -295,16 +335,17 @@ fn path_case(name: &str) -> Option<(Case, usize)> {
     if frames != "Cold" {
         return None;
     }
-    let case = Case {
-        suite: suite.to_owned(),
-        way: match way {
-            "Up" => Way::Up,
-            "Down" => Way::Down,
-            _ => return None,
-        },
-        sessions: sessions.strip_suffix(" sessions")?.parse().ok()?,
+    let way = match way {
+        "Up" => Way::Up,
+        "Down" => Way::Down,
+        _ => return None,
     };
-    Some((case, octets.parse().ok()?))
+    let burst = match parts.next() {
+        Some(burst) => burst.strip_prefix("bursts of ")?.parse().ok()?,
+        None => BATCH,
+    };
+    let sessions = sessions.strip_suffix(" sessions")?.parse().ok()?;
+    Some((case(suite, way, sessions, burst), octets.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -327,6 +368,14 @@ mod tests {
             "aes128gcm16 Up imix B, 1000 sessions, Cold": {"cost": 0, "ns": 999},
             "aes128gcm16 Up 64 B, 100000 sessions, Cold": {"cost": 0, "ns": 250},
             "aes128gcm16 Up 1400 B, 100000 sessions, Cold": {"cost": 0, "ns": 360},
+            "aes128gcm16 Up 64 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 290},
+            "aes128gcm16 Up 1400 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 390},
+            "aes128gcm16 Up 64 B, 1000 sessions, Cold, bursts of 4": {"cost": 0, "ns": 560},
+            "aes128gcm16 Up 1400 B, 1000 sessions, Cold, bursts of 4": {"cost": 0, "ns": 660},
+            "plain Up 64 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 130},
+            "plain Up 1400 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 140},
+            "plain Up 64 B, 1000 sessions, Cold, bursts of 4": {"cost": 0, "ns": 220},
+            "plain Up 1400 B, 1000 sessions, Cold, bursts of 4": {"cost": 0, "ns": 230},
             "plain Up 64 B, 1000 sessions, Cold": {"cost": 0, "ns": 100},
             "plain Up 1400 B, 1000 sessions, Cold": {"cost": 0, "ns": 110},
             "aes256-sha256 Up 1400 B, 1000 sessions, Cold": {"cost": 0, "ns": 700},
@@ -336,7 +385,7 @@ mod tests {
     }
 
     fn up(suite: &str, octets: usize, sessions: f64) -> f64 {
-        let cost = costs().packet(suite, Way::Up, octets, sessions);
+        let cost = costs().packet(suite, Way::Up, octets, sessions, 64.0);
         cost.unwrap().value()
     }
 
@@ -358,9 +407,24 @@ mod tests {
     }
 
     #[test]
+    fn few_of_a_kind_add_what_their_cipher_costs_more_in_short_bursts() {
+        let alike = |suite, company| {
+            let cost = costs().packet(suite, Way::Up, 64, 1000.0, company);
+            cost.unwrap().value()
+        };
+        assert_eq!(alike("aes128gcm16", 64.0), 200.0);
+        // 90 ns more in bursts of 16, of which 30 are the turn's; 360 and 120 in bursts of 4.
+        assert!((alike("aes128gcm16", 16.0) - 260.0).abs() < 1e-9);
+        assert!((alike("aes128gcm16", 4.0) - 440.0).abs() < 1e-9);
+        assert!((alike("aes128gcm16", 6.4) - 350.0).abs() < 1e-9, "half way");
+        assert!((alike("aes128gcm16", 0.1) - 1160.0).abs() < 1e-9, "one");
+        assert_eq!(alike("plain", 4.0), 100.0, "it has no cipher");
+    }
+
+    #[test]
     fn a_crowd_that_was_measured_to_cost_less_than_a_few_costs_as_much() {
         let down = |sessions| {
-            let cost = costs().packet("aes128gcm16", Way::Down, 64, sessions);
+            let cost = costs().packet("aes128gcm16", Way::Down, 64, sessions, 64.0);
             cost.unwrap().value()
         };
         assert_eq!(down(10_000.0), 200.0);
@@ -370,7 +434,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_says_what_to_measure() {
-        let missing = costs().packet("aes256-sha256", Way::Up, 64, 1.0);
+        let missing = costs().packet("aes256-sha256", Way::Up, 64, 1.0, 64.0);
         let text = missing.unwrap_err().to_string();
         assert!(text.contains("only aes128gcm16, plain;"), "{text}");
         let text = costs().ike("Modp2048").unwrap_err().to_string();

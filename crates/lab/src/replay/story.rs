@@ -545,8 +545,10 @@ mod tests {
             (sent, 2),
             (sent, 0),
         ];
-        let mut journal = Journal::default();
-        journal.entries = ways.map(|(way, to)| isakmp(way, to)).into();
+        let journal = Journal {
+            entries: ways.map(|(way, to)| isakmp(way, to)).into(),
+            ..Journal::default()
+        };
         let steps = steps(&journal, (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST));
         let told: Vec<(&str, bool)> = steps
             .iter()

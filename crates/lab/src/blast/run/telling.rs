@@ -1,6 +1,7 @@
 //! What a run came to.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::{Moved, Run};
 use crate::blast::generator::Generator;
@@ -8,6 +9,12 @@ use crate::blast::outcome::{GroupOutcome, Outcome, SetUp, Wire, judge};
 use crate::clock;
 use crate::discard::Discard;
 use crate::impair::Tally;
+use crate::memory::Stage;
+
+/// Set-ups that begin within a shorter time than this have no rate: the last of them is most of it.
+const SHORT: Duration = Duration::from_secs(2);
+/// Set-ups that come at this part of the rate that was asked for came in time.
+const PROMPT: f64 = 0.9;
 
 impl Run {
     pub(super) fn finish(&mut self, up: usize, missing: usize) -> Outcome {
@@ -33,7 +40,7 @@ impl Run {
             .map_or_else(Wire::default, |moved| moved.wire);
         let lost: u64 = traffic.iter().map(|way| way.lost).sum();
         let figures = self.setups.all();
-        let busy_side = generator.judge(lost, figures.failed + figures.lost);
+        let busy_side = generator.judge(lost, figures.failed + figures.lost, self.slower());
         let problems = self.problems(moved.as_ref());
         let is_interrupted = self.is_interrupted();
         let (flows, latencies) =
@@ -64,8 +71,22 @@ impl Run {
             busy_side,
             timeline: self.meter.samples().to_vec(),
             discards,
+            gateway_discards: self.stage.as_ref().map(Stage::discards).unwrap_or_default(),
             problems,
         }
+    }
+
+    /// The rates of set-ups, if that which came about is well below that which was asked for.
+    fn slower(&self) -> Option<String> {
+        let ramps = self.scenario.groups.iter().map(|group| {
+            let ramp = Duration::from_secs_f64(group.subscribers as f64 / group.rate);
+            group.after + ramp
+        });
+        let ramp = ramps.max().filter(|ramp| *ramp >= SHORT)?.as_secs_f64();
+        let asked = self.seats.len() as f64 / ramp;
+        let came = self.setup_rate;
+        (came < asked * PROMPT && !self.is_interrupted())
+            .then(|| format!("{came:.0} set-ups a second, where {asked:.0} were asked for"))
     }
 
     fn groups(&self, moved: Option<&Moved>) -> Vec<GroupOutcome> {

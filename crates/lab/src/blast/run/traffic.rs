@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 use super::{LEAD, Run};
 use crate::blast::board::Board;
 use crate::blast::far_end::{self, FarEnd, Finished};
+use crate::blast::line::Line;
 use crate::blast::near::NearEnd;
 use crate::blast::outcome::{ETHERNET, FLOWS_MAX, FlowFigures, WayFigures, Wire};
 use crate::blast::phase::Phase;
@@ -72,16 +73,18 @@ impl Run {
     }
 
     fn move_packets(&mut self) -> Result<Moved> {
+        let line = self.line()?;
         let begin = clock::now() + LEAD;
         let sizes: Vec<usize> = self.scenario.groups.iter().map(|g| g.subscribers).collect();
         let board = Arc::new(Board::new(&sizes));
         self.board = Arc::clone(&board);
         self.runs += 1;
-        let far = self.begin_far_end(begin)?;
+        // Before it is under way in its thread, so that what it loses is counted from here.
+        let overflowed = self.overflowed()? + line.as_ref().map_or(Ok(0), Line::overflowed)?;
+        let far = self.begin_far_end(begin, line)?;
         let is_echo = self.scenario.network.is_none();
         let source = self.source(begin, |direction| is_echo || direction.has_up());
         self.load.begin(begin, source, self.accounts(), board);
-        let overflowed = self.overflowed()?;
         let (phase, wire) = (Phase::begin(), self.driver.fleet.wire());
         let end = begin + self.scenario.duration;
         let flowed = self.turn_until(end);
@@ -98,18 +101,23 @@ impl Run {
         self.far_busy = far.as_ref().map_or(0.0, |far| {
             far.busy.as_secs_f64() / far.lasted.as_secs_f64().max(f64::EPSILON)
         });
-        let overflowed = self.overflowed()?.saturating_sub(overflowed);
+        let line = far.as_ref().map(|far| &far.line);
+        let lost = self.overflowed()? + line.map_or(Ok(0), Line::overflowed)?;
+        let overflowed = lost.saturating_sub(overflowed);
         let seconds = (clock::now().min(end) - begin).as_secs_f64();
         let wire = in_bits(&wire, seconds);
         let end = far.as_ref().map(|far| &far.end);
         let end = end.or_else(|| near.as_ref().map(|near| &near.end));
         let overflowed = overflowed + near.as_ref().map_or(0, |near| near.refused);
-        Ok(self.account_for(end, overflowed, wire))
+        let moved = self.account_for(end, overflowed, wire);
+        self.line = far.map(|far| far.line);
+        Ok(moved)
     }
 
     fn begin_far_end(
         &mut self,
         begin: Instant,
+        line: Option<Line>,
     ) -> Result<Option<JoinHandle<io::Result<Finished>>>> {
         let Some(port) = self.scenario.network.clone() else {
             return Ok(None);
@@ -125,7 +133,21 @@ impl Run {
             });
             return Ok(None);
         }
-        Ok(Some(far_end::serve(far_end::open(&port)?, end)?))
+        let far = line.map(|line| far_end::serve(line, end));
+        Ok(far.transpose()?)
+    }
+
+    /// What carries the packets of a far end that is not in this process, opened once.
+    fn line(&mut self) -> Result<Option<Line>> {
+        let outside = self.scenario.network.as_ref();
+        let Some(port) = outside.filter(|_| self.network.is_none()) else {
+            return Ok(None);
+        };
+        if let Some(line) = self.line.take() {
+            return Ok(Some(line));
+        }
+        let subscriber = self.load.an_address().unwrap_or(port.address);
+        Line::open(self.scenario.io, port, subscriber).map(Some)
     }
 
     fn source(&mut self, begin: Instant, does_send: impl Fn(Direction) -> bool) -> Source {
@@ -153,18 +175,17 @@ impl Run {
     /// Packets for which the sockets on both our sides have had no room.
     fn overflowed(&self) -> Result<u64> {
         let far = far_end::overflowed(self.scenario.network.as_ref())?;
-        Ok(sockets::overflowed() + far)
+        Ok(sockets::overflowed() + self.driver.overflowed()? + far)
     }
 
     /// Until everything that was sent is there, or nothing more comes.
     fn drain(&mut self) -> Result<()> {
         let mut changed = clock::now();
-        let mut known = self.sample();
-        while clock::now() < changed + GRACE && known.received < known.sent {
+        let mut known = self.received();
+        while clock::now() < changed + GRACE && known < self.sent() {
             self.turn()?;
-            let state = self.sample();
-            if state.received != known.received {
-                (known, changed) = (state, clock::now());
+            if self.received() != known {
+                (known, changed) = (self.received(), clock::now());
             }
         }
         Ok(())
@@ -180,7 +201,7 @@ impl Run {
             wire,
             overflowed,
             withheld: own.source().withheld() + far.map_or(0, |far| far.source().withheld()),
-            sent: self.sample().sent,
+            sent: self.sent(),
             damaged: own.damaged(),
         };
         match far {

@@ -5,15 +5,13 @@ use anyhow::Result;
 use super::traffic::Traffic;
 use super::{SHARDS, Sizing, nanoseconds, sum};
 use crate::plan::chance::Chance;
-use crate::plan::costs::Way;
+use crate::plan::costs::{BATCH, Way};
 use crate::plan::model::Access;
 use crate::plan::quantity::{Quantity, Source, Unit};
 use crate::plan::queue::{self, Arrivals, Outcome, Ring};
 
 /// Packets of a simulated ring: a loss of a ten-thousandth is fifty of them.
 const PACKETS: u64 = 500_000;
-/// Packets that a worker takes at a time, as it does in `crates/dataplane`.
-const BATCH: usize = 64;
 /// Sets the draw of the shards apart from that of the packets.
 const SHARDS_SEED: u64 = 0x5a5a;
 
@@ -67,9 +65,10 @@ impl Sizing<'_> {
         let io = self.io();
         let mut terms = Vec::new();
         for (octets, share) in self.sizes() {
+            let alike = self.alike(&access.suite, octets);
             let cost = self
                 .costs
-                .packet(&access.suite, way, octets, sessions.value())?;
+                .packet(&access.suite, way, octets, sessions.value(), alike)?;
             classes.push(Class {
                 weight: weight * share.value(),
                 ns: cost.value() + io.value(),
@@ -83,6 +82,17 @@ impl Sizing<'_> {
             access.name
         );
         Ok(self.note(&name, &title, Unit::Nanoseconds, sum(terms).plus(&io)))
+    }
+
+    /// Packets of a full burst that have this suite and this size.
+    fn alike(&self, suite: &str, octets: usize) -> f64 {
+        let accesses = self.model.access.iter().zip(self.model.access_shares());
+        let accesses = accesses.filter(|(access, _)| access.suite == suite);
+        let sizes = self.model.sizes.iter().zip(self.model.size_shares());
+        let sizes = sizes.filter(|(size, _)| size.octets == octets);
+        let of_suite: f64 = accesses.map(|(_, share)| share).sum();
+        let of_size: f64 = sizes.map(|(_, share)| share).sum();
+        BATCH as f64 * of_suite * of_size
     }
 
     /// What the driver takes, of which a measurement in memory knows nothing.

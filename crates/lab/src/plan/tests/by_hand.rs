@@ -105,6 +105,25 @@ fn packets_cost_what_their_suite_size_and_driver_do() {
 }
 
 #[test]
+fn packets_that_are_alike_keep_each_other_company_whoever_sends_them() {
+    let short = r#""aes128gcm16 Down 64 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 260},
+    "aes128gcm16 Down 1400 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 360},
+    "plain Down 64 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 100},
+    "plain Down 1400 B, 1000 sessions, Cold, bursts of 16": {"cost": 0, "ns": 100},
+    "set-up of Plain""#;
+    let text = RUN.replace(r#""set-up of Plain""#, short);
+    let costs = Costs::parse(Path::new("run.json"), &text).unwrap();
+    let of = |text: &str| sizing::plan(&model(text), &costs).unwrap();
+    // A quarter of all packets: 16 of a burst.
+    close(&of(MODEL), "packet_ns.b.down", 360.0);
+    let half =
+        "share = 0.5\n[[access]]\nname = \"c\"\nsuite = \"aes128gcm16\"\nshare = 0.5\n[sessions]";
+    let split = of(&MODEL.replace("share = 1\n[sessions]", half));
+    close(&split, "packet_ns.b.down", 360.0);
+    close(&split, "packet_ns.c.down", 360.0);
+}
+
+#[test]
 fn sessions_take_memory_by_their_kind_and_workers_by_their_number() {
     let plan = planned(GIVEN);
     let workers = value(&plan, "workers");
