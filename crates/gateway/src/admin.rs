@@ -79,6 +79,8 @@ pub(crate) struct WorkerRow {
     pub(crate) busy_percent: f64,
     pub(crate) turns: u64,
     pub(crate) frames: u64,
+    /// Frames that took the express lane to its end.
+    pub(crate) express: u64,
     /// Frames given to another worker, and taken from one.
     pub(crate) handed_over: u64,
     pub(crate) taken_over: u64,

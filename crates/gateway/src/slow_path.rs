@@ -431,6 +431,7 @@ impl SlowPath {
             busy_percent: 100.0 * busy as f64 / (all.max(1)) as f64,
             turns: counters.turns.value(),
             frames: counters.received.value().packets,
+            express: counters.express.value(),
             handed_over: counters.handed_out.value(),
             taken_over: counters.handed_in.value(),
             applied: counters.applied.load(Ordering::Acquire),
