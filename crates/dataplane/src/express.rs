@@ -5,16 +5,18 @@
 //! each header once, where it lies, and copies nothing but the headers it leaves with.
 //!
 //! ```text
-//!   whole frames ─► sort ─► admit ─► cipher ─► accept ─► forward ─► out       up
-//!                    │        │        │         │          │
-//!                    ▼        ▼        ▼         ▼          ▼
-//!                  rooms    rooms   (verdict)  rooms      rooms               down: sort ─► prepare ─► cipher ─► out
+//!   up     sort ─► admit ─► cipher ─► accept ─► forward ─► out
+//!   down   sort ─► prepare ─► cipher ─────────────────────► out
+//!            │        │                 │          │
+//!            ▼        ▼                 ▼          ▼
+//!          the first room            l2tp::decap
 //! ```
 //!
-//! The lane knows no exits of its own: whatever is not as usual it leaves to the rooms, at the door
-//! where the frame is by then, with nothing counted or changed that the rooms would count or change
-//! again. So it says nothing about a packet that the rooms would not say, only faster; the tests
-//! send the same packets both ways.
+//! Whatever is not as usual the lane leaves to the rooms, at the door where the frame is by then, with
+//! nothing counted or changed that the rooms would count or change again. Only what the cipher has
+//! said cannot be asked twice: it is judged here, by the functions that judge it there. So the lane
+//! says nothing about a packet that the rooms would not say, only faster; the tests send the same
+//! packets both ways.
 
 mod down;
 mod up;

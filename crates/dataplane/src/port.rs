@@ -1,7 +1,8 @@
 //! What the line needs from the outside: ports, and the memory that frames rest in.
 //!
 //! A port strips everything outside the canonical frame and writes it again, so that AF_XDP,
-//! sockets and memory look the same to the rooms:
+//! sockets and memory look the same to the rooms. An Ethernet interface also gives and takes frames
+//! whole: those that are as usual outside, for the express lane.
 //!
 //! | from the tunnel side | the window starts at | meta line |
 //! |---|---|---|

@@ -41,11 +41,11 @@ stages! {
     Ahead   = "ahead", "lines asked for that no cipher's loop had asked for",
     Admit   = "esp-admit", "SA and replay window",
     Open    = "esp-open", "ESP verified and decrypted",
-    Accept  = "esp-accept", "window, endpoint, padding",
+    Accept  = "esp-accept", "window, endpoint, padding; in the express lane the rest of the way as well",
     Forward = "ip-forward", "L2TP and PPP taken off; source, policer, route",
     Route   = "ip-route", "which subscriber",
     Encap   = "l2tp-encap", "policer; PPP and L2TP put on",
-    Prepare = "esp-prepare", "sequence number, padding, outer endpoints",
+    Prepare = "esp-prepare", "sequence number, padding, outer endpoints; in the express lane the way before it as well",
     Seal    = "esp-seal", "ESP encrypted and signed",
     Send    = "send", "outer headers put on, frames to ports; discards and punts",
 }

@@ -8,6 +8,8 @@
 //!                                 └──── moves ────┘
 //! ```
 //!
+//! Whole frames are sorted by [`crate::express`], and are in the lines only if they leave its lane.
+//!
 //! A full burst tells of more to come: it is received and sorted, and walked in the next turn, so
 //! that what it looks up is fetched meanwhile (see [`crate::ahead`]). Any other is walked at once.
 

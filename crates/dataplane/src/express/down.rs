@@ -20,8 +20,8 @@ const ECN: u8 = 0b11;
 /// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
 /// L2TP, PPP.
 const HEADROOM: usize = 14 + 20 + 8 + 8 + 16 + 8 + 6 + 4;
-/// Octets of padding, pad length, next header and ICV, at most.
-const TAILROOM: usize = 255 + 2 + 32;
+/// Octets of padding up to a block, pad length, next header and ICV, at most.
+const TAILROOM: usize = 15 + 2 + 32;
 
 /// Everything that comes from the network.
 pub(crate) fn downstream<P: Port>(
