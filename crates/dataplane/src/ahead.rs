@@ -32,8 +32,8 @@ use crate::tables::Tables;
 const STRIDE: usize = 8;
 
 /// The ways a packet goes, as an index.
-const UP: usize = 0;
-const DOWN: usize = 1;
+pub(crate) const UP: usize = 0;
+pub(crate) const DOWN: usize = 1;
 
 /// One walk's view of the batch that comes after it.
 pub(crate) struct Ahead<'b, P: Port> {
@@ -116,7 +116,7 @@ fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tabl
         Room::Decap => {
             if let Some(path) = shard.tunnel_path(note.slot) {
                 note.ahead = path.0;
-                shard.paths.prefetch(path.0, Path::LINES);
+                shard.paths.prefetch(path.0, Path::LINES[DOWN]);
                 tables.shared.paths.prefetch(path.0);
             }
         }
@@ -125,7 +125,7 @@ fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tabl
             tables.shared.sessions.prefetch(note.slot);
         }
         Room::Seal => {
-            shard.paths.prefetch(note.slot, Path::LINES);
+            shard.paths.prefetch(note.slot, Path::LINES[DOWN]);
             tables.shared.paths.prefetch(note.slot);
             tables.keys.sealing.prefetch(key_slot(note.slot));
         }
@@ -146,7 +146,7 @@ fn named_by_that<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
                 && let Some(sa) = shard.inbound.at(note.slot)
             {
                 note.ahead = sa.path.0;
-                shard.paths.prefetch(sa.path.0, Path::LINES);
+                shard.paths.prefetch(sa.path.0, Path::LINES[DOWN]);
                 tables.shared.paths.prefetch(sa.path.0);
             }
         }
@@ -209,7 +209,7 @@ fn approach_path_of_session(session: Slot, tables: &Tables) {
     if let Some(shard) = tables.shards.peek(session.shard)
         && let Some(session) = shard.sessions.at(session)
     {
-        shard.paths.prefetch(session.path.0, Path::LINES);
+        shard.paths.prefetch(session.path.0, Path::LINES[DOWN]);
         tables.shared.paths.prefetch(session.path.0);
         tables.keys.sealing.prefetch(key_slot(session.path.0));
     }

@@ -21,10 +21,12 @@
 mod down;
 mod up;
 
+use crypto::cpu;
 use packet::header::{Ethernet, Udp};
 use packet::{Chunk, Endpoint, Frame};
 use zerocopy::FromBytes;
 
+use crate::ahead::{DOWN, UP};
 use crate::batch::{BATCH_FRAMES, Batch, Exit, Room, Seats, Stop, Work, each};
 use crate::change::Adjacency;
 use crate::discard::Discard;
@@ -112,17 +114,28 @@ pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) -> usize {
         };
         *line |= 1 << seat;
         express.tickets.push(Ticket::new(*usual, slot));
-        let outside = if *usual == Usual::Ip {
-            0
-        } else {
-            OUTER - ETHERNET
+        let len = head.map_or(0, |head| usize::from(head.ip.total_length.get()));
+        octets += match (usual, frame) {
+            (Usual::Ip, Some(frame)) => {
+                approach_end(frame, len);
+                len
+            }
+            (Usual::Ip, None) => len,
+            (Usual::EspInUdp | Usual::L2tp, _) => len - (OUTER - ETHERNET),
         };
-        octets += head.map_or(0, |head| usize::from(head.ip.total_length.get()) - outside);
     }
     for seat in each(others) {
         batch.leave_lane(seat, Door::First, tables);
     }
     octets
+}
+
+/// Asks for the line behind a packet from the network: a trailer is written there before any cipher
+/// has asked for the body.
+#[inline(always)]
+fn approach_end<C: Chunk>(frame: &Frame<C>, packet: usize) {
+    let end = frame.headroom() + ETHERNET + packet;
+    cpu::prefetch_bytes(frame.chunk().as_ref(), end, 1);
 }
 
 /// What a frame of the network looks up is not yet known.
@@ -189,7 +202,7 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, seat: usize, table
     };
     if let Some((path, shard)) = path.zip(shard) {
         ticket.path = Some(path.0);
-        shard.paths.prefetch(path.0, Path::LINES);
+        shard.paths.prefetch(path.0, Path::LINES[UP]);
         tables.shared.paths.prefetch(path.0);
     }
 }
@@ -203,7 +216,7 @@ fn approach_session(ticket: &mut Ticket, head: Option<&Head>, vrf: u16, tables: 
     {
         ticket.slot = session.0;
         ticket.path = Some(session.0);
-        shard.sessions.prefetch(session.0, Session::LINES[1]);
+        shard.sessions.prefetch(session.0, Session::LINES[DOWN]);
         tables.shared.sessions.prefetch(session.0);
     }
 }
@@ -211,7 +224,8 @@ fn approach_session(ticket: &mut Ticket, head: Option<&Head>, vrf: u16, tables: 
 /// Asks for what those name: the session of a path, the path of a session.
 #[inline(always)]
 pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
-    let Some(ticket) = batch.express.tickets.get_mut(seat) else {
+    let Batch { burst, express, .. } = batch;
+    let Some(ticket) = express.tickets.get_mut(seat) else {
         return;
     };
     let Some(known) = ticket.path else {
@@ -224,15 +238,28 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables:
         let path = shard.sessions.at(known).map(|session| session.path.0);
         ticket.path = path;
         if let Some(path) = path {
-            shard.paths.prefetch(path, Path::LINES);
+            shard.paths.prefetch(path, Path::LINES[DOWN]);
             tables.shared.paths.prefetch(path);
             tables.keys.sealing.prefetch(key_slot(path));
         }
-    } else if let Some(path) = shard.paths.at(known)
-        && let Some(session) = path.directory.likely()
+        return;
+    }
+    let frame = burst.whole.get(seat).and_then(Option::as_ref);
+    let Some(path) = shard.paths.at(known) else {
+        return;
+    };
+    // What is in an SA nobody knows before it is opened.
+    let session = match ticket.usual {
+        Some(Usual::L2tp) => frame
+            .and_then(|frame| frame.peek::<Head>())
+            .map(|head| link::ids(&head.first))
+            .and_then(|[tunnel, session]| path.directory.find(tunnel, session)),
+        Some(Usual::EspInUdp | Usual::Ip) | None => path.directory.likely(),
+    };
+    if let Some(session) = session
         && let Some(shard) = tables.shards.peek(session.0.shard)
     {
-        shard.sessions.prefetch(session.0, Session::LINES[0]);
+        shard.sessions.prefetch(session.0, Session::LINES[UP]);
         tables.shared.sessions.prefetch(session.0);
     }
 }

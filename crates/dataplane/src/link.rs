@@ -4,7 +4,6 @@
 
 use packet::Chunk;
 use packet::header::{Esp, L2tp};
-use zerocopy::FromBytes;
 
 use crate::batch::{Exit, Guest, Note, Room, Source, Stop, Why};
 use crate::change::{Class, Encapsulation, Kind};
@@ -71,15 +70,25 @@ fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, E
 /// Where the tunnel of a message is looked up.
 #[inline(always)]
 pub(crate) fn tunnel(message: &[u8], listener: u16) -> Option<Slot> {
-    let (header, _) = L2tp::ref_from_prefix(message).ok()?;
-    // RFC 2661 §3.1: with L set, the length stands between the flags and the ids.
-    let tunnel = if header.flags.get() & L2tp::LENGTH != 0 {
-        header.session
-    } else {
-        header.tunnel
-    }
-    .get();
+    // A short message without a length has its ids all the same.
+    let mut first = [0; 8];
+    let len = message.len().min(first.len());
+    first[..len].copy_from_slice(&message[..len]);
+    let [tunnel, _] = ids(&first);
     tunnel_slot(listener, tunnel).filter(|_| tunnel != 0)
+}
+
+/// The ids of tunnel and session at the beginning of a message.
+#[inline(always)]
+pub(crate) fn ids(message: &[u8; 8]) -> [u16; 2] {
+    let [flags, _, a, b, c, d, e, f] = *message;
+    // RFC 2661 §3.1: with L set, the length stands between the flags and the ids.
+    let ids = if u16::from(flags) << 8 & L2tp::LENGTH != 0 {
+        [[c, d], [e, f]]
+    } else {
+        [[a, b], [c, d]]
+    };
+    ids.map(u16::from_be_bytes)
 }
 
 /// IKE goes to the slow path from where it arrived; only its class is of interest here.

@@ -6,14 +6,16 @@
 use crate::id::SessionSlot;
 
 /// Sessions that are looked up by comparing.
-const FEW: usize = 4;
+const FEW: usize = 3;
 
 const PAGE: usize = 256;
 type Page = Box<[Option<SessionSlot>; PAGE]>;
 
 /// The sessions of one peer.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Directory {
+    /// Of nearly every peer the first is the only one, and lies in the path's first cache line.
     few: [Option<Entry>; FEW],
     many: Vec<Tunnel>,
 }
@@ -32,16 +34,21 @@ struct Tunnel {
 }
 
 impl Directory {
+    /// Octets up to the end of the first entry.
+    pub(crate) const FIRST: usize = size_of::<Option<Entry>>();
+
     /// The session of these ids, both as the peer sends them.
     #[inline]
     pub(crate) fn find(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
+        let is_it = |entry: &&Entry| entry.session == session && entry.tunnel == tunnel;
+        let [first, others @ ..] = &self.few;
+        if let Some(entry) = first.as_ref().filter(is_it) {
+            return Some(entry.slot);
+        }
         if !self.many.is_empty() {
             return self.find_among_many(tunnel, session);
         }
-        let is_it = |entry: &&Entry| entry.session == session && entry.tunnel == tunnel;
-        let [first, others @ ..] = &self.few;
-        let entry = first.as_ref().filter(is_it);
-        let entry = entry.or_else(|| others.iter().flatten().find(is_it));
+        let entry = others.iter().flatten().find(is_it);
         entry.map(|entry| entry.slot)
     }
 

@@ -28,22 +28,23 @@ const CONTROL: Rate = Rate {
 /// RFC 4303 §3.3.3: rekeying is asked for well before the 32-bit sequence number ends.
 const SOFT_SEQUENCE: u64 = 3 << 30;
 
-/// A peer as the fast path sees it. In front, in four cache lines, lies what packets look at.
+/// A peer as the fast path sees it. In the first cache line lies what packets look at that go up, in
+/// the next three what those look at that go down, in all four what those do whose peer has moved.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Path {
     pub(crate) tally: Tally<PathTally>,
-    pub(crate) directory: Directory,
-    pub(crate) local: Endpoint,
-    pub(crate) remote: Endpoint,
-    /// Both as a frame of the peer has them.
+    /// Both ends as a frame of the peer has them.
     ends: Ends,
     pub(crate) vrf: u16,
     pub(crate) encapsulation: Encapsulation,
     /// The port by which the peer was last heard.
     pub(crate) port: Option<u8>,
+    pub(crate) directory: Directory,
     /// The next hop towards the peer, and the count of [`Shared::ways`] at which it was that.
     way: (u32, Option<AdjacencyId>),
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
     pub(crate) outbound: Option<Outbound>,
     followed_ms: Option<u64>,
     pub(crate) id: PathId,
@@ -56,11 +57,12 @@ pub(crate) struct Path {
 
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
+const _: () = assert!(SLOT + offset_of!(Path, directory) + Directory::FIRST <= 64);
 const _: () = assert!(SLOT + offset_of!(Path, followed_ms) <= 256);
 
 impl Path {
-    /// Cache lines that packets look at.
-    pub(crate) const LINES: usize = 4;
+    /// Cache lines that a packet looks at on its way up, and down.
+    pub(crate) const LINES: [usize; 2] = [1, 4];
 
     pub(crate) fn new(path: &change::Path, tally: Tally<PathTally>) -> Self {
         Self {

@@ -15,14 +15,22 @@ pub(crate) struct Slots<T> {
 
 type Page<T> = [Entry<T>; PAGE_SLOTS];
 
-/// It begins a cache line, with what every look-up compares in front.
+/// It begins a cache line, with what every look-up compares in front: an `Option` would keep whether
+/// there is a holder wherever in it there is a bit to spare.
 #[derive(Debug)]
-#[repr(C, align(64))]
-struct Entry<T> {
-    /// The generation of the holder, with [`RETIRED`] once it is closed, though the slow path has not
-    /// been told yet: no look-up finds it.
-    tag: u16,
-    holder: Option<T>,
+#[repr(align(64))]
+struct Entry<T>(Place<T>);
+
+#[derive(Debug)]
+#[repr(u8)]
+enum Place<T> {
+    Vacant,
+    Held {
+        /// The generation of the holder, with [`RETIRED`] once it is closed, though the slow path has
+        /// not been told yet: no look-up finds it.
+        tag: u16,
+        holder: T,
+    },
 }
 
 /// No generation has this bit.
@@ -41,18 +49,20 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn at(&self, slot: Slot) -> Option<&T> {
         let index = slot.index as usize;
-        let entry = &self.pages.get(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
-        let holder = entry.holder.as_ref();
-        holder.filter(|_| entry.tag == u16::from(slot.generation))
+        let Entry(place) = &self.pages.get(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
+        match place {
+            Place::Held { tag, holder } if *tag == u16::from(slot.generation) => Some(holder),
+            Place::Held { .. } | Place::Vacant => None,
+        }
     }
 
     /// The holder of a slot, if it is still this one.
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let index = slot.index as usize;
-        let entry = &mut self.pages.get_mut(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
-        let holder = entry.holder.as_mut();
-        holder.filter(|_| entry.tag == u16::from(slot.generation))
+        match self.place_mut(slot)? {
+            Place::Held { tag, holder } if *tag == u16::from(slot.generation) => Some(holder),
+            Place::Held { .. } | Place::Vacant => None,
+        }
     }
 
     /// Brings the first cache lines of a slot near that will soon be looked up.
@@ -74,21 +84,21 @@ impl<T> Slots<T> {
         if self.pages.len() <= page {
             self.grow_to(page + 1);
         }
-        let entry = &mut self.pages[page][slot.index as usize % PAGE_SLOTS];
+        let Entry(place) = &mut self.pages[page][slot.index as usize % PAGE_SLOTS];
         assert!(
-            entry.holder.is_none(),
+            matches!(place, Place::Vacant),
             "{slot:?} is used again before it was reported free"
         );
-        *entry = Entry {
+        *place = Place::Held {
             tag: slot.generation.into(),
-            holder: Some(holder),
+            holder,
         };
     }
 
     fn grow_to(&mut self, pages: usize) {
         let mut all = std::mem::take(&mut self.pages).into_vec();
         all.resize_with(pages, || {
-            let vacant: Vec<_> = (0..PAGE_SLOTS).map(|_| Entry::vacant()).collect();
+            let vacant: Vec<_> = (0..PAGE_SLOTS).map(|_| Entry(Place::Vacant)).collect();
             vacant
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("as many as a page has"))
@@ -98,38 +108,39 @@ impl<T> Slots<T> {
 
     /// From here on no look-up finds the holder. `None` if it was not there.
     pub(crate) fn retire(&mut self, slot: Slot) -> Option<&mut T> {
-        let entry = self.entry_mut(slot)?;
-        let was_retired = entry.tag & RETIRED != 0;
-        entry.tag |= RETIRED;
-        entry.holder.as_mut().filter(|_| !was_retired)
+        match self.place_mut(slot)? {
+            Place::Held { tag, holder } if *tag == u16::from(slot.generation) => {
+                *tag |= RETIRED;
+                Some(holder)
+            }
+            Place::Held { .. } | Place::Vacant => None,
+        }
     }
 
     /// The holder of a slot, retired or not: for telling of it.
     pub(crate) fn told_of(&mut self, slot: Slot) -> Option<&mut T> {
-        self.entry_mut(slot)?.holder.as_mut()
+        match self.place_mut(slot)? {
+            Place::Held { tag, holder } if *tag & !RETIRED == u16::from(slot.generation) => {
+                Some(holder)
+            }
+            Place::Held { .. } | Place::Vacant => None,
+        }
     }
 
     /// The slow path knows that the slot is free.
     pub(crate) fn vacate(&mut self, slot: Slot) {
-        if let Some(entry) = self.entry_mut(slot) {
-            entry.holder = None;
+        if self.told_of(slot).is_some()
+            && let Some(place) = self.place_mut(slot)
+        {
+            *place = Place::Vacant;
         }
     }
 
-    /// The entry of a slot, retired or not, if it is still this one's.
-    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<T>> {
+    #[inline]
+    fn place_mut(&mut self, slot: Slot) -> Option<&mut Place<T>> {
         let index = slot.index as usize;
-        let entry = &mut self.pages.get_mut(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
-        (entry.tag & !RETIRED == u16::from(slot.generation)).then_some(entry)
-    }
-}
-
-impl<T> Entry<T> {
-    fn vacant() -> Self {
-        Self {
-            tag: 0,
-            holder: None,
-        }
+        let page = self.pages.get_mut(index / PAGE_SLOTS)?;
+        Some(&mut page[index % PAGE_SLOTS].0)
     }
 }
 
