@@ -10,7 +10,7 @@
 //! (on the way out that is [`prepare`]), one call of the cipher for each suite, one walk that takes
 //! the verdicts in order of arrival.
 
-pub(crate) mod cipher;
+mod cipher;
 
 use std::ops::BitOr;
 
@@ -54,15 +54,41 @@ pub(crate) fn open<P: Port>(
 ) {
     batch.walk(|t| admit(t, tables));
     tables.watch.lap(Stage::Open, || batch.in_line());
-    cipher::run(batch.works(), |suite, jobs| {
+    decrypt(batch.works(), tables, ahead);
+    tables.watch.lap(Stage::Accept, || batch.in_line());
+    batch.walk(|t| accept(t, tables));
+}
+
+/// Verifies and decrypts packets in place, those of a suite in one go.
+#[inline]
+pub(crate) fn decrypt<'b, P: Port>(
+    works: impl Iterator<Item = (&'b mut [u8], &'b mut Work)>,
+    tables: &Tables,
+    ahead: &mut Ahead<'_, P>,
+) {
+    cipher::run(works, |suite, jobs| {
         let step = &mut |_| ahead.step(tables);
         let keys = &tables.keys.opening;
         tables
             .compat
             .charge(suite, || keys.open_with(suite, jobs, step));
     });
-    tables.watch.lap(Stage::Accept, || batch.in_line());
-    batch.walk(|t| accept(t, tables));
+}
+
+/// Encrypts and signs packets in place, those of a suite in one go.
+#[inline]
+pub(crate) fn encrypt<'b, P: Port>(
+    works: impl Iterator<Item = (&'b mut [u8], &'b mut Work)>,
+    tables: &Tables,
+    ahead: &mut Ahead<'_, P>,
+) {
+    cipher::run(works, |suite, jobs| {
+        let step = &mut |_| ahead.step(tables);
+        let keys = &tables.keys.sealing;
+        tables
+            .compat
+            .charge(suite, || keys.seal_with(suite, jobs, step));
+    });
 }
 
 /// RFC 4303 §3.4.2–3: the SA, then the window, before any cryptography.
@@ -245,13 +271,7 @@ pub(crate) fn seal<P: Port>(
     ahead: &mut Ahead<'_, P>,
 ) {
     tables.watch.lap(Stage::Seal, || batch.in_line());
-    cipher::run(batch.works(), |suite, jobs| {
-        let step = &mut |_| ahead.step(tables);
-        let keys = &tables.keys.sealing;
-        tables
-            .compat
-            .charge(suite, || keys.seal_with(suite, jobs, step));
-    });
+    encrypt(batch.works(), tables, ahead);
     batch.walk(|t| sealed(t.work.take()));
 }
 

@@ -54,7 +54,8 @@ pub(crate) struct Ticket {
     usual: Option<Usual>,
     /// What it looks up first: an SA, a tunnel, or the session that its destination names.
     slot: Slot,
-    /// The peer's, once it is foreseen.
+    /// The peer's path, once it is foreseen; of a packet from the network at first the session, which
+    /// leads to it.
     path: Option<Slot>,
     /// The port it leaves by.
     port: u8,

@@ -27,7 +27,7 @@ use icmp::Trouble;
 pub(crate) use mss::{clamp as clamp_mss, may_open_tcp};
 
 /// Congestion experienced, and the mask of the ECN field (RFC 3168 §5).
-const CE: u8 = 0b11;
+pub(crate) const CE: u8 = 0b11;
 
 /// What is known of a subscriber's packet once it may go on.
 pub(crate) struct Leaving {

@@ -104,7 +104,7 @@ pub(crate) fn frame<C: Chunk>(
     // RFC 2983 §3, RFC 6040 §4.3: the outer header takes the inner DSCP; its ECN field stays
     // zero, because the peers' kernels do not carry a mark inward.
     let header = t.frame.peek::<Ipv4>().ok_or(Discard::Truncated)?;
-    t.meta.dscp_ecn = header.dscp_ecn & !0b11;
+    t.meta.dscp_ecn = header.dscp_ecn & !ip::CE;
     let tally = &*session.tally;
     tally.down.add(len);
     tally.last_down.set(now_ms);

@@ -7,15 +7,12 @@ use super::{Door, ETHERNET, Ticket, hop};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, each};
 use crate::change::Encapsulation;
-use crate::esp::{self, cipher};
+use crate::esp;
 use crate::ip;
 use crate::port::Port;
 use crate::stages::Stage;
 use crate::tables::Tables;
 use crate::wire::{self, OUTER};
-
-/// The ECN field (RFC 3168 §5).
-const ECN: u8 = 0b11;
 
 /// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
 /// L2TP, PPP.
@@ -50,13 +47,7 @@ pub(crate) fn downstream<P: Port>(
         tables
             .watch
             .lap(Stage::Seal, || u64::count_ones(secured) as usize);
-        cipher::run(batch.works_of_lane(), |suite, jobs| {
-            let step = &mut |_| ahead.step(tables);
-            let keys = &tables.keys.sealing;
-            tables
-                .compat
-                .charge(suite, || keys.seal_with(suite, jobs, step));
-        });
+        esp::encrypt(batch.works_of_lane(), tables, ahead);
     }
     for seat in each(secured) {
         let work = batch.express.tickets[seat].work.take();
@@ -140,5 +131,5 @@ fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tab
     }
     ticket.port = port;
     // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
-    wire::write_outer(frame, ends, inner.dscp_ecn & !ECN, rewrite).ok()
+    wire::write_outer(frame, ends, inner.dscp_ecn & !ip::CE, rewrite).ok()
 }

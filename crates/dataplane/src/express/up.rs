@@ -11,7 +11,7 @@ use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::discard::Discard;
-use crate::esp::{self, cipher};
+use crate::esp;
 use crate::id::SessionSlot;
 use crate::l2tp::Header;
 use crate::port::Port;
@@ -23,9 +23,6 @@ use crate::tables::Tables;
 use crate::wire::{Head, OUTER};
 use crate::{ip, ppp};
 use crypto::esp::Verdict;
-
-/// Congestion experienced (RFC 3168 §5).
-const CE: u8 = 0b11;
 
 /// Everything that comes from subscribers.
 pub(crate) fn upstream<P: Port>(
@@ -72,13 +69,7 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
     tables
         .watch
         .lap(Stage::Open, || seats.count_ones() as usize);
-    cipher::run(batch.works_of_lane(), |suite, jobs| {
-        let step = &mut |_| ahead.step(tables);
-        let keys = &tables.keys.opening;
-        tables
-            .compat
-            .charge(suite, || keys.open_with(suite, jobs, step));
-    });
+    esp::decrypt(batch.works_of_lane(), tables, ahead);
     tables
         .watch
         .lap(Stage::Accept, || seats.count_ones() as usize);
@@ -244,7 +235,7 @@ fn forward<C: Chunk>(
 ) -> Option<u8> {
     let Entered { session, inner, .. } = entered;
     let inner_len = usize::from(inner.total_length.get());
-    let is_marked = frame.peek::<Head>()?.ip.dscp_ecn & CE == CE;
+    let is_marked = frame.peek::<Head>()?.ip.dscp_ecn & ip::CE == ip::CE;
     let Target::Via(next_hop) = tables.shared.lookup_v4(vrf, inner.destination()) else {
         return None;
     };
