@@ -151,8 +151,8 @@ impl Port for RingPort {
         Ok(())
     }
 
-    fn takes_whole(&self) -> Option<u16> {
-        Some(self.interface.mtu)
+    fn interface(&self) -> Option<Interface> {
+        Some(self.interface)
     }
 
     #[inline]

@@ -1,7 +1,8 @@
 //! Workers beside each other: what two do in the time of one, and what a hand-over costs.
 //!
 //! Each worker has a core and a thread of its own. What a turn with something to do took is noted;
-//! a turn eight times as long as the median was interrupted, and counts as a median one.
+//! a turn eight times as long as the median of those with as much to do was interrupted, and counts
+//! as a median one.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -22,7 +23,7 @@ use crate::traffic::{FarEnds, Line};
 
 /// Frames under way at a time: what the rings between two workers hold is twice as much.
 const WINDOW: usize = 1024;
-/// A turn longer than so many medians was interrupted.
+/// A turn longer than so many medians, for each frame and change, was interrupted.
 const INTERRUPTED: u64 = 8;
 /// Turns without work after which a frame counts as lost.
 const IDLE_MAX: usize = 10_000_000;
@@ -91,8 +92,8 @@ impl Team {
         }
     }
 
-    /// All workers turn until all frames have left; ticks of busy turns, and frames, of each.
-    fn run(&mut self, count: usize) -> Vec<(Vec<u64>, usize)> {
+    /// All workers turn until all frames have left; busy turns, and frames, of each.
+    fn run(&mut self, count: usize) -> Vec<(Vec<Busy>, usize)> {
         let left = AtomicUsize::new(count);
         let start = Barrier::new(self.gateway.workers.len());
         thread::scope(|scope| {
@@ -116,8 +117,20 @@ impl Team {
     }
 }
 
+/// A turn with something to do.
+struct Busy {
+    ticks: u64,
+    work: u64,
+}
+
+impl Busy {
+    fn cost(&self) -> u64 {
+        self.ticks / self.work
+    }
+}
+
 /// Turns until nothing is left anywhere.
-fn turn_until(worker: &mut Worker<RingPort>, left: &AtomicUsize) -> (Vec<u64>, usize) {
+fn turn_until(worker: &mut Worker<RingPort>, left: &AtomicUsize) -> (Vec<Busy>, usize) {
     let mut busy = Vec::new();
     let (mut gone, mut idle) = (0, 0);
     while left.load(Relaxed) > 0 && idle < IDLE_MAX {
@@ -126,7 +139,8 @@ fn turn_until(worker: &mut Worker<RingPort>, left: &AtomicUsize) -> (Vec<u64>, u
         let ticks = cpu::cycles() - start;
         let sent = worker.ports_mut()[NETWORK].leaving.len() - gone;
         if turn.work > 0 || sent > 0 {
-            busy.push(ticks);
+            let work = turn.work.max(sent) as u64;
+            busy.push(Busy { ticks, work });
             left.fetch_sub(sent, Relaxed);
             gone += sent;
             idle = 0;
@@ -138,15 +152,15 @@ fn turn_until(worker: &mut Worker<RingPort>, left: &AtomicUsize) -> (Vec<u64>, u
 }
 
 /// What busy turns took, had nothing interrupted them.
-fn undisturbed(turns: &[u64]) -> u64 {
-    let mut sorted = turns.to_vec();
-    sorted.sort_unstable();
-    let Some(median) = sorted.get(sorted.len() / 2).copied() else {
+fn undisturbed(turns: &[Busy]) -> u64 {
+    let mut costs: Vec<_> = turns.iter().map(Busy::cost).collect();
+    costs.sort_unstable();
+    let Some(median) = costs.get(costs.len() / 2).copied() else {
         return 0;
     };
-    let one = |ticks: &u64| match *ticks > median * INTERRUPTED {
-        true => median,
-        false => *ticks,
+    let one = |turn: &Busy| match turn.cost() > median * INTERRUPTED {
+        true => median * turn.work,
+        false => turn.ticks,
     };
     turns.iter().map(one).sum()
 }

@@ -7,10 +7,15 @@
 //! ```text
 //!   up     sort ─► admit ─► cipher ─► accept ─► forward ─► out
 //!   down   sort ─► prepare ─► cipher ─────────────────────► out
-//!            │        │                 │          │
-//!            ▼        ▼                 ▼          ▼
-//!          the first room            l2tp::decap
+//!           ││        │                 │          │
+//!           │▼        ▼                 ▼          ▼
+//!           │ the first room         l2tp::decap
+//!           ▼
+//!          the lane of another worker
 //! ```
+//!
+//! A frame whose shard lives at another worker is handed over whole, with what is known of it, and
+//! takes the lane there.
 //!
 //! Whatever is not as usual the lane leaves to the rooms, at the door where the frame is by then, with
 //! nothing counted or changed that the rooms would count or change again. Only what the cipher has
@@ -27,10 +32,10 @@ use packet::{Chunk, Endpoint, Frame};
 use zerocopy::FromBytes;
 
 use crate::ahead::{DOWN, UP};
-use crate::batch::{BATCH_FRAMES, Batch, Exit, Room, Seats, Stop, Work, each};
+use crate::batch::{BATCH_FRAMES, Batch, Exit, Note, Room, Seats, Source, Stop, Work, each};
 use crate::change::Adjacency;
 use crate::discard::Discard;
-use crate::id::{InboundSa, Slot};
+use crate::id::{InboundSa, ShardId, Slot};
 use crate::link;
 use crate::port::{Meta, Packet};
 use crate::shard::inbound::Inbound;
@@ -39,10 +44,13 @@ use crate::shard::path::Path;
 use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::tables::Tables;
-use crate::wire::{self, Head, OUTER, Usual};
+use crate::wire::{self, Head, Interface, OUTER, Usual};
 
 pub(crate) use down::downstream;
 pub(crate) use up::upstream;
+
+/// Cache lines of a frame that hold all its headers.
+const HEAD_LINES: usize = 3;
 
 /// Octets of an Ethernet header.
 const ETHERNET: usize = size_of::<Ethernet>();
@@ -57,20 +65,33 @@ pub(crate) struct Ticket {
     /// The peer's path, once it is foreseen; of a packet from the network at first the session, which
     /// leads to it.
     path: Option<Slot>,
+    /// The port it came by.
+    from: u8,
     /// The port it leaves by.
     port: u8,
     work: Option<Work>,
 }
 
 impl Ticket {
-    fn new(usual: Usual, slot: Option<Slot>) -> Self {
+    fn new(from: u8, usual: Usual, slot: Option<Slot>) -> Self {
         Self {
             usual: slot.map(|_| usual),
             slot: slot.unwrap_or(NOWHERE),
             path: None,
+            from,
             port: 0,
             work: None,
         }
+    }
+
+    /// The port it came by.
+    pub(crate) fn from(&self) -> u8 {
+        self.from
+    }
+
+    /// The shard that it is for.
+    pub(crate) fn shard(&self) -> ShardId {
+        self.slot.shard
     }
 }
 
@@ -84,6 +105,8 @@ pub(crate) struct Express {
     network: Seats,
     /// Who has come to the end.
     out: Seats,
+    /// Who is for a shard that is not here.
+    away: Seats,
     /// How many of its frames' lines have been asked for.
     pub(crate) approached: usize,
 }
@@ -98,23 +121,26 @@ enum Door {
     Exit(Exit),
 }
 
-/// Gives a ticket to each whole frame that a port has put in, and asks for the first lines. Says
-/// how many octets the canonical frames have.
+/// Gives a ticket to each whole frame that port `from` has put in, and asks for the first lines.
+/// Says how many octets the canonical frames have.
 #[inline(always)]
-pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) -> usize {
+pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, from: u8, tables: &Tables) -> usize {
     let Batch { burst, express, .. } = batch;
     let (mut others, mut octets) = (0, 0);
+    let vrf = tables.vrf(from);
     for (seat, (frame, usual)) in burst.whole.iter().zip(&burst.usual).enumerate() {
         let head = frame.as_ref().and_then(|frame| frame.peek::<Head>());
-        let slot = head.and_then(|head| first(head, *usual, burst.interface.vrf, tables));
-        let line = match usual {
-            _ if slot.is_none() => &mut others,
-            Usual::EspInUdp => &mut express.sealed,
-            Usual::L2tp => &mut express.plain,
-            Usual::Ip => &mut express.network,
+        let found = head.and_then(|head| first(head, *usual, vrf, tables));
+        let line = match (usual, found) {
+            (_, None) => &mut others,
+            (_, Some((_, Whereabouts::Away))) => &mut express.away,
+            (Usual::EspInUdp, _) => &mut express.sealed,
+            (Usual::L2tp, _) => &mut express.plain,
+            (Usual::Ip, _) => &mut express.network,
         };
         *line |= 1 << seat;
-        express.tickets.push(Ticket::new(*usual, slot));
+        let slot = found.map(|(slot, _)| slot);
+        express.tickets.push(Ticket::new(from, *usual, slot));
         let len = head.map_or(0, |head| usize::from(head.ip.total_length.get()));
         octets += match (usual, frame) {
             (Usual::Ip, Some(frame)) => {
@@ -142,31 +168,50 @@ fn approach_end<C: Chunk>(frame: &Frame<C>, packet: usize) {
 /// What a frame of the network looks up is not yet known.
 const NOWHERE: Slot = Slot::from_word(0);
 
-/// What a frame looks up first. `None`: not in this lane.
+/// Whether a shard is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whereabouts {
+    Here,
+    Away,
+}
+
+/// What a frame looks up first, and where that is. `None`: not in this lane.
 #[inline(always)]
-fn first(head: &Head, usual: Usual, vrf: u16, tables: &Tables) -> Option<Slot> {
-    match usual {
+fn first(head: &Head, usual: Usual, vrf: u16, tables: &Tables) -> Option<(Slot, Whereabouts)> {
+    let slot = match usual {
         Usual::EspInUdp => {
             let [a, b, c, d, ..] = head.first;
-            let slot = InboundSa::from_spi(u32::from_be_bytes([a, b, c, d])).0;
-            let shard = tables.shards.peek(slot.shard)?;
-            shard.inbound.prefetch(slot, Inbound::LINES);
-            tables.shared.inbound.prefetch(slot);
-            tables.keys.opening.prefetch(key_slot(slot));
-            Some(slot)
+            InboundSa::from_spi(u32::from_be_bytes([a, b, c, d])).0
         }
         Usual::L2tp => {
             let local = Endpoint::v4(head.ip.destination, Udp::L2TP);
             let listener = tables.listener(&local).filter(|one| !one.ipsec_required)?;
-            let slot = link::tunnel(&head.first, listener.index)?;
-            tables.shards.peek(slot.shard)?.prefetch_tunnel(slot);
-            Some(slot)
+            link::tunnel(&head.first, listener.index)?
         }
         Usual::Ip => {
             tables.shared.prefetch(vrf, head.ip.destination());
-            Some(NOWHERE)
+            return Some((NOWHERE, Whereabouts::Here));
         }
+    };
+    Some((slot, approach_first(usual, slot, tables)))
+}
+
+/// Asks for an SA and its key, or a tunnel.
+#[inline(always)]
+fn approach_first(usual: Usual, slot: Slot, tables: &Tables) -> Whereabouts {
+    let Some(shard) = tables.shards.peek(slot.shard) else {
+        return Whereabouts::Away;
+    };
+    match usual {
+        Usual::EspInUdp => {
+            shard.inbound.prefetch(slot, Inbound::LINES);
+            tables.shared.inbound.prefetch(slot);
+            tables.keys.opening.prefetch(key_slot(slot));
+        }
+        Usual::L2tp => shard.prefetch_tunnel(slot),
+        Usual::Ip => {}
     }
+    Whereabouts::Here
 }
 
 impl Express {
@@ -195,9 +240,15 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, seat: usize, table
         (Some(Usual::EspInUdp), Some(shard)) => shard.inbound.at(ticket.slot).map(|sa| sa.path),
         (Some(Usual::L2tp), Some(shard)) => shard.tunnel_path(ticket.slot),
         (Some(_), _) => {
-            let frame = burst.whole.get(seat).and_then(Option::as_ref);
-            let head = frame.and_then(|frame| frame.peek::<Head>());
-            return approach_session(ticket, head, burst.interface.vrf, tables);
+            if ticket.path.is_none() {
+                let frame = burst.whole.get(seat).and_then(Option::as_ref);
+                find_session(ticket, frame.and_then(|frame| frame.peek::<Head>()), tables);
+            }
+            if approach_session(ticket, tables) == Some(Whereabouts::Away) {
+                express.network &= !(1 << seat);
+                express.away |= 1 << seat;
+            }
+            return;
         }
         (None, _) => None,
     };
@@ -210,15 +261,36 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, seat: usize, table
 
 /// The session of a destination.
 #[inline(always)]
-fn approach_session(ticket: &mut Ticket, head: Option<&Head>, vrf: u16, tables: &Tables) {
+fn find_session(ticket: &mut Ticket, head: Option<&Head>, tables: &Tables) {
+    let vrf = tables.vrf(ticket.from);
     if let Some(head) = head
         && let Target::Session(session) = tables.shared.lookup_v4(vrf, head.ip.destination())
-        && let Some(shard) = tables.shards.peek(session.0.shard)
     {
         ticket.slot = session.0;
         ticket.path = Some(session.0);
-        shard.sessions.prefetch(session.0, Session::LINES[DOWN]);
-        tables.shared.sessions.prefetch(session.0);
+    }
+}
+
+/// Asks for the session, if one was found.
+#[inline(always)]
+fn approach_session(ticket: &Ticket, tables: &Tables) -> Option<Whereabouts> {
+    let session = ticket.path?;
+    let Some(shard) = tables.shards.peek(session.shard) else {
+        return Some(Whereabouts::Away);
+    };
+    shard.sessions.prefetch(session, Session::LINES[DOWN]);
+    tables.shared.sessions.prefetch(session);
+    Some(Whereabouts::Here)
+}
+
+/// Asks for what frames that were handed over look up first, and for their heads, which another core
+/// has read.
+pub(crate) fn expect<C: Chunk>(batch: &Batch<C>, tables: &Tables) {
+    for (frame, ticket) in batch.burst.whole.iter().zip(&batch.express.tickets) {
+        if let (Some(frame), Some(usual)) = (frame, ticket.usual) {
+            cpu::prefetch_bytes(frame.chunk().as_ref(), frame.headroom(), HEAD_LINES);
+            approach_first(usual, ticket.slot, tables);
+        }
     }
 }
 
@@ -297,27 +369,42 @@ impl<C: Chunk> Batch<C> {
         burst.usual.clear();
         express.tickets.clear();
         (express.sealed, express.plain, express.network) = (0, 0, 0);
-        (express.out, express.approached) = (0, 0);
+        (express.out, express.away, express.approached) = (0, 0, 0);
+    }
+
+    /// Those that are for a shard that is not here, with what is known of them.
+    #[inline]
+    pub(crate) fn take_away(&mut self) -> impl Iterator<Item = (Frame<C>, Ticket)> {
+        let Self { burst, express, .. } = self;
+        each(std::mem::take(&mut express.away)).filter_map(|seat| {
+            let frame = burst.whole[seat].take()?;
+            Some((frame, express.tickets[seat]))
+        })
+    }
+
+    /// Seats a whole frame that has its ticket.
+    pub(crate) fn seat_whole(&mut self, frame: Frame<C>, ticket: Ticket) {
+        let Self { burst, express, .. } = self;
+        let seat = 1 << express.tickets.len();
+        match ticket.usual {
+            Some(Usual::EspInUdp) => express.sealed |= seat,
+            Some(Usual::L2tp) => express.plain |= seat,
+            Some(Usual::Ip) => express.network |= seat,
+            None => debug_assert!(false, "it never was in the lane"),
+        }
+        burst.whole.push(Some(frame));
+        express.tickets.push(ticket);
     }
 
     /// The rooms take a frame over.
     #[cold]
     fn leave_lane(&mut self, seat: usize, door: Door, tables: &Tables) {
-        let interface = self.burst.interface;
         let Some(frame) = self.burst.whole[seat].take() else {
             return;
         };
-        // What surrounds it was looked at before.
-        let (mut packet, is_whole) = match wire::read_whole(frame, &interface, &tables.shared) {
-            Ok(packet) => (packet, true),
-            Err((frame, _)) => {
-                let meta = Meta::ip(interface.port);
-                (Packet { frame, meta }, false)
-            }
-        };
-        let (mut note, sorted) = link::sort_packet(&mut packet, tables);
+        let from = self.express.tickets[seat].from;
+        let (mut packet, mut note, sorted) = canonical(frame, from, tables);
         let outcome = match door {
-            _ if !is_whole => Err(Discard::IpMalformed.into()),
             Door::First => sorted,
             Door::Exit(exit) => Err(exit),
             Door::Decap { skip, len } => self.decapped(seat, &mut packet, skip, len, tables),
@@ -348,14 +435,37 @@ impl<C: Chunk> Batch<C> {
     }
 }
 
+/// A whole frame as the rooms have it, and where it enters.
+#[cold]
+pub(crate) fn canonical<C: Chunk>(
+    frame: Frame<C>,
+    from: u8,
+    tables: &Tables,
+) -> (Packet<C>, Note, Result<Stop, Exit>) {
+    let interface = tables.interface(from).unwrap_or_default();
+    match wire::read_whole(frame, &interface, &tables.shared) {
+        Ok(mut packet) => {
+            let (note, sorted) = link::sort_packet(&mut packet, tables);
+            (packet, note, sorted)
+        }
+        // What surrounds it was looked at before, so there is none.
+        Err((frame, _)) => {
+            let meta = Meta::ip(from);
+            let outcome = Err(Discard::IpMalformed.into());
+            (Packet { frame, meta }, Note::new(Source::Network), outcome)
+        }
+    }
+}
+
 /// A next hop that is known, behind an Ethernet interface that takes a packet of `len` octets.
 #[inline(always)]
 fn hop(
     adjacency: Option<Adjacency>,
     len: usize,
-    wholes: &[Option<u16>],
+    interfaces: &[Option<Interface>],
 ) -> Option<(u8, [[u8; 6]; 2])> {
     let hop = adjacency.filter(|hop| hop.is_resolved)?;
-    let mtu = (*wholes.get(usize::from(hop.port))?)?.min(hop.mtu);
+    let interface = interfaces.get(usize::from(hop.port))?.as_ref()?;
+    let mtu = interface.mtu.min(hop.mtu);
     (len <= usize::from(mtu)).then_some((hop.port, hop.rewrite?))
 }

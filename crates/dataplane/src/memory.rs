@@ -139,7 +139,7 @@ impl<C: Chunk> Port for MemoryPort<C> {
             }
         }
         if self.is_canonical {
-            burst.read_all(&self.shared);
+            burst.read_all(&self.interface, &self.shared);
         }
         burst.len() - before
     }
@@ -158,8 +158,8 @@ impl<C: Chunk> Port for MemoryPort<C> {
         Ok(())
     }
 
-    fn takes_whole(&self) -> Option<u16> {
-        (!self.is_canonical).then_some(self.interface.mtu)
+    fn interface(&self) -> Option<Interface> {
+        (!self.is_canonical).then_some(self.interface)
     }
 
     fn send_whole(&mut self, frame: Frame<C>) -> Result<(), Frame<C>> {

@@ -11,15 +11,12 @@ use std::sync::Arc;
 
 use packet::Chunk;
 
-use crate::batch::Traveller;
+use crate::batch::Batch;
 use crate::change::{Class, Event, Punt, ToWorker};
 use crate::depot::Depot;
 use crate::id::{SHARDS, WorkerId};
 use crate::ring::{Bell, Receiver, Sender, ring};
 use crate::shard::Shard;
-
-/// Frames in a hand-over parcel.
-pub const PARCEL_FRAMES: usize = 32;
 
 /// How many each ring holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +71,8 @@ pub(crate) struct Neighbour<C> {
     pub(crate) shards: Sender<Shard>,
 }
 
-/// At most [`PARCEL_FRAMES`] frames that are handed over together.
-pub(crate) type Parcel<C> = Vec<Traveller<C>>;
+/// Frames that are handed over together: a batch that is walked where it arrives.
+pub(crate) type Parcel<C> = Box<Batch<C>>;
 
 /// The slow path's ends of the rings of all workers.
 #[derive(Debug)]

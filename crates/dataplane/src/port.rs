@@ -78,8 +78,6 @@ pub struct Burst<C> {
     pub(crate) whole: Vec<Option<Frame<C>>>,
     /// What each of them is.
     pub(crate) usual: Vec<Usual>,
-    /// The interface that those came by.
-    pub(crate) interface: Interface,
     /// All others, canonical.
     pub(crate) packets: Vec<Packet<C>>,
 }
@@ -90,7 +88,6 @@ impl<C> Burst<C> {
         Self {
             whole: Vec::with_capacity(frames),
             usual: Vec::with_capacity(frames),
-            interface: Interface::default(),
             packets: Vec::with_capacity(frames),
         }
     }
@@ -103,20 +100,19 @@ impl<C> Burst<C> {
 
     /// Adds a frame as it came.
     #[inline(always)]
-    pub(crate) fn push_whole(&mut self, frame: Frame<C>, usual: Usual, interface: &Interface) {
-        self.interface = *interface;
+    pub(crate) fn push_whole(&mut self, frame: Frame<C>, usual: Usual) {
         self.usual.push(usual);
         self.whole.push(Some(frame));
     }
 
-    /// Reads those that are as they came: from here on all are canonical.
-    pub fn read_all(&mut self, shared: &Shared)
+    /// Reads those that are as they came by an interface: from here on all are canonical.
+    pub fn read_all(&mut self, interface: &Interface, shared: &Shared)
     where
         C: Chunk,
     {
         self.usual.clear();
         for frame in self.whole.drain(..).flatten() {
-            let packet = wire::read_whole(frame, &self.interface, shared);
+            let packet = wire::read_whole(frame, interface, shared);
             debug_assert!(packet.is_ok(), "it was looked at");
             self.packets.extend(packet);
         }
@@ -178,9 +174,9 @@ pub trait Port {
     fn send(&mut self, packet: Packet<Self::Chunk>)
     -> Result<(), (Packet<Self::Chunk>, SendError)>;
 
-    /// The MTU of an Ethernet interface that takes whole frames; `None` where
-    /// [`Port::send_whole`] refuses them all.
-    fn takes_whole(&self) -> Option<u16> {
+    /// The Ethernet interface, if whole frames may come and leave by it; `None` where
+    /// [`Port::send_whole`] refuses them all. It stays as it is.
+    fn interface(&self) -> Option<Interface> {
         None
     }
 

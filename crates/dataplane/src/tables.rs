@@ -17,6 +17,7 @@ use crate::shard::session::Session;
 use crate::shard::{KeyRings, Shard};
 use crate::shared::{Shared, Snapshot};
 use crate::stages::Stopwatch;
+use crate::wire::Interface;
 use crate::worker::Settings;
 
 /// Buckets over which source addresses are spread.
@@ -53,10 +54,8 @@ pub(crate) struct Tables {
     pub(crate) in_progress: Sources,
     /// The port to peers of whom nothing was heard.
     pub(crate) tunnel_port: u8,
-    /// The port whose burst is walked.
-    pub(crate) arrived_by: u8,
-    /// The MTU of each port that takes whole frames.
-    pub(crate) wholes: Vec<Option<u16>>,
+    /// The interface of each port that gives and takes whole frames.
+    pub(crate) interfaces: Vec<Option<Interface>>,
 }
 
 impl Tables {
@@ -77,8 +76,7 @@ impl Tables {
             strangers: Strangers::new(settings),
             in_progress: Sources::new(IN_PROGRESS, settings.salt),
             tunnel_port: settings.tunnel_port,
-            arrived_by: 0,
-            wholes: Vec::new(),
+            interfaces: Vec::new(),
             shared,
         }
     }
@@ -93,6 +91,18 @@ impl Tables {
             self.listeners = by_endpoint(&self.snapshot);
             self.version = version;
         }
+    }
+
+    /// The interface of a port that gives whole frames.
+    #[inline]
+    pub(crate) fn interface(&self, port: u8) -> Option<Interface> {
+        *self.interfaces.get(usize::from(port))?
+    }
+
+    /// The routing instance of what comes whole by a port.
+    #[inline]
+    pub(crate) fn vrf(&self, port: u8) -> u16 {
+        self.interface(port).map_or(0, |interface| interface.vrf)
     }
 
     /// The listener that serves an endpoint of ours: the one that names it, or one that serves all.

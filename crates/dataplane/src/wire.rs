@@ -61,7 +61,7 @@ pub fn read<C: Chunk>(
     if let Some(usual) = usual(&frame)
         && (usual != Usual::L2tp || !shared.checks_data())
     {
-        burst.push_whole(frame, usual, interface);
+        burst.push_whole(frame, usual);
         return Ok(());
     }
     let packet = read_whole(frame, interface, shared)?;

@@ -127,7 +127,7 @@ pub struct Worker<P: Port> {
     bursts: Vec<Bursts<P::Chunk>>,
     lobby: Lobby<P::Chunk>,
     /// What is being handed over to each neighbour.
-    parcels: Vec<Parcel<P::Chunk>>,
+    parcels: Vec<Option<Parcel<P::Chunk>>>,
     /// Frames of shards that have been given to us and are not here yet.
     limbo: Vec<Traveller<P::Chunk>>,
     held: Held<P::Chunk>,
@@ -152,7 +152,7 @@ impl<P: Port> Worker<P> {
         settings: Settings,
     ) -> Self {
         let mut tables = Tables::new(end.id, shared, &settings);
-        tables.wholes = ports.iter().map(Port::takes_whole).collect();
+        tables.interfaces = ports.iter().map(Port::interface).collect();
         Self {
             tables,
             free: FreeChunks::new(chunks, end.depot.clone(), settings.chunks),
@@ -160,7 +160,7 @@ impl<P: Port> Worker<P> {
             bursts: ports.iter().map(|_| Bursts::new()).collect(),
             ports,
             lobby: Lobby::with_capacity(2 * BATCH_FRAMES),
-            parcels: end.neighbours.iter().map(|_| Parcel::new()).collect(),
+            parcels: end.neighbours.iter().map(|_| None).collect(),
             limbo: Vec::new(),
             held: Held::new(),
             arrived: Vec::with_capacity(SHARDS),
@@ -249,7 +249,7 @@ impl<P: Port> Worker<P> {
         let guests = batch.burst.packets.iter();
         let octets: usize = guests.map(|packet| packet.frame.len()).sum();
         batch.sort(|t| link::sort(t, &self.tables));
-        let octets = octets + express::sort(batch, &self.tables);
+        let octets = octets + express::sort(batch, port as u8, &self.tables);
         self.tables.counters().received.add_all(count, octets);
         self.tables.watch.pause();
         batch.len()
@@ -269,7 +269,6 @@ impl<P: Port> Worker<P> {
         let Bursts { waiting, fresh } = &mut self.bursts[port];
         let is_followed = fresh.len() == BATCH_FRAMES;
         std::mem::swap(&mut self.batch, waiting);
-        self.tables.arrived_by = port as u8;
         let mut ahead = Ahead::new(is_followed.then_some((&mut *fresh, &self.ports[port])));
         if self.batch.len() > 0 {
             upstream(&mut self.batch, &mut self.tables, &mut ahead);
@@ -312,6 +311,9 @@ impl<P: Port> Worker<P> {
     fn settle(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         self.tables.watch.lap(Stage::Send, || batch.len());
+        for (frame, ticket) in batch.take_away() {
+            self.hand_whole(frame, ticket);
+        }
         self.send_out(&mut batch);
         batch.empty(|packet, note| match note.exit {
             None => self.transmit(packet, note.session),
@@ -399,7 +401,7 @@ impl<P: Port> Worker<P> {
         // nothing can arrive: no descriptor ever tells of either.
         let is_behind = self.untold != 0
             || !self.arrived.is_empty()
-            || self.parcels.iter().any(|parcel| !parcel.is_empty())
+            || self.parcels.iter().any(Option::is_some)
             || self.ports.iter().any(|port| port.in_flight() > 0)
             || self.free.len() == 0;
         let again = is_behind.then(|| now + AGAIN);
@@ -442,7 +444,8 @@ impl<P: Port> Worker<P> {
 
     /// Chunks this worker holds: free, waiting or held back, but not those in its ports.
     pub fn chunks(&self) -> usize {
-        let parcels: usize = self.parcels.iter().map(Vec::len).sum();
+        let parcels = self.parcels.iter().flatten();
+        let parcels: usize = parcels.map(|parcel| parcel.len()).sum();
         let waiting: usize = self.bursts.iter().map(|bursts| bursts.waiting.len()).sum();
         let lobby = self.lobby.len() + self.limbo.len() + self.held.len();
         self.free.len() + waiting + lobby + parcels
@@ -487,16 +490,16 @@ impl<P: Port> Worker<P> {
     pub fn dismantle(mut self) -> (Vec<P>, Vec<P::Chunk>) {
         for neighbour in &self.end.neighbours {
             while let Some(parcel) = neighbour.parcels_in.receive() {
-                self.limbo.extend(parcel);
+                self.parcels.push(Some(parcel));
             }
         }
         let held = self.held.drain().chain(self.lobby.drain(..));
         let waiting = held.chain(self.limbo.drain(..));
-        let parcels = self.parcels.iter_mut().flat_map(|parcel| parcel.drain(..));
-        let travellers = waiting.chain(parcels).map(|traveller| traveller.packet);
+        let waiting = waiting.map(|traveller| traveller.packet.frame);
         let bursts = self.bursts.iter_mut().map(|bursts| &mut bursts.waiting);
-        let bursts = bursts.flat_map(|batch| batch.burst.drain());
-        for frame in travellers.map(|packet| packet.frame).chain(bursts) {
+        let parcels = self.parcels.iter_mut().flatten();
+        let batches = bursts.chain(parcels.map(|parcel| &mut **parcel));
+        for frame in waiting.chain(batches.flat_map(|batch| batch.burst.drain())) {
             self.free.put(frame.into_chunk());
         }
         for port in &mut self.ports {

@@ -23,6 +23,7 @@ use std::os::fd::BorrowedFd;
 
 use af_xdp::Chunk;
 use dataplane::port::{Burst, Packet, Pool, Port, SendError};
+use dataplane::wire::Interface;
 use packet::Frame;
 
 pub(crate) use holder::holder;
@@ -132,13 +133,13 @@ impl Port for AnyPort {
         self.port().send(packet)
     }
 
-    fn takes_whole(&self) -> Option<u16> {
+    fn interface(&self) -> Option<Interface> {
         match self {
             Self::Sockets(_) | Self::Tun(_) => None,
-            Self::Xdp(xdp) => xdp.takes_whole(),
-            Self::Memory(memory) => memory.takes_whole(),
+            Self::Xdp(xdp) => xdp.interface(),
+            Self::Memory(memory) => memory.interface(),
             #[cfg(test)]
-            Self::Staged(port) => port.takes_whole(),
+            Self::Staged(port) => port.interface(),
         }
     }
 

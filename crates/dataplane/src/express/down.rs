@@ -70,7 +70,7 @@ fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tab
     let Tables {
         shards,
         shared,
-        wholes,
+        interfaces,
         compat,
         ..
     } = &mut *tables;
@@ -95,7 +95,7 @@ fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tab
     let ppp = network.ppp_header();
     let message = len + ppp.len() + size_of::<L2tp>();
     let datagram = suite.map_or(message, |suite| esp::sealed_len(suite, message));
-    let (port, rewrite) = hop(adjacency, OUTER - ETHERNET + datagram, wholes)?;
+    let (port, rewrite) = hop(adjacency, OUTER - ETHERNET + datagram, interfaces)?;
     let has_room = frame.headroom() >= HEADROOM && frame.tailroom() >= TAILROOM;
     if !has_room
         || len > usize::from(network.mtu)

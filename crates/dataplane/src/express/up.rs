@@ -137,7 +137,7 @@ fn accept<C: Chunk>(
         .and_then(|shard| shard.paths.at_mut(path));
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
     path.tally.last_authentic.set(tables.now_ms);
-    path.port = Some(tables.arrived_by);
+    path.port = Some(ticket.from);
     let skip = OUTER + size_of::<Esp>() + work.suite.iv_len();
     let end = OUTER + len - work.suite.icv_len();
     let len = esp::payload_len(&frame.bytes()[skip..end]).map_err(exit)?;
@@ -186,7 +186,7 @@ fn carry_plain<C: Chunk>(
     let (vrf, entered) = (path.vrf, Entered::read(message, path)?);
     // The rooms would note the same.
     path.tally.last_authentic.set(tables.now_ms);
-    path.port = Some(tables.arrived_by);
+    path.port = Some(ticket.from);
     ticket.port = forward(frame, OUTER, &entered, None, vrf, tables)?;
     Some(())
 }
@@ -240,7 +240,7 @@ fn forward<C: Chunk>(
         return None;
     };
     let adjacency = tables.shared.adjacency(next_hop);
-    let (port, rewrite) = hop(adjacency, inner_len, &tables.wholes)?;
+    let (port, rewrite) = hop(adjacency, inner_len, &tables.interfaces)?;
     let session = tables
         .shards
         .own(session.0.shard)?

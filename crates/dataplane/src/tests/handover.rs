@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::gateway::{SERVER, ethernet, hop, ip};
 use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
 use crate::Discard;
+use crate::batch::BATCH_FRAMES;
 use crate::change::{Change, Event};
 use crate::id::{InboundSa, SessionSlot, ShardId, Slot, WorkerId};
 use crate::mesh::Sizes;
@@ -17,7 +18,7 @@ fn both_directions_cross_the_workers_and_every_chunk_comes_home() {
         for peer in &mut peers {
             gateway.open(peer);
         }
-        let (mut up, mut down) = (0, 0);
+        let (mut up, mut down) = (0_u64, 0);
         for round in 0..200 {
             for peer in &mut peers {
                 let owner = usize::from(gateway.shared.owner(peer.slot.shard).0);
@@ -30,7 +31,7 @@ fn both_directions_cross_the_workers_and_every_chunk_comes_home() {
             }
             gateway.settle();
             for worker in 0..usize::from(workers) {
-                up += gateway.received(worker, NETWORK).len();
+                up += gateway.received(worker, NETWORK).len() as u64;
                 for frame in gateway.received(worker, TUNNEL) {
                     let spi = u32::from_be_bytes(frame[42..46].try_into().unwrap());
                     let peer = peers.iter_mut().find(|p| p.spi_out == spi).unwrap();
@@ -41,12 +42,19 @@ fn both_directions_cross_the_workers_and_every_chunk_comes_home() {
         }
         assert_eq!((up, down), (1600, 1600));
         assert_eq!(gateway.discards(), []);
+        let mut express = 0;
         for worker in 0..workers {
             let counters = gateway.shared.worker(WorkerId(worker));
+            express += counters.express.value();
             let crossed = if workers == 1 { 0 } else { 1 };
             assert_eq!(counters.handed_out.value().min(1), crossed);
             assert_eq!(counters.handed_in.value().min(1), crossed);
         }
+        assert_eq!(
+            express,
+            up + down,
+            "who is handed over takes the lane as well"
+        );
         gateway.assert_chunks_are_whole();
     }
 }
@@ -196,16 +204,18 @@ fn a_full_hand_over_drops_by_name_and_keeps_the_chunks() {
     let mut gateway = Gateway::with_sizes(2, sizes);
     let mut peer = Peer::new(1, 5);
     gateway.open(&mut peer);
-    for _ in 0..64 {
+    for _ in 0..2 * BATCH_FRAMES {
         let frame = peer.data(&ip(peer.address, SERVER, 100));
         gateway.send(0, TUNNEL, frame);
     }
-    // A full burst is received in one turn and walked in the next.
-    gateway.turn(0);
-    gateway.turn(0);
-    assert_eq!(gateway.discarded(Discard::ParcelFull), 32);
+    // A full burst is received in one turn and walked in the next, and fills a parcel.
+    for _ in 0..3 {
+        gateway.turn(0);
+    }
+    let dropped = gateway.discarded(Discard::ParcelFull);
+    assert_eq!(dropped, BATCH_FRAMES as u64);
     gateway.settle();
-    assert_eq!(gateway.received(1, NETWORK).len(), 32);
+    assert_eq!(gateway.received(1, NETWORK).len(), BATCH_FRAMES);
     gateway.assert_chunks_are_whole();
 }
 

@@ -190,7 +190,7 @@ fn read_one(
 ) -> Result<Packet<Chunk>, (Frame<Chunk>, NotOurs)> {
     let mut burst = Burst::with_capacity(1);
     read(frame, &INTERFACE, shared, &mut burst)?;
-    burst.read_all(shared);
+    burst.read_all(&INTERFACE, shared);
     Ok(burst.packets().next().unwrap())
 }
 

@@ -1,15 +1,17 @@
 //! Between workers: frames in parcels, shards whole.
 
+use packet::Frame;
+
 use super::Worker;
-use crate::batch::{Room, Stop, Traveller};
+use crate::batch::{BATCH_FRAMES, Batch, Room, Stop, Traveller};
 use crate::discard::Discard;
+use crate::express::{self, Ticket};
 use crate::id::{ShardId, WorkerId};
-use crate::ip;
-use crate::mesh::{PARCEL_FRAMES, Parcel};
-use crate::port::{Packet, Port};
+use crate::port::{Packet, Pool, Port};
+use crate::{ahead, ip};
 
 /// Parcels taken from each neighbour in a turn.
-const PARCELS: usize = 4;
+const PARCELS: usize = 2;
 
 /// Frames that wait for a shard that is on its way here.
 const LIMBO_FRAMES: usize = 1024;
@@ -57,15 +59,12 @@ impl<P: Port> Worker<P> {
                     break;
                 };
                 count += parcel.len();
-                for traveller in parcel.drain(..) {
-                    let stop = traveller.note.stop();
-                    // One whose shard has left in the meantime has to move once more.
-                    if self.tables.shards.peek(stop.slot.shard).is_some() {
-                        self.place(traveller, stop);
-                    } else {
-                        self.go(traveller, stop);
-                    }
-                }
+                // One whose shard has left in the meantime moves once more.
+                std::mem::swap(&mut self.batch, &mut *parcel);
+                express::expect(&self.batch, &self.tables);
+                ahead::approach_all(&mut self.batch, &self.tables);
+                self.walk_alone();
+                std::mem::swap(&mut self.batch, &mut *parcel);
                 // A parcel that finds no room on its way back is simply freed.
                 let _ = self.end.neighbours[from].empties_out.send(parcel);
             }
@@ -87,7 +86,7 @@ impl<P: Port> Worker<P> {
         }
         let owner = self.tables.shared.owner(shard);
         if owner != self.end.id {
-            self.hand_to(usize::from(owner.0), traveller);
+            self.pack(usize::from(owner.0), |parcel| parcel.seat(traveller));
         } else if self.limbo.len() < LIMBO_FRAMES {
             self.limbo.push(traveller);
         } else {
@@ -114,14 +113,31 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    fn hand_to(&mut self, owner: usize, traveller: Traveller<P::Chunk>) {
-        let parcel = &mut self.parcels[owner];
-        if parcel.capacity() == 0 {
-            let empty = self.end.neighbours[owner].empties_in.receive();
-            *parcel = empty.unwrap_or_else(|| Parcel::with_capacity(PARCEL_FRAMES));
+    /// Hands a whole frame to the worker that owns its shard, whose lane it takes.
+    pub(super) fn hand_whole(&mut self, frame: Frame<P::Chunk>, ticket: Ticket) {
+        let owner = self.tables.shared.owner(ticket.shard());
+        if owner != self.end.id {
+            return self.pack(usize::from(owner.0), |parcel| {
+                parcel.seat_whole(frame, ticket)
+            });
         }
-        parcel.push(traveller);
-        if parcel.len() == PARCEL_FRAMES {
+        // The shard is on its way here.
+        let (packet, note, sorted) = express::canonical(frame, ticket.from(), &self.tables);
+        let traveller = Traveller { packet, note };
+        match sorted {
+            Ok(stop) => self.place(traveller, stop),
+            Err(exit) => self.leave(traveller, exit),
+        }
+    }
+
+    #[inline]
+    fn pack(&mut self, owner: usize, pack: impl FnOnce(&mut Batch<P::Chunk>)) {
+        let parcel = self.parcels[owner].get_or_insert_with(|| {
+            let empty = self.end.neighbours[owner].empties_in.receive();
+            empty.unwrap_or_else(|| Box::new(Batch::new()))
+        });
+        pack(parcel);
+        if parcel.len() == BATCH_FRAMES {
             self.send_parcel(owner);
         }
     }
@@ -131,23 +147,32 @@ impl<P: Port> Worker<P> {
     pub(super) fn hand_over(&mut self) {
         for owner in 0..self.parcels.len() {
             let is_waited_for = self.end.neighbours[owner].parcels_out.is_empty();
-            if is_waited_for && !self.parcels[owner].is_empty() {
+            if is_waited_for {
                 self.send_parcel(owner);
             }
         }
     }
 
     fn send_parcel(&mut self, owner: usize) {
-        let parcel = std::mem::take(&mut self.parcels[owner]);
+        let Some(parcel) = self.parcels[owner].take() else {
+            return;
+        };
         let count = parcel.len() as u64;
         match self.end.neighbours[owner].parcels_out.send(parcel) {
             Ok(()) => self.counters().handed_out.add(count),
-            Err(mut parcel) => {
-                for traveller in parcel.drain(..) {
-                    self.discard(traveller, Discard::ParcelFull);
-                }
-                self.parcels[owner] = parcel;
-            }
+            Err(parcel) => self.unpack(*parcel),
+        }
+    }
+
+    /// The other has no room for a parcel.
+    #[cold]
+    fn unpack(&mut self, mut parcel: Batch<P::Chunk>) {
+        parcel.empty(|packet, note| {
+            self.discard(Traveller::leaving(packet, note), Discard::ParcelFull);
+        });
+        for frame in parcel.burst.drain() {
+            self.counters().discard(Discard::ParcelFull);
+            self.free.put(frame.into_chunk());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dataplane::memory::MemoryPort;
 use dataplane::port::{Burst, Packet, Pool, Port, SendError};
 use dataplane::ring::Bell;
+use dataplane::wire::Interface;
 use packet::Frame;
 
 /// The port.
@@ -36,8 +37,8 @@ impl<C: packet::Chunk> Port for Memory<C> {
         self.port.receive(pool, burst, max)
     }
 
-    fn takes_whole(&self) -> Option<u16> {
-        self.port.takes_whole()
+    fn interface(&self) -> Option<Interface> {
+        self.port.interface()
     }
 
     fn send_whole(&mut self, frame: Frame<C>) -> Result<(), Frame<C>> {

@@ -132,8 +132,8 @@ impl Port for Xdp {
             })
     }
 
-    fn takes_whole(&self) -> Option<u16> {
-        Some(self.interface.mtu)
+    fn interface(&self) -> Option<Interface> {
+        Some(self.interface)
     }
 
     fn send_whole(&mut self, frame: Frame<Chunk>) -> Result<(), Frame<Chunk>> {

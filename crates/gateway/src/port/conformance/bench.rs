@@ -59,7 +59,9 @@ pub(super) trait Bench: Sized {
                 let mut burst = Burst::with_capacity(BURST);
                 port.receive(&mut spare.chunks, &mut burst, BURST);
                 port.flush(&mut spare.chunks);
-                burst.read_all(&spare.shared);
+                if let Some(interface) = port.interface() {
+                    burst.read_all(&interface, &spare.shared);
+                }
                 spare.arrived.extend(burst.packets());
             }
             if !spare.arrived.is_empty() {
