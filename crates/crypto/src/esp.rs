@@ -48,7 +48,7 @@ pub use backend::{Backend, UnknownBackend};
 use std::fmt;
 
 use kernel::Kernel;
-use slots::{Pages, Slots};
+use slots::{Page, Pages, Slots};
 pub use suite::{Integrity, Keymat, Suite, UnknownSuite};
 
 /// SPI and sequence number.
@@ -142,6 +142,42 @@ pub struct Keys {
     tripledes: Slots<tripledes::Key>,
 }
 
+/// Room for the keys of some neighbouring slots. Memory that nobody has written yet costs whoever
+/// writes it first a page fault for every 4 KiB; made here, that need not be who serves packets.
+pub struct KeyPage(Room);
+
+enum Room {
+    Reference(Page<reference::Key>),
+    Avx512(Page<avx512::Key>),
+    AesNi(Page<aesni::Key>),
+    TripleDes(Page<tripledes::Key>),
+}
+
+impl KeyPage {
+    /// A vacant page for keys of this suite.
+    #[must_use]
+    pub fn vacant(suite: Suite, backend: Backend) -> Self {
+        Self(match Home::of(suite, backend) {
+            Home::Reference => Room::Reference(slots::vacant_page()),
+            Home::Avx512 => Room::Avx512(slots::vacant_page()),
+            Home::AesNi => Room::AesNi(slots::vacant_page()),
+            Home::TripleDes => Room::TripleDes(slots::vacant_page()),
+        })
+    }
+
+    /// Which page a slot needs for a key of this suite: each has another number.
+    #[must_use]
+    pub fn number(slot: KeySlot, suite: Suite, backend: Backend) -> u32 {
+        (Home::of(suite, backend) as u32) << 24 | slots::page_number(slot)
+    }
+}
+
+impl fmt::Debug for KeyPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyPage(vacant)")
+    }
+}
+
 /// The keys of one compartment, on their way to another worker.
 pub struct Compartment {
     backend: Backend,
@@ -210,6 +246,16 @@ impl Keys {
             Home::TripleDes => self
                 .tripledes
                 .install(slot, Kernel::new(direction, keymat, iv_key)),
+        }
+    }
+
+    /// Takes a page for keys in and around `slot`, unless there is one.
+    pub fn supply(&mut self, slot: KeySlot, KeyPage(room): KeyPage) {
+        match room {
+            Room::Reference(page) => self.reference.supply(slot, page),
+            Room::Avx512(page) => self.avx512.supply(slot, page),
+            Room::AesNi(page) => self.aesni.supply(slot, page),
+            Room::TripleDes(page) => self.tripledes.supply(slot, page),
         }
     }
 

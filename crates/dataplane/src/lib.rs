@@ -23,7 +23,8 @@
 //! `compat` say how much is too much, and [`Stage`] names the stretches whose cycles are counted.
 //!
 //! **State**: [`change`] is the whole vocabulary between the planes; a `shard` is what a worker
-//! owns, [`Shared`] what all of them read; [`id`] says how an id carries its place.
+//! owns, [`Shared`] what all of them read; [`id`] says how an id carries its place. `supply` makes
+//! the memory they are in, so that no worker waits for it.
 //!
 //! **The worker**: [`Worker::turn`] is one step; [`mesh`] makes the [rings](ring) between workers
 //! and slow path; [`counters`] and [`discard`] say what happened.
@@ -56,6 +57,7 @@ pub mod ring;
 mod shard;
 mod shared;
 mod stages;
+mod supply;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use crate::depot::Depot;
 use crate::id::{SHARDS, WorkerId};
 use crate::ring::{Bell, Receiver, Sender, ring};
 use crate::shard::Shard;
+use crate::supply::{Delivery, Stock};
 
 /// How many each ring holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,8 @@ pub struct WorkerEnd<C> {
     pub id: WorkerId,
     /// Wakes this worker.
     pub bell: Arc<Bell>,
-    pub(crate) changes: Receiver<ToWorker>,
+    pub(crate) changes: Receiver<Delivery>,
+    pub(crate) stock: Arc<Stock>,
     pub(crate) events: Sender<Event>,
     pub(crate) punts: [Sender<Punt>; 3],
     pub(crate) neighbours: Vec<Neighbour<C>>,
@@ -86,7 +88,8 @@ pub struct SlowEnd {
 /// The slow path's ends of one worker's rings.
 #[derive(Debug)]
 pub struct WorkerLink {
-    changes: Sender<ToWorker>,
+    changes: Sender<Delivery>,
+    stock: Arc<Stock>,
     sent: u64,
     /// What the worker tells.
     pub events: Receiver<Event>,
@@ -97,7 +100,16 @@ impl WorkerLink {
     /// Sends, and says the number after which [`crate::WorkerCounters::applied`] shows that it has
     /// been applied. A full ring gives the message back: hold back new work and try again.
     pub fn send(&mut self, message: ToWorker) -> Result<u64, ToWorker> {
-        self.changes.send(message)?;
+        // Nobody else fills this ring, so what there is room for now will fit.
+        if self.changes.room() == 0 {
+            return Err(message);
+        }
+        let supply = match &message {
+            ToWorker::Change(change) => self.stock.supply(change),
+            ToWorker::Inject(_) => None,
+        };
+        let delivery = Delivery { message, supply };
+        self.changes.send(delivery).map_err(|back| back.message)?;
         self.sent += 1;
         Ok(self.sent)
     }
@@ -123,6 +135,7 @@ pub fn mesh<C: Chunk>(workers: u8, sizes: Sizes) -> (Vec<WorkerEnd<C>>, SlowEnd)
     let slow = Arc::new(Bell::default());
     let bells: Vec<_> = (0..workers).map(|_| Arc::new(Bell::default())).collect();
     let depot = Depot::new(sizes.depot);
+    let stock = Arc::new(Stock::default());
     let mut neighbours = neighbourhood(&bells, sizes.parcels);
     let (mut ends, mut links) = (Vec::new(), Vec::new());
     for (id, bell) in bells.iter().enumerate() {
@@ -134,6 +147,7 @@ pub fn mesh<C: Chunk>(workers: u8, sizes: Sizes) -> (Vec<WorkerEnd<C>>, SlowEnd)
             id: WorkerId(id as u8),
             bell: Arc::clone(bell),
             changes,
+            stock: Arc::clone(&stock),
             events,
             punts: [first.0, second.0, third.0],
             neighbours,
@@ -142,6 +156,7 @@ pub fn mesh<C: Chunk>(workers: u8, sizes: Sizes) -> (Vec<WorkerEnd<C>>, SlowEnd)
         });
         links.push(WorkerLink {
             changes: changes_out,
+            stock: Arc::clone(&stock),
             sent: 0,
             events: events_in,
             punts: [first.1, second.1, third.1],

@@ -71,8 +71,8 @@ pub(crate) struct Shard {
     pub(crate) paths: Slots<Path>,
     pub(crate) inbound: Slots<Inbound>,
     pub(crate) sessions: Slots<Session>,
-    /// By [`tunnel_slot`] index.
-    tunnels: Box<[Option<PathId>]>,
+    /// By [`tunnel_slot`] index, a page for each listener.
+    tunnels: Box<[Option<TunnelPage>]>,
     id: ShardId,
     pub(crate) untold: Untold,
     /// While it is on its way between workers.
@@ -81,8 +81,16 @@ pub(crate) struct Shard {
 
 const _: () = assert!(offset_of!(Shard, id) == 64);
 
-/// Entries by which the array of tunnels grows: those of a listener.
-const TUNNELS: usize = 1 << 10;
+/// Tunnels that a listener can have in a shard.
+pub(crate) const TUNNELS: usize = 1 << 10;
+
+/// The tunnels of one listener.
+pub(crate) type TunnelPage = Box<[Option<PathId>; TUNNELS]>;
+
+/// A page without tunnels.
+pub(crate) fn vacant_tunnels() -> TunnelPage {
+    Box::new([None; TUNNELS])
+}
 
 /// Where the key of an inbound SA, or of a path, lies among a worker's.
 #[inline]
@@ -121,21 +129,28 @@ impl Shard {
     /// Which path a plain tunnel belongs to.
     #[inline]
     pub(crate) fn tunnel_path(&self, slot: Slot) -> Option<PathId> {
-        *self.tunnels.get(slot.index as usize)?
+        *self.tunnel_entry(slot)?
     }
 
     /// Asks for the line that says so.
     #[inline]
     pub(crate) fn prefetch_tunnel(&self, slot: Slot) {
-        if let Some(tunnel) = self.tunnels.get(slot.index as usize) {
+        if let Some(tunnel) = self.tunnel_entry(slot) {
             cpu::prefetch(tunnel);
         }
+    }
+
+    #[inline]
+    fn tunnel_entry(&self, slot: Slot) -> Option<&Option<PathId>> {
+        let index = slot.index as usize;
+        let page = self.tunnels.get(index / TUNNELS)?.as_ref()?;
+        Some(&page[index % TUNNELS])
     }
 
     /// The path of a plain tunnel.
     #[inline]
     pub(crate) fn tunnel(&mut self, slot: Slot) -> Option<&mut Path> {
-        let path = (*self.tunnels.get(slot.index as usize)?)?;
+        let path = self.tunnel_path(slot)?;
         self.paths.at_mut(path.0)
     }
 
@@ -315,13 +330,23 @@ impl Shard {
     fn set_tunnel(&mut self, listener: u16, tunnel: u16, path: Option<PathId>) {
         let slot = tunnel_slot(listener, tunnel).expect("the slow path keeps to 256 listeners");
         assert_eq!(slot.shard, self.id, "a tunnel in its own shard");
-        let index = slot.index as usize;
-        if self.tunnels.len() <= index {
+        let page = self.tunnel_page(slot).get_or_insert_with(vacant_tunnels);
+        page[slot.index as usize % TUNNELS] = path;
+    }
+
+    /// Puts a vacant page of tunnels in the place of one that is not there yet.
+    pub(crate) fn supply_tunnels(&mut self, slot: Slot, vacant: TunnelPage) {
+        self.tunnel_page(slot).get_or_insert(vacant);
+    }
+
+    fn tunnel_page(&mut self, slot: Slot) -> &mut Option<TunnelPage> {
+        let page = slot.index as usize / TUNNELS;
+        if self.tunnels.len() <= page {
             let mut tunnels = std::mem::take(&mut self.tunnels).into_vec();
-            tunnels.resize((index + 1).next_multiple_of(TUNNELS), None);
+            tunnels.resize_with(page + 1, || None);
             self.tunnels = tunnels.into_boxed_slice();
         }
-        self.tunnels[index] = path;
+        &mut self.tunnels[page]
     }
 
     /// A session lives in one shard and stands in the directory of its path, perhaps in another:

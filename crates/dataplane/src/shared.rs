@@ -14,7 +14,7 @@
 
 mod adjacency;
 mod book;
-mod pages;
+pub(crate) mod pages;
 mod trie;
 mod view;
 

@@ -14,9 +14,10 @@ use crate::counters::WorkerCounters;
 use crate::discard::Discard;
 use crate::id::{SHARDS, ShardId, Slot, WorkerId};
 use crate::shard::session::Session;
-use crate::shard::{KeyRings, Shard};
+use crate::shard::{KeyRings, Shard, key_slot};
 use crate::shared::{Shared, Snapshot};
 use crate::stages::Stopwatch;
+use crate::supply::{SlotPages, Supply};
 use crate::wire::Interface;
 use crate::worker::Settings;
 
@@ -149,6 +150,36 @@ impl Tables {
 }
 
 impl Tables {
+    /// Puts pages in their places.
+    pub(crate) fn take_supply(&mut self, supply: Supply) {
+        let slot = supply.slot;
+        let Some(shard) = self.shards.own(slot.shard) else {
+            return;
+        };
+        match supply.slots {
+            Some(SlotPages::Paths(slots, counters)) => {
+                shard.paths.supply(slot, slots);
+                self.shared.paths.supply(slot, counters);
+            }
+            Some(SlotPages::Inbound(slots, counters)) => {
+                shard.inbound.supply(slot, slots);
+                self.shared.inbound.supply(slot, counters);
+            }
+            Some(SlotPages::Sessions(slots, counters)) => {
+                shard.sessions.supply(slot, slots);
+                self.shared.sessions.supply(slot, counters);
+            }
+            Some(SlotPages::Tunnels(tunnels)) => shard.supply_tunnels(slot, tunnels),
+            None => {}
+        }
+        if let Some(page) = supply.opening {
+            self.keys.opening.supply(key_slot(slot), page);
+        }
+        if let Some(page) = supply.sealing {
+            self.keys.sealing.supply(key_slot(slot), page);
+        }
+    }
+
     /// Lets a shard go, with its keys.
     pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Shard> {
         let mut shard = self.shards.take(id)?;

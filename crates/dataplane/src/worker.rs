@@ -38,6 +38,7 @@ use crate::mesh::{Parcel, WorkerEnd};
 use crate::port::{Pool, Port};
 use crate::shared::Shared;
 use crate::stages::Stage;
+use crate::supply::Delivery;
 use crate::tables::Tables;
 use crate::{downstream, express, link, upstream};
 use hold::Held;
@@ -152,6 +153,7 @@ impl<P: Port> Worker<P> {
         settings: Settings,
     ) -> Self {
         let mut tables = Tables::new(end.id, shared, &settings);
+        end.stock.keys_are_of(settings.backend);
         tables.interfaces = ports.iter().map(Port::interface).collect();
         Self {
             tables,
@@ -216,9 +218,12 @@ impl<P: Port> Worker<P> {
     fn drain_changes(&mut self) -> usize {
         let mut count = 0;
         while count < CHANGES {
-            let Some(message) = self.end.changes.receive() else {
+            let Some(Delivery { message, supply }) = self.end.changes.receive() else {
                 break;
             };
+            if let Some(supply) = supply {
+                self.tables.take_supply(*supply);
+            }
             match message {
                 ToWorker::Change(Change::GiveShard { shard, to }) => self.give(shard, to),
                 ToWorker::Change(change) => self.tables.apply(change),

@@ -23,7 +23,7 @@ const SLOTS_MAX: usize = 1 << (18 + COMPARTMENT_BITS);
 
 /// A key on cache lines of its own. One that leaves is erased by its own drop.
 #[repr(align(64))]
-struct Slot<K: ZeroizeOnDrop>(Option<K>);
+pub(super) struct Slot<K: ZeroizeOnDrop>(Option<K>);
 
 /// All slots that hold keys of one kind. A page without keys takes no memory.
 pub(super) struct Slots<K: ZeroizeOnDrop> {
@@ -31,7 +31,21 @@ pub(super) struct Slots<K: ZeroizeOnDrop> {
 }
 
 /// The pages of one compartment.
-pub(super) struct Pages<K: ZeroizeOnDrop>(Vec<Box<[Slot<K>]>>);
+pub(super) struct Pages<K: ZeroizeOnDrop>(Vec<Page<K>>);
+
+/// Some neighbouring slots, or none yet.
+pub(super) type Page<K> = Box<[Slot<K>]>;
+
+/// A page that holds no keys, its memory written once so that it is there.
+pub(super) fn vacant_page<K: ZeroizeOnDrop>() -> Page<K> {
+    (0..PAGE_SLOTS).map(|_| Slot(None)).collect()
+}
+
+/// Which of all pages of one kind a slot is in.
+pub(super) fn page_number(slot: KeySlot) -> u32 {
+    let (compartment, page, _) = place(slot);
+    (page * COMPARTMENTS + compartment) as u32
+}
 
 impl<K: ZeroizeOnDrop> Default for Slots<K> {
     fn default() -> Self {
@@ -62,16 +76,29 @@ impl<K: ZeroizeOnDrop> Slots<K> {
             "slot {} is beyond the {SLOTS_MAX} there are",
             slot.0
         );
-        let (compartment, page, at) = place(slot);
+        let (_, _, at) = place(slot);
+        let page = self.page_mut(slot);
+        if page.is_empty() {
+            *page = vacant_page();
+        }
+        page[at].0 = Some(key);
+    }
+
+    /// Puts a vacant page in the place of one that is not there yet.
+    pub(super) fn supply(&mut self, slot: KeySlot, vacant: Page<K>) {
+        let page = self.page_mut(slot);
+        if page.is_empty() {
+            *page = vacant;
+        }
+    }
+
+    fn page_mut(&mut self, slot: KeySlot) -> &mut Page<K> {
+        let (compartment, page, _) = place(slot);
         let Pages(pages) = &mut self.compartments[compartment];
         if pages.len() <= page {
             pages.resize_with(page + 1, Box::default);
         }
-        let page = &mut pages[page];
-        if page.is_empty() {
-            *page = (0..PAGE_SLOTS).map(|_| Slot(None)).collect();
-        }
-        page[at].0 = Some(key);
+        &mut pages[page]
     }
 
     pub(super) fn remove(&mut self, slot: KeySlot) {
@@ -164,6 +191,22 @@ mod tests {
                 .all(|pages| pages.0.is_empty())
         );
         assert!(slots.key(KeySlot(5)).is_none());
+    }
+
+    #[test]
+    fn a_page_that_is_supplied_is_used_and_never_takes_the_place_of_another() {
+        let mut slots = Slots::<Secret>::default();
+        let page = vacant_page();
+        let place = std::ptr::from_ref(&page[0]);
+        slots.supply(KeySlot(3), page);
+        install(&mut slots, 3);
+        assert_eq!(place, std::ptr::from_ref(slots.slot(KeySlot(3)).unwrap()));
+        slots.supply(KeySlot(3), vacant_page());
+        assert!(slots.key(KeySlot(3)).is_some());
+        let of = |slot: usize| page_number(KeySlot(slot as u32));
+        assert_eq!(of(3), of(3 + COMPARTMENTS * (PAGE_SLOTS - 1)));
+        assert_ne!(of(3), of(3 + COMPARTMENTS * PAGE_SLOTS));
+        assert_ne!(of(3), of(4));
     }
 
     #[test]

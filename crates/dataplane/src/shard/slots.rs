@@ -5,21 +5,35 @@ use crypto::cpu;
 use crate::id::Slot;
 
 /// Slots that come into being together.
-const PAGE_SLOTS: usize = 256;
+pub(crate) const PAGE_SLOTS: usize = 256;
 
 /// What the slots of one kind in one shard hold.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    pages: Box<[Box<Page<T>>]>,
+    pages: Box<[Option<Page<T>>]>,
 }
 
-type Page<T> = [Entry<T>; PAGE_SLOTS];
+/// Some neighbouring slots.
+pub(crate) type Page<T> = Box<[Entry<T>; PAGE_SLOTS]>;
+
+/// By how many places the list of pages grows.
+const PLACES: usize = 16;
+
+/// A page without holders, its memory written once so that it is there: made where it stays, since it
+/// is too large for the stack.
+pub(crate) fn vacant_page<T>() -> Page<T> {
+    let vacant: Box<[_]> = (0..PAGE_SLOTS).map(|_| Entry(Place::Vacant)).collect();
+    let Ok(page) = vacant.try_into() else {
+        unreachable!("as many as a page has")
+    };
+    page
+}
 
 /// It begins a cache line, with what every look-up compares in front: an `Option` would keep whether
 /// there is a holder wherever in it there is a bit to spare.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Entry<T>(Place<T>);
+pub(crate) struct Entry<T>(Place<T>);
 
 #[derive(Debug)]
 #[repr(u8)]
@@ -49,7 +63,8 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn at(&self, slot: Slot) -> Option<&T> {
         let index = slot.index as usize;
-        let Entry(place) = &self.pages.get(index / PAGE_SLOTS)?[index % PAGE_SLOTS];
+        let page = self.pages.get(index / PAGE_SLOTS)?.as_ref()?;
+        let Entry(place) = &page[index % PAGE_SLOTS];
         match place {
             Place::Held { tag, holder } if *tag == u16::from(slot.generation) => Some(holder),
             Place::Held { .. } | Place::Vacant => None,
@@ -69,7 +84,7 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn prefetch(&self, slot: Slot, lines: usize) {
         let index = slot.index as usize;
-        if let Some(page) = self.pages.get(index / PAGE_SLOTS) {
+        if let Some(Some(page)) = self.pages.get(index / PAGE_SLOTS) {
             cpu::prefetch_lines(&page[index % PAGE_SLOTS], lines);
         }
     }
@@ -80,11 +95,8 @@ impl<T> Slots<T> {
     /// If the slot is not vacant: the slow path uses it again only after it was told.
     pub(crate) fn hold(&mut self, slot: Slot, holder: T) {
         assert!(slot.index < Slot::LIMIT, "a slot index has 18 bits");
-        let page = slot.index as usize / PAGE_SLOTS;
-        if self.pages.len() <= page {
-            self.grow_to(page + 1);
-        }
-        let Entry(place) = &mut self.pages[page][slot.index as usize % PAGE_SLOTS];
+        let page = self.page_mut(slot).get_or_insert_with(vacant_page);
+        let Entry(place) = &mut page[slot.index as usize % PAGE_SLOTS];
         assert!(
             matches!(place, Place::Vacant),
             "{slot:?} is used again before it was reported free"
@@ -95,15 +107,19 @@ impl<T> Slots<T> {
         };
     }
 
-    fn grow_to(&mut self, pages: usize) {
-        let mut all = std::mem::take(&mut self.pages).into_vec();
-        all.resize_with(pages, || {
-            let vacant: Vec<_> = (0..PAGE_SLOTS).map(|_| Entry(Place::Vacant)).collect();
-            vacant
-                .try_into()
-                .unwrap_or_else(|_| unreachable!("as many as a page has"))
-        });
-        self.pages = all.into_boxed_slice();
+    /// Puts a vacant page in the place of one that is not there yet.
+    pub(crate) fn supply(&mut self, slot: Slot, vacant: Page<T>) {
+        self.page_mut(slot).get_or_insert(vacant);
+    }
+
+    fn page_mut(&mut self, slot: Slot) -> &mut Option<Page<T>> {
+        let page = slot.index as usize / PAGE_SLOTS;
+        if self.pages.len() <= page {
+            let mut pages = std::mem::take(&mut self.pages).into_vec();
+            pages.resize_with((page + 1).next_multiple_of(PLACES), || None);
+            self.pages = pages.into_boxed_slice();
+        }
+        &mut self.pages[page]
     }
 
     /// From here on no look-up finds the holder. `None` if it was not there.
@@ -139,7 +155,7 @@ impl<T> Slots<T> {
     #[inline]
     fn place_mut(&mut self, slot: Slot) -> Option<&mut Place<T>> {
         let index = slot.index as usize;
-        let page = self.pages.get_mut(index / PAGE_SLOTS)?;
+        let page = self.pages.get_mut(index / PAGE_SLOTS)?.as_mut()?;
         Some(&mut page[index % PAGE_SLOTS].0)
     }
 }
@@ -180,6 +196,20 @@ mod tests {
             "second",
         );
         assert_eq!(slots.at(SLOT), None);
+    }
+
+    #[test]
+    fn a_page_that_is_supplied_is_used_and_never_takes_the_place_of_another() {
+        let mut slots = Slots::default();
+        let page = vacant_page();
+        let place = std::ptr::from_ref(&page[SLOT.index as usize % PAGE_SLOTS]);
+        slots.supply(SLOT, page);
+        assert_eq!(slots.at(SLOT), None);
+        slots.hold(SLOT, 1);
+        let holder = std::ptr::from_ref(slots.at(SLOT).unwrap());
+        assert_eq!(holder.addr() / 64, place.addr() / 64);
+        slots.supply(SLOT, vacant_page());
+        assert_eq!(slots.at(SLOT), Some(&1));
     }
 
     #[test]

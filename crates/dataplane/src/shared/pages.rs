@@ -27,13 +27,14 @@ pub(crate) struct Pages<T> {
     pages_per_shard: usize,
 }
 
-type Page<T> = Arc<[Cell<T>; PAGE_SLOTS]>;
+/// The counters of some neighbouring slots.
+pub(crate) type Page<T> = Arc<[Cell<T>; PAGE_SLOTS]>;
 
 /// The counters of one slot, and whose they are. It begins a cache line, with what every packet
 /// counts in front.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
-struct Cell<T> {
+pub(crate) struct Cell<T> {
     /// 0: nobody's yet.
     holder: Counter,
     counters: T,
@@ -64,6 +65,15 @@ impl<T: Tallied> Pages<T> {
         Some(tally)
     }
 
+    /// Puts a page in the place of one that is not there yet.
+    pub(crate) fn supply(&self, slot: Slot, page: Page<T>) {
+        let place = self.page_of(slot).and_then(|page| self.pages.get(page));
+        if let Some(place) = place {
+            // One that is there already stays.
+            let _ = place.set(page);
+        }
+    }
+
     /// Brings the counters near that every packet changes.
     #[inline]
     pub(crate) fn prefetch(&self, slot: Slot) {
@@ -88,7 +98,7 @@ impl<T: Tallied> Pages<T> {
 }
 
 /// Made where it stays: it is too large for the stack.
-fn vacant_page<T: Tallied>() -> Page<T> {
+pub(crate) fn vacant_page<T: Tallied>() -> Page<T> {
     let cells: Box<[Cell<T>]> = (0..PAGE_SLOTS).map(|_| Cell::default()).collect();
     let cells: Result<Box<[Cell<T>; PAGE_SLOTS]>, _> = cells.try_into();
     let Ok(cells) = cells else {
