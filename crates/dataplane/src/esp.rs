@@ -147,7 +147,7 @@ pub(crate) struct Accepted {
 }
 
 /// Lets a frame of `len` octets count as its SA's.
-#[inline]
+#[inline(always)]
 pub(crate) fn authenticate(
     slot: Slot,
     len: usize,

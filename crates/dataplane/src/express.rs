@@ -205,7 +205,6 @@ fn approach_first(usual: Usual, slot: Slot, tables: &Tables) -> Whereabouts {
     match usual {
         Usual::EspInUdp => {
             shard.inbound.prefetch(slot, Inbound::LINES);
-            tables.shared.inbound.prefetch(slot);
             tables.keys.opening.prefetch(key_slot(slot));
         }
         Usual::L2tp => shard.prefetch_tunnel(slot),
@@ -237,7 +236,10 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, seat: usize, table
     };
     let shard = tables.shards.peek(ticket.slot.shard);
     let path = match (ticket.usual, shard) {
-        (Some(Usual::EspInUdp), Some(shard)) => shard.inbound.at(ticket.slot).map(|sa| sa.path),
+        (Some(Usual::EspInUdp), Some(shard)) => shard.inbound.at(ticket.slot).map(|sa| {
+            sa.tally.prefetch();
+            sa.path
+        }),
         (Some(Usual::L2tp), Some(shard)) => shard.tunnel_path(ticket.slot),
         (Some(_), _) => {
             if ticket.path.is_none() {
@@ -255,7 +257,6 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, seat: usize, table
     if let Some((path, shard)) = path.zip(shard) {
         ticket.path = Some(path.0);
         shard.paths.prefetch(path.0, Path::LINES[UP]);
-        tables.shared.paths.prefetch(path.0);
     }
 }
 
@@ -321,6 +322,7 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables:
     let Some(path) = shard.paths.at(known) else {
         return;
     };
+    path.tally.prefetch();
     // What is in an SA nobody knows before it is opened.
     let session = match ticket.usual {
         Some(Usual::L2tp) => frame

@@ -60,7 +60,7 @@ impl Window {
 
     /// Notes an authentic packet; `false` if it is the second of its number, or has fallen left
     /// of the window since it was checked.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advance(&mut self, sequence: u64) -> bool {
         if !self.is_new(sequence) {
             return false;
@@ -79,7 +79,7 @@ impl Window {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_new(&self, sequence: u64) -> bool {
         if sequence > self.top || self.width == 0 {
             return true;

@@ -49,51 +49,80 @@ fn rank(suite: Suite) -> u8 {
     }
 }
 
-/// A packet, until a job borrows it, and what is to be done with it.
-type Seat<'b> = Option<(&'b mut [u8], &'b mut Work)>;
+/// Jobs, and where their verdicts go.
+struct Jobs<'b> {
+    jobs: [EspJob<'b>; BATCH_FRAMES],
+    verdicts: [Option<&'b mut Verdict>; BATCH_FRAMES],
+}
+
+impl Jobs<'_> {
+    #[inline]
+    fn none() -> Self {
+        Self {
+            jobs: std::array::from_fn(|_| nothing()),
+            verdicts: [const { None }; _],
+        }
+    }
+
+    /// Has the first `count` done, which are of one suite.
+    #[inline]
+    fn run(
+        &mut self,
+        count: usize,
+        suite: Suite,
+        cipher: &mut impl FnMut(Suite, &mut [EspJob<'_>]),
+    ) {
+        cipher(suite, &mut self.jobs[..count]);
+        for (job, verdict) in self.jobs.iter().zip(&mut self.verdicts[..count]) {
+            if let Some(verdict) = verdict.take() {
+                *verdict = job.verdict;
+            }
+        }
+    }
+}
 
 /// Calls `cipher` for each suite with the packets that are of it, and leaves the verdicts with them.
+#[inline]
 pub(crate) fn run<'b>(
     works: impl Iterator<Item = (&'b mut [u8], &'b mut Work)>,
     mut cipher: impl FnMut(Suite, &mut [EspJob<'_>]),
 ) {
-    let mut seats: [Seat<'b>; BATCH_FRAMES] = [const { None }; _];
+    let mut all = Jobs::none();
     let mut order = [Entry::default(); BATCH_FRAMES];
+    let mut suites = [None; BATCH_FRAMES];
     let mut count = 0;
     for (packet, work) in works.take(BATCH_FRAMES) {
         order[count] = Entry::new(work.suite, packet.len(), count);
-        seats[count] = Some((packet, work));
+        suites[count] = Some(work.suite);
+        all.jobs[count] = job_of(work, packet);
+        all.verdicts[count] = Some(&mut work.verdict);
         count += 1;
     }
     let order = &mut order[..count];
-    order.sort_unstable();
-    for group in order.chunk_by(|a, b| a.suite() == b.suite()) {
-        run_group(group, &mut seats, &mut cipher);
+    let is_one = order.first().map(|one| one.suite()) == order.last().map(|one| one.suite());
+    match suites[0] {
+        Some(suite) if is_one && order.is_sorted() => all.run(count, suite, &mut cipher),
+        Some(_) => run_groups(order, &suites, &mut all, &mut cipher),
+        None => {}
     }
 }
 
-fn run_group<'b>(
-    group: &[Entry],
-    seats: &mut [Seat<'b>; BATCH_FRAMES],
+/// Packets of several suites or lengths.
+fn run_groups<'b>(
+    order: &mut [Entry],
+    suites: &[Option<Suite>; BATCH_FRAMES],
+    all: &mut Jobs<'b>,
     cipher: &mut impl FnMut(Suite, &mut [EspJob<'_>]),
 ) {
-    let mut jobs: [EspJob<'b>; BATCH_FRAMES] = std::array::from_fn(|_| nothing());
-    let mut verdicts: [Option<&mut Verdict>; BATCH_FRAMES] = [const { None }; _];
-    let mut whose = None;
-    let jobs = &mut jobs[..group.len()];
-    for ((job, verdict), entry) in jobs.iter_mut().zip(&mut verdicts).zip(group) {
-        if let Some((packet, work)) = seats[entry.seat()].take() {
-            whose = Some(work.suite);
-            *job = job_of(work, packet);
-            *verdict = Some(&mut work.verdict);
+    order.sort_unstable();
+    for group in order.chunk_by(|a, b| a.suite() == b.suite()) {
+        let mut some = Jobs::none();
+        for (place, entry) in group.iter().enumerate() {
+            std::mem::swap(&mut some.jobs[place], &mut all.jobs[entry.seat()]);
+            some.verdicts[place] = all.verdicts[entry.seat()].take();
         }
-    }
-    if let Some(suite) = whose {
-        cipher(suite, jobs);
-    }
-    for (job, verdict) in jobs.iter().zip(verdicts) {
-        if let Some(verdict) = verdict {
-            *verdict = job.verdict;
+        if let Some(suite) = group.first().and_then(|first| suites[first.seat()]) {
+            some.run(group.len(), suite, cipher);
         }
     }
 }
