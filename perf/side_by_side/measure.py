@@ -12,8 +12,8 @@ from .servers import PASSWORD, PSK, USER, kernel_s
 
 LOSS_MAX = 5.0  # percent
 MISSED_MAX = 5.0  # percent that the load did not send or take in: beyond that, it is the limit itself
-FIRST_RATE, FACTOR = 40_000, 1.5
-BISECTIONS = 2  # between the last rate that passed and the first that did not
+FIRST_RATE, FACTOR = 40_000, 2
+BISECTIONS = 3  # between the last rate that passed and the first that did not
 STEPS_MAX = 16
 LIMIT_S = 180  # for one command
 STALLS_MAX = 1  # a rate that the load could not offer is tried again as often: others use the machine
@@ -145,7 +145,7 @@ class Load:
     ipsec: bool = True
 
     def measure(self, network, server, is_quick):
-        seconds = 1 if is_quick else 5
+        seconds = 1 if is_quick else 3
         return best(*search(lambda rate: load_step(network, server, self.size, self.way, rate, seconds)))
 
 

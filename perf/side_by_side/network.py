@@ -19,6 +19,8 @@ CLIENT, SERVER = "10.9.0.1", "10.9.0.2"
 SUBSCRIBERS = [f"10.9.0.{number}" for number in range(101, 111)]  # of packets: one at each address
 OUTSIDE, INTERNET = "198.51.100.2", "198.51.100.1"
 POOL = "10.77.0.0/16"
+# As network cards do: packets are looked at this often, and not each by itself as veth would.
+MODERATION_NS = 100_000
 
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = CORES[-1]
@@ -42,6 +44,16 @@ class Network(Namespaces):
         self.address(self.server, "net0", f"{OUTSIDE}/24")
         self.address(self.internet, "net0", f"{INTERNET}/24")
         namespaces.run("ip", "-n", self.internet, "route", "add", POOL, "via", OUTSIDE)
+        self.moderate(self.client, "up0")
+        self.moderate(self.server, "sub0", "net0")
+        self.moderate(self.internet, "net0")
+
+    def moderate(self, namespace, *names):
+        """Interrupt moderation, where a driver polls: with XDP, that is."""
+        for name in names:
+            device = f"/sys/class/net/{name}"
+            self.exec(namespace, "sh", "-c", f"echo 1000 >{device}/napi_defer_hard_irqs;"
+                      f"echo {MODERATION_NS} >{device}/gro_flush_timeout")
 
     def start_server(self, argv, log):
         return self.start(self.server, ["taskset", "-c", SERVER_CORE, *argv], self.scratch / log)

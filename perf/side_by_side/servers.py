@@ -114,11 +114,19 @@ profile = "many"
         [worker] = self.show("workers")["workers"]
         tasks = [task.name for task in Path(f"/proc/{self.process.pid}/task").iterdir()]
         paths = {f"{self.process.pid}/task/{task}" for task in tasks}
-        polling = {path for path in paths if Path(f"/proc/{path}/comm").read_text().startswith("worker")}
+        polling = {path for path in paths if self.is_worker(path)}
         if len(polling) != 1:
             raise Failed(f"adit has {len(polling)} workers, not one")
         alone = age_s(*polling) * worker["busy_percent"] / 100
         return alone + sum(process_times(path) for path in paths - polling)
+
+
+    @staticmethod
+    def is_worker(path):
+        try:
+            return Path(f"/proc/{path}/comm").read_text().startswith("worker")
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # a thread that has just ended
 
 
 class SoftEther(Server):

@@ -28,6 +28,10 @@ const MAX_WAKES: usize = 8;
 /// `XDP_MAX_TX_SKB_BUDGET` of `linux/if_xdp.h`, since Linux 6.18.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
 
+/// Octets of frames that may be on their way in copy mode, where the kernel counts its copies
+/// against the buffer of the socket: more than a whole transmit ring of the largest.
+const SEND_BUFFER: u32 = 16 << 20;
+
 /// Counters of one socket since it was bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
@@ -129,6 +133,16 @@ impl Socket {
             XDP_MAX_TX_SKB_BUDGET,
             settings.transmit_budget,
         );
+        let room = syscall::set_option(
+            self.fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUFFORCE,
+            SEND_BUFFER,
+        );
+        if room.is_err() {
+            // Without the privilege, as much as everybody may have.
+            let _ = syscall::set_option(self.fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, SEND_BUFFER);
+        }
         while_busy(|| syscall::bind_xdp(self.fd(), &address))
             .map_err(|error| bind_refusal(error, settings.mode))?;
         let options: libc::xdp_options =

@@ -9,6 +9,9 @@ use crypto::Random;
 pub const BURST_MAX: u64 = 64;
 /// At high rates, so long a stall is made up for: a machine that does other things too has those.
 const STALL: Duration = Duration::from_millis(5);
+/// What is due at high rates is sent in parts of so many, with a look at what has come between them:
+/// longer bursts leave the cache, and the rings of whoever receives them.
+const PART: u64 = 256;
 /// Packets are sent this often if nothing else happens.
 const TICK: Duration = Duration::from_millis(1);
 /// A year.
@@ -33,8 +36,10 @@ pub struct Pace {
     begin: Instant,
     sent: u64,
     withheld: u64,
-    /// The most that is sent at once.
+    /// The most that is made up for.
     burst: u64,
+    /// More was due than one part.
+    is_behind: bool,
     rhythm: Rhythm,
 }
 
@@ -57,6 +62,7 @@ impl Pace {
             sent: 0,
             withheld: 0,
             burst: BURST_MAX.max((per_second * STALL.as_secs_f64()) as u64),
+            is_behind: false,
             rhythm: Rhythm::Even,
         }
     }
@@ -73,22 +79,25 @@ impl Pace {
         pace
     }
 
-    /// How many packets are due; they count as sent.
+    /// How many packets are to be sent now; they count as sent. When it is a part of what is due,
+    /// the next is due at once.
     pub fn due(&mut self, now: Instant) -> u64 {
         let elapsed = now.saturating_duration_since(self.begin);
-        let due = match &mut self.rhythm {
+        let most = self.burst.min(PART);
+        let (part, due) = match &mut self.rhythm {
             Rhythm::Even => {
                 let due = (elapsed.as_secs_f64() * self.per_second) as u64;
-                due.saturating_sub(self.sent)
+                let due = due.saturating_sub(self.sent);
+                (due.min(most), due)
             }
             Rhythm::Poisson { dice, next } => {
-                let mut due = 0;
-                while *next <= elapsed.as_secs_f64() && due <= self.burst {
+                let mut part = 0;
+                while *next <= elapsed.as_secs_f64() && part < most {
                     *next += interval(dice) / self.per_second;
-                    due += 1;
+                    part += 1;
                 }
                 let behind = (elapsed.as_secs_f64() - *next).max(0.0);
-                due + (behind * self.per_second) as u64
+                (part, part + (behind * self.per_second) as u64)
             }
         };
         let late = due.saturating_sub(self.burst);
@@ -96,8 +105,9 @@ impl Pace {
             self.begin += Duration::from_secs_f64(late as f64 / self.per_second);
             self.withheld += late;
         }
-        self.sent += due - late;
-        due - late
+        self.sent += part;
+        self.is_behind = due - late > part;
+        part
     }
 
     /// Packets that were due and were not sent, because whoever sends came too late for them.
@@ -106,9 +116,13 @@ impl Pace {
         self.withheld
     }
 
-    /// When the next packet is due; not sooner than a tick, for the sake of the processor.
+    /// When the next packet is due; not sooner than a tick, for the sake of the processor, unless
+    /// some are due already.
     #[must_use]
     pub fn next(&self, now: Instant) -> Instant {
+        if self.is_behind {
+            return now;
+        }
         let after = match &self.rhythm {
             Rhythm::Even => (self.sent + 1) as f64 / self.per_second,
             Rhythm::Poisson { next, .. } => *next,
@@ -153,6 +167,24 @@ mod tests {
         assert_eq!(pace.due(late), BURST_MAX);
         assert_eq!(pace.withheld(), 20_000 - BURST_MAX);
         assert_eq!(pace.due(late + Duration::from_millis(1)), 20);
+    }
+
+    #[test]
+    fn much_that_is_due_comes_in_parts_and_none_of_it_is_withheld() {
+        let begin = clock::now();
+        let dice = Random::from_seed([3; 32]);
+        for mut pace in [Pace::even(1e6, begin), Pace::poisson(1e6, begin, dice)] {
+            let now = begin + Duration::from_millis(4);
+            let mut parts = vec![pace.due(now)];
+            while pace.next(now) == now {
+                parts.push(pace.due(now));
+            }
+            let sum: u64 = parts.iter().sum();
+            // Of 4000 independent packets, the standard deviation is 63.
+            assert!((3700..4300).contains(&sum), "{parts:?}");
+            assert!(parts.iter().all(|part| *part <= PART), "{parts:?}");
+            assert_eq!((pace.withheld(), pace.next(now)), (0, now + TICK));
+        }
     }
 
     #[test]

@@ -231,7 +231,8 @@ pub(crate) fn write(
     let head = Ipv4::LEN + Udp::LEN;
     room.resize(start + size.max(head + Mark::LEN), 0);
     room[start + head..][..Mark::LEN].copy_from_slice(mark.as_bytes());
-    wire::finish_udp(&mut room[start..], from, to, Checksum::Full);
+    let sum = Checksum::ZeroBehind(Mark::LEN);
+    wire::finish_udp(&mut room[start..], from, to, sum);
 }
 
 /// The payload of a datagram from this place with a right checksum.

@@ -31,6 +31,8 @@ pub const PROTOCOL: usize = 9;
 pub enum Checksum {
     /// Right.
     Full,
+    /// Right, of a payload that is zero behind its first octets.
+    ZeroBehind(usize),
     /// Zero: IPv4 allows it, and ESP in UDP wants it (RFC 3948 §2.1).
     None,
 }
@@ -49,9 +51,14 @@ pub fn udp(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8], sum: Checksum) 
 pub fn finish_udp(packet: &mut [u8], from: SocketAddrV4, to: SocketAddrV4, sum: Checksum) {
     let len = (packet.len() - Ipv4::LEN) as u16;
     write_udp(&mut packet[Ipv4::LEN..], from.port(), to.port());
-    if sum == Checksum::Full {
+    let summed = match sum {
+        Checksum::Full => packet.len(),
+        Checksum::ZeroBehind(octets) => Ipv4::LEN + Udp::LEN + octets,
+        Checksum::None => 0,
+    };
+    if summed > 0 {
         let pseudo = checksum::pseudo_header(*from.ip(), *to.ip(), Ipv4::UDP, len);
-        let body = checksum::sum(&packet[Ipv4::LEN..]);
+        let body = checksum::sum(&packet[Ipv4::LEN..summed]);
         // RFC 768: a checksum that comes out as zero is sent as all ones.
         let field = match !checksum::add(&[pseudo, body]) {
             0 => 0xffff,

@@ -121,6 +121,19 @@ impl Xdp {
         }
     }
 
+    /// Puts packets into the transmit ring as far as there is room; how many, and what is wrong with
+    /// the one behind them.
+    fn enqueue(&mut self, packets: &[Outgoing]) -> (usize, Option<io::Error>) {
+        for (count, outgoing) in packets.iter().enumerate() {
+            match self.transmit(&outgoing.packet) {
+                Ok(true) => {}
+                Ok(false) => return (count, None),
+                Err(error) => return (count, Some(error)),
+            }
+        }
+        (packets.len(), None)
+    }
+
     /// Puts one packet into the transmit ring; `false` if there is no room.
     fn transmit(&mut self, packet: &[u8]) -> io::Result<bool> {
         let end = HEADROOM + ETHERNET + packet.len();
@@ -181,22 +194,25 @@ impl Wire for Xdp {
         lost.sum()
     }
 
+    /// Takes packets and kicks in turns, until all have left or nothing moves.
     fn send(&mut self, packets: &[Outgoing]) -> io::Result<usize> {
-        let mut taken = 0;
-        for outgoing in packets {
-            match self.transmit(&outgoing.packet) {
-                Ok(true) => taken += 1,
-                Ok(false) => break,
-                // It is told when it is the first.
-                Err(_) if taken > 0 => break,
-                Err(error) => return Err(error),
+        let (mut taken, mut queued) = (0, 0);
+        loop {
+            let (took, error) = self.enqueue(&packets[taken..]);
+            taken += took;
+            // A kick fails when the interface goes down: what is queued stays, and is full some day.
+            let left = self.queues[0].kick().unwrap_or_default();
+            let spare = &mut self.spare;
+            self.queues[0].complete(|chunk| spare.push(chunk));
+            match error {
+                // It is told when it is about the first.
+                Some(error) if taken == 0 => return Err(error),
+                Some(_) => return Ok(taken),
+                None if left == 0 && taken == packets.len() => return Ok(taken),
+                None if took == 0 && left >= queued => return Ok(taken),
+                None => queued = left,
             }
         }
-        // A kick fails when the interface goes down: what is queued stays, and is full some day.
-        let _ = self.queues[0].kick();
-        let spare = &mut self.spare;
-        self.queues[0].complete(|chunk| spare.push(chunk));
-        Ok(taken)
     }
 }
 

@@ -8,7 +8,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use packet::header::{Ipv4, Udp};
-use zerocopy::IntoBytes;
 
 use super::board::Board;
 use super::line::{Line, Served};
@@ -64,8 +63,8 @@ impl FarEnd {
         });
     }
 
-    /// Emits the datagrams that are due.
-    pub fn load(&mut self, now: Instant, mut emit: impl FnMut(SocketAddrV4, Vec<u8>)) {
+    /// Emits the datagrams that are due: where to, what begins each, and the octets of its IP packet.
+    pub fn load(&mut self, now: Instant, mut emit: impl FnMut(SocketAddrV4, &Mark, usize)) {
         if self.board.is_stopped.load(Ordering::Relaxed) {
             return;
         }
@@ -74,10 +73,7 @@ impl FarEnd {
             let Some(address) = board.address(due.group, due.mark.flow() as usize) else {
                 return false;
             };
-            let payload = due.size.saturating_sub(Ipv4::LEN + Udp::LEN).max(Mark::LEN);
-            let mut datagram = vec![0; payload];
-            datagram[..Mark::LEN].copy_from_slice(due.mark.as_bytes());
-            emit(SocketAddrV4::new(address, PORT), datagram);
+            emit(SocketAddrV4::new(address, PORT), &due.mark, due.size);
             count += 1;
             true
         });
@@ -169,7 +165,7 @@ impl Shell {
         line.receive(|now, from, payload| end.handle_datagram(now, from, payload))?;
         end.tell();
         if line.has_room() {
-            end.load(clock::now(), |to, datagram| line.push(to, datagram));
+            end.load(clock::now(), |to, mark, size| line.push(to, mark, size));
         }
         line.send()
     }
@@ -193,6 +189,7 @@ pub fn place(address: Ipv4Addr) -> SocketAddrV4 {
 #[cfg(test)]
 mod tests {
     use crypto::Random;
+    use zerocopy::IntoBytes;
 
     use super::*;
 
@@ -211,15 +208,15 @@ mod tests {
         let (there, elsewhere) = (Ipv4Addr::new(10, 77, 0, 9), Ipv4Addr::new(10, 77, 0, 8));
         board.set(1, 1, Some(there));
         let mut datagrams = Vec::new();
-        end.load(now + Duration::from_millis(10), |to, datagram| {
-            datagrams.push((to, datagram));
+        end.load(now + Duration::from_millis(10), |to, _, size| {
+            datagrams.push((to, size));
         });
         // Twenty are due for two flows, and one of the two is there.
         assert_eq!(datagrams.len(), 10);
         assert!(
             datagrams
                 .iter()
-                .all(|(to, datagram)| to.ip() == &there && datagram.len() == 36)
+                .all(|(to, size)| to.ip() == &there && *size == 64)
         );
         assert_eq!(end.source().sent(1), [0, 10]);
         let mark = Mark::new(6, 1, 0, 0);

@@ -10,14 +10,16 @@ use anyhow::{Result, anyhow};
 use packet::header::{Ipv4, Udp};
 use rustix::event::{EventfdFlags, eventfd};
 use socket2::Socket;
+use zerocopy::IntoBytes;
 
 use super::{far_end, near};
 use crate::cli::Io;
 use crate::clock;
 use crate::datagrams::{self, Datagrams, WAIT_MAX};
 use crate::fleet::Outgoing;
+use crate::flow::Mark;
 use crate::scenario::NetworkPort;
-use crate::wire::{self, Checksum};
+use crate::traffic::write;
 use crate::wires::Wire;
 use crate::xdp::Xdp;
 
@@ -45,6 +47,8 @@ pub struct Frames {
     xdp: Xdp,
     place: SocketAddrV4,
     waiting: Vec<Outgoing>,
+    /// Buffers of packets that have been sent.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Line {
@@ -68,6 +72,7 @@ impl Line {
                     xdp: xdp.map_err(|error| anyhow!("the far end: {error:#}"))?,
                     place,
                     waiting: Vec::new(),
+                    spare: Vec::new(),
                 })))
             }
         }
@@ -143,13 +148,18 @@ impl Served {
     }
 
     /// A datagram that is to be sent.
-    pub fn push(&mut self, to: SocketAddrV4, datagram: Vec<u8>) {
+    pub fn push(&mut self, to: SocketAddrV4, mark: &Mark, size: usize) {
         match self {
-            Self::Socket(datagrams) => datagrams.waiting.push((to, datagram)),
+            Self::Socket(datagrams) => {
+                let payload = size.saturating_sub(Ipv4::LEN + Udp::LEN).max(Mark::LEN);
+                let mut datagram = vec![0; payload];
+                datagram[..Mark::LEN].copy_from_slice(mark.as_bytes());
+                datagrams.waiting.push((to, datagram));
+            }
             Self::Frames(frames) => {
-                let mut packet = vec![0; Ipv4::LEN + Udp::LEN];
-                packet.extend_from_slice(&datagram);
-                wire::finish_udp(&mut packet, frames.place, to, Checksum::Full);
+                let mut packet = frames.spare.pop().unwrap_or_default();
+                packet.clear();
+                write(&mut packet, frames.place, to, mark, size);
                 frames.waiting.push(Outgoing::finished(packet));
             }
         }
@@ -162,7 +172,8 @@ impl Served {
             Self::Frames(frames) => {
                 if !frames.waiting.is_empty() {
                     let sent = frames.xdp.send(&frames.waiting)?;
-                    frames.waiting.drain(..sent);
+                    let sent = frames.waiting.drain(..sent);
+                    frames.spare.extend(sent.map(|outgoing| outgoing.packet));
                 }
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::Instant;
 
-use packet::header::{Ipv4, Udp};
+use packet::header::Udp;
 use zerocopy::FromBytes;
 
 use super::far_end::FarEnd;
@@ -11,8 +11,8 @@ use super::load::Load;
 use crate::driver::Traffic;
 use crate::fleet::{ClientId, Fleet};
 use crate::memory::Network;
-use crate::traffic::udp_payload;
-use crate::wire::{self, Checksum};
+use crate::traffic::{udp_payload, write};
+use crate::wire;
 
 /// A far end on the network side of a gateway in memory.
 pub(super) struct NearEnd {
@@ -33,10 +33,10 @@ impl NearEnd {
             }
         });
         let (network, refused) = (&self.network, &mut self.refused);
-        self.end.load(now, |to, datagram| {
-            let mut packet = vec![0; Ipv4::LEN + Udp::LEN];
-            packet.extend_from_slice(&datagram);
-            wire::finish_udp(&mut packet, place, to, Checksum::Full);
+        let mut packet = Vec::new();
+        self.end.load(now, |to, mark, size| {
+            packet.clear();
+            write(&mut packet, place, to, mark, size);
             *refused += u64::from(!network.send(&packet));
         });
         self.network.flush();
