@@ -89,6 +89,15 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Where a slot lies.
+    #[cfg(test)]
+    pub(crate) fn memory_of(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
+        let index = slot.index as usize;
+        let page = self.pages.get(index / PAGE_SLOTS)?.as_ref()?;
+        let start = std::ptr::from_ref(&page[index % PAGE_SLOTS]).addr();
+        Some(start..start + size_of::<Entry<T>>())
+    }
+
     /// Gives a vacant slot to a holder.
     ///
     /// # Panics
