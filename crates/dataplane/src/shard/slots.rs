@@ -80,12 +80,14 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Brings the first cache lines of a slot near that will soon be looked up.
-    #[inline]
-    pub(crate) fn prefetch(&self, slot: Slot, lines: usize) {
+    /// Brings those cache lines of a slot near that will soon be looked up.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, slot: Slot, lines: &[usize]) {
         let index = slot.index as usize;
         if let Some(Some(page)) = self.pages.get(index / PAGE_SLOTS) {
-            cpu::prefetch_lines(&page[index % PAGE_SLOTS], lines);
+            for line in lines {
+                cpu::prefetch_line(&page[index % PAGE_SLOTS], *line);
+            }
         }
     }
 
