@@ -16,27 +16,24 @@ const PREFETCH_LINES_MAX: usize = 12;
 /// Asks for the cache lines of `value` to be brought near. Never blocks, never faults.
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {
-    prefetch_lines(value, PREFETCH_LINES_MAX);
+    let lines = size_of::<T>().div_ceil(LINE_LEN).min(PREFETCH_LINES_MAX);
+    (0..lines).for_each(|line| prefetch_line(value, line));
 }
 
-/// Asks for the first `lines` cache lines of `value`, or as many as it has.
+/// Asks for one of the cache lines of `value`, if it has so many.
 #[inline(always)]
-pub fn prefetch_lines<T>(value: &T, lines: usize) {
+pub fn prefetch_line<T>(value: &T, line: usize) {
     #[cfg(target_arch = "x86_64")]
-    {
+    if line * LINE_LEN < size_of::<T>() {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         let start = std::ptr::from_ref(value).cast::<i8>();
-        let mut offset = 0;
-        while offset < size_of::<T>() && offset < lines * LINE_LEN {
-            // SAFETY: PREFETCHT0 is a hint that reads nothing into the program and faults on no
-            // address; SSE, which it belongs to, is part of every x86-64 processor.
-            // `wrapping_add` makes no claim about the address either.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset)) };
-            offset += LINE_LEN;
-        }
+        // SAFETY: PREFETCHT0 is a hint that reads nothing into the program and faults on no address;
+        // SSE, which it belongs to, is part of every x86-64 processor. `wrapping_add` makes no claim
+        // about the address either.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * LINE_LEN)) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (value, lines);
+    let _ = (value, line);
 }
 
 /// Asks for as many cache lines of `bytes` as there are from `offset` on, up to `lines`.
@@ -47,7 +44,7 @@ pub fn prefetch_bytes(bytes: &[u8], offset: usize, lines: usize) {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: as in `prefetch`.
+            // SAFETY: as in `prefetch_line`.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
         }
         #[cfg(not(target_arch = "x86_64"))]

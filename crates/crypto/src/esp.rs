@@ -300,6 +300,16 @@ impl Keys {
         }
     }
 
+    /// Where a key lies, if it is of a suite that the back end has: for who counts cache lines.
+    #[must_use]
+    pub fn memory_of(&self, slot: KeySlot) -> Option<std::ops::Range<usize>> {
+        match self.backend {
+            Backend::RustCrypto => self.reference.memory_of(slot),
+            Backend::Avx512 => self.avx512.memory_of(slot),
+            Backend::AesNi => self.aesni.memory_of(slot),
+        }
+    }
+
     /// Verifies and decrypts packets of one suite in place.
     ///
     /// Only `Verdict::Ok` makes a packet fit for use. After `BadIcv` no plaintext is in it: CBC

@@ -233,7 +233,7 @@ fn follow<C: Chunk>(
     } else if !path.remote.is_at(&t.meta.remote) {
         return Err(Discard::WrongEndpoint);
     }
-    path.tally.last_authentic.set(now_ms);
+    path.heard(now_ms);
     path.port = Some(t.meta.port);
     t.meta.vrf = path.vrf;
     Ok(())

@@ -50,7 +50,7 @@ fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -
     if (path.local, path.remote) != (t.meta.local, t.meta.remote) {
         return Err(Discard::WrongEndpoint.into());
     }
-    path.tally.last_authentic.set(now_ms);
+    path.heard(now_ms);
     path.port = Some(t.meta.port);
     t.meta.vrf = path.vrf;
     if header.is_control {

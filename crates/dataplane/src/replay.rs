@@ -19,7 +19,7 @@ pub(crate) const WINDOW_MAX: u32 = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Window {
     top: u64,
-    width: u64,
+    width: u32,
     esn: bool,
     /// The bits of the word that `top` lies in.
     newest: u64,
@@ -38,7 +38,7 @@ impl Window {
         };
         Self {
             top: 0,
-            width: u64::from(words) * WORD_BITS,
+            width: words * WORD_BITS as u32,
             esn,
             newest: 0,
             seen: vec![0; ring as usize].into(),
@@ -89,7 +89,7 @@ impl Window {
             return !is_seen(self.newest);
         }
         let word = self.place(sequence / WORD_BITS);
-        self.top - sequence < self.width && !is_seen(self.seen[word])
+        self.top - sequence < u64::from(self.width) && !is_seen(self.seen[word])
     }
 
     /// RFC 4303 Appendix A2.2: the upper half is the one that puts the number nearest to the
@@ -101,15 +101,15 @@ impl Window {
             return (low != 0).then_some(u64::from(low));
         }
         let (top_low, top_high) = (self.top as u32, (self.top >> 32) as u32);
-        let left = top_low.wrapping_sub(self.width.max(1) as u32 - 1);
-        let window_spans_wrap = left > top_low && self.top >= self.width;
+        let left = top_low.wrapping_sub(self.width.max(1) - 1);
+        let window_spans_wrap = left > top_low && self.top >= u64::from(self.width);
         let high = if window_spans_wrap {
             if low >= left {
                 top_high.checked_sub(1)?
             } else {
                 top_high
             }
-        } else if low >= left || self.top < self.width {
+        } else if low >= left || self.top < u64::from(self.width) {
             top_high
         } else {
             top_high.checked_add(1)?
@@ -239,7 +239,7 @@ mod tests {
             for (forward, by) in steps {
                 let sequence = if forward { at += by; at } else { at - by };
                 let top = seen.last().copied().unwrap_or(0);
-                let expected = !seen.contains(&sequence) && sequence + window.width > top;
+                let expected = !seen.contains(&sequence) && sequence + u64::from(window.width) > top;
                 prop_assert_eq!(take(&mut window, sequence as u32), expected);
                 if expected { seen.insert(sequence); }
             }

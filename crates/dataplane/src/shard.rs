@@ -140,6 +140,13 @@ impl Shard {
         }
     }
 
+    /// Where that line is.
+    #[cfg(test)]
+    pub(crate) fn memory_of_tunnel(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
+        let start = std::ptr::from_ref(self.tunnel_entry(slot)?).addr();
+        Some(start..start + size_of::<Option<PathId>>())
+    }
+
     #[inline]
     fn tunnel_entry(&self, slot: Slot) -> Option<&Option<PathId>> {
         let index = slot.index as usize;

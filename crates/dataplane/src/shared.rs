@@ -242,6 +242,16 @@ impl Shared {
         self.trie.prefetch(root(vrf, true), address.octets());
     }
 
+    /// Where the word lies that a look-up finds.
+    #[cfg(test)]
+    pub(crate) fn memory_of_route(
+        &self,
+        vrf: u16,
+        address: Ipv4Addr,
+    ) -> Option<std::ops::Range<usize>> {
+        self.trie.memory_of(root(vrf, true), address.octets())
+    }
+
     /// The next hop towards an outer endpoint.
     #[inline]
     ///

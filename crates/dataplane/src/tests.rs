@@ -10,6 +10,7 @@ mod forged;
 mod handover;
 mod ip;
 mod l2tp;
+mod lines;
 mod link;
 mod parking;
 mod ppp;

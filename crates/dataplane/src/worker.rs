@@ -472,6 +472,11 @@ impl<P: Port> Worker<P> {
     }
 
     #[cfg(test)]
+    pub(crate) fn keys(&self) -> &crate::shard::KeyRings {
+        &self.tables.keys
+    }
+
+    #[cfg(test)]
     pub(crate) fn shard(&mut self, id: ShardId) -> Option<&mut crate::shard::Shard> {
         self.tables.shards.owned(id)
     }

@@ -131,6 +131,12 @@ impl<K: ZeroizeOnDrop> Slots<K> {
         }
     }
 
+    /// Where a slot lies.
+    pub(super) fn memory_of(&self, slot: KeySlot) -> Option<std::ops::Range<usize>> {
+        let start = std::ptr::from_ref(self.slot(slot)?).addr();
+        Some(start..start + size_of::<Slot<K>>())
+    }
+
     #[inline(always)]
     fn slot(&self, slot: KeySlot) -> Option<&Slot<K>> {
         let (compartment, page, at) = place(slot);

@@ -136,7 +136,7 @@ fn accept<C: Chunk>(
         .own(path.shard)
         .and_then(|shard| shard.paths.at_mut(path));
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
-    path.tally.last_authentic.set(tables.now_ms);
+    path.heard(tables.now_ms);
     path.port = Some(ticket.from);
     let skip = OUTER + size_of::<Esp>() + work.suite.iv_len();
     let end = OUTER + len - work.suite.icv_len();
@@ -185,7 +185,7 @@ fn carry_plain<C: Chunk>(
     }
     let (vrf, entered) = (path.vrf, Entered::read(message, path)?);
     // The rooms would note the same.
-    path.tally.last_authentic.set(tables.now_ms);
+    path.heard(tables.now_ms);
     path.port = Some(ticket.from);
     ticket.port = forward(frame, OUTER, &entered, None, vrf, tables)?;
     Some(())

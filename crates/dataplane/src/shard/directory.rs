@@ -1,11 +1,12 @@
 //! Which session a (tunnel id, session id) of a peer names.
 //!
-//! Nearly every peer has one session, so a few entries lie in the path itself and are compared one
-//! by one. A peer with more (a LAC) gets an array for each of its tunnels, in pages of 256.
+//! Nearly every peer has one session, which lies in the path itself. Of a peer with more the others
+//! are apart: a few are compared one by one, many (a LAC's) are in an array for each of its tunnels, in
+//! pages of 256.
 
 use crate::id::SessionSlot;
 
-/// Sessions that are looked up by comparing.
+/// Sessions beside the first that are looked up by comparing.
 const FEW: usize = 3;
 
 const PAGE: usize = 256;
@@ -15,7 +16,14 @@ type Page = Box<[Option<SessionSlot>; PAGE]>;
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Directory {
-    /// Of nearly every peer the first is the only one, and lies in the path's first cache line.
+    /// Of nearly every peer the only one, in the path's first cache line.
+    first: Option<Entry>,
+    others: Option<Box<Others>>,
+}
+
+/// All but the first.
+#[derive(Debug, Default)]
+struct Others {
     few: [Option<Entry>; FEW],
     many: Vec<Tunnel>,
 }
@@ -40,32 +48,23 @@ impl Directory {
     /// The session of these ids, both as the peer sends them.
     #[inline]
     pub(crate) fn find(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
-        let is_it = |entry: &&Entry| entry.session == session && entry.tunnel == tunnel;
-        let [first, others @ ..] = &self.few;
-        if let Some(entry) = first.as_ref().filter(is_it) {
-            return Some(entry.slot);
+        if let Some(first) = self.first.as_ref().filter(|e| e.is_of(tunnel, session)) {
+            return Some(first.slot);
         }
-        if !self.many.is_empty() {
-            return self.find_among_many(tunnel, session);
-        }
-        let entry = others.iter().flatten().find(is_it);
-        entry.map(|entry| entry.slot)
+        self.others.as_ref()?.find(tunnel, session)
     }
 
     /// The session of a peer that has but one, as nearly all have.
     #[inline]
     pub(crate) fn likely(&self) -> Option<SessionSlot> {
-        self.few[0].map(|entry| entry.slot)
+        self.first.map(|entry| entry.slot)
     }
 
     /// Whether a tunnel has a session.
     pub(crate) fn has_tunnel(&self, tunnel: u16) -> bool {
-        let among_few = self
-            .few
-            .iter()
-            .flatten()
-            .any(|entry| entry.tunnel == tunnel);
-        among_few || self.many.iter().any(|t| t.id == tunnel && !t.is_empty())
+        let has = |others: &Others| others.has_tunnel(tunnel);
+        self.first.is_some_and(|entry| entry.tunnel == tunnel)
+            || self.others.as_deref().is_some_and(has)
     }
 
     pub(crate) fn insert(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
@@ -74,8 +73,63 @@ impl Directory {
             session,
             slot,
         };
+        let is_first = match &self.first {
+            Some(first) => first.is_of(tunnel, session),
+            None => self.find(tunnel, session).is_none(),
+        };
+        match is_first {
+            true => self.first = Some(entry),
+            false => self.others.get_or_insert_default().insert(entry),
+        }
+    }
+
+    /// Takes a session out, unless its ids name another by now.
+    pub(crate) fn remove(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
+        self.first
+            .take_if(|first| first.is_of(tunnel, session) && first.slot == slot);
+        if let Some(others) = &mut self.others {
+            others.remove(tunnel, session, slot);
+            self.others.take_if(|others| others.is_empty());
+        }
+    }
+
+    /// All sessions.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionSlot> {
+        let first = self.first.iter().map(|entry| entry.slot);
+        first.chain(self.others.iter().flat_map(|others| others.sessions()))
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn is_of(&self, tunnel: u16, session: u16) -> bool {
+        self.session == session && self.tunnel == tunnel
+    }
+}
+
+impl Others {
+    fn find(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
+        if !self.many.is_empty() {
+            return self.find_among_many(tunnel, session);
+        }
+        let mut few = self.few.iter().flatten();
+        few.find(|entry| entry.is_of(tunnel, session))
+            .map(|entry| entry.slot)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.many.is_empty() && self.few.iter().all(Option::is_none)
+    }
+
+    fn has_tunnel(&self, tunnel: u16) -> bool {
+        let mut few = self.few.iter().flatten();
+        few.any(|entry| entry.tunnel == tunnel)
+            || self.many.iter().any(|t| t.id == tunnel && !t.is_empty())
+    }
+
+    fn insert(&mut self, entry: Entry) {
         if self.many.is_empty() {
-            let same = |e: &Entry| e.tunnel == tunnel && e.session == session;
+            let same = |e: &Entry| e.is_of(entry.tunnel, entry.session);
             let place = self.few.iter().position(|e| e.as_ref().is_some_and(same));
             let place = place.or_else(|| self.few.iter().position(Option::is_none));
             if let Some(place) = place {
@@ -89,13 +143,9 @@ impl Directory {
         self.insert_among_many(entry);
     }
 
-    /// Takes a session out, unless its ids name another by now.
-    pub(crate) fn remove(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
+    fn remove(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
         for place in &mut self.few {
-            let is_it = |e: &Entry| e.tunnel == tunnel && e.session == session && e.slot == slot;
-            if place.as_ref().is_some_and(is_it) {
-                *place = None;
-            }
+            place.take_if(|e| e.is_of(tunnel, session) && e.slot == slot);
         }
         let [high, low] = session.to_be_bytes().map(usize::from);
         for tunnel in self.many.iter_mut().filter(|t| t.id == tunnel) {
@@ -109,8 +159,7 @@ impl Directory {
         self.many.retain(|tunnel| !tunnel.is_empty());
     }
 
-    /// All sessions.
-    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionSlot> {
+    fn sessions(&self) -> impl Iterator<Item = SessionSlot> {
         let few = self.few.iter().flatten().map(|entry| entry.slot);
         few.chain(self.many.iter().flat_map(Tunnel::sessions))
     }
@@ -173,7 +222,7 @@ mod tests {
             model.remove(&(*tunnel, *session));
             check(&directory, &model);
         }
-        assert!(directory.many.is_empty());
+        assert!(directory.others.is_none());
     }
 
     fn check(directory: &Directory, model: &BTreeMap<(u16, u16), SessionSlot>) {

@@ -4,34 +4,35 @@ use crypto::esp::Suite;
 
 use super::news::News;
 use super::path::Usage;
-use crate::change::InstallInbound;
+use crate::change::{InstallInbound, Limits};
 use crate::id::{InboundSa, PathId};
 use crate::replay::Window;
 use crate::shared::{SaTally, Tally};
 
-/// An SA to receive on. What packets look at lies in three cache lines.
+/// An SA to receive on. What packets look at lies in two cache lines.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Inbound {
     pub(crate) tally: Tally<SaTally>,
     pub(crate) window: Window,
     pub(crate) path: PathId,
+    pub(crate) id: InboundSa,
     pub(crate) suite: Suite,
     pub(crate) esn: bool,
     /// Whether an authentic packet has come.
     pub(crate) is_used: bool,
     pub(crate) news: News,
     pub(crate) usage: Usage,
-    pub(crate) id: InboundSa,
 }
 
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
+const _: () = assert!(SLOT + size_of::<Inbound>() - size_of::<Limits>() <= 128);
 const _: () = assert!(SLOT + size_of::<Inbound>() <= 192);
 
 impl Inbound {
     /// Cache lines that a packet looks at.
-    pub(crate) const LINES: usize = 3;
+    pub(crate) const LINES: &[usize] = &[0, 1];
 
     pub(crate) fn new(install: &InstallInbound, tally: Tally<SaTally>) -> Self {
         Self {

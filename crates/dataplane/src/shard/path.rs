@@ -19,6 +19,9 @@ pub(crate) const WAITING_SAS: usize = 4;
 /// An endpoint is followed at most this often.
 const FOLLOW_EVERY_MS: u64 = 1000;
 
+/// How exactly it is known when a peer was last heard: keepalives and idle times count in seconds.
+const HEARD_MS: u64 = 1024;
+
 /// L2TP control messages of one peer: a LAC that places a thousand calls a second is within it.
 const CONTROL: Rate = Rate {
     per_second: 4000,
@@ -29,7 +32,7 @@ const CONTROL: Rate = Rate {
 const SOFT_SEQUENCE: u64 = 3 << 30;
 
 /// A peer as the fast path sees it. In the first cache line lies what packets look at that go up, in
-/// the next three what those look at that go down, in all four what those do whose peer has moved.
+/// three what those look at that go down, or whose peer has moved.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Path {
@@ -40,14 +43,16 @@ pub(crate) struct Path {
     pub(crate) encapsulation: Encapsulation,
     /// The port by which the peer was last heard.
     pub(crate) port: Option<u8>,
+    /// When that was, in units of [`HEARD_MS`]; 0: never.
+    heard: u32,
     pub(crate) directory: Directory,
     /// The next hop towards the peer, and the count of [`Shared::ways`] at which it was that.
     way: (u32, Option<AdjacencyId>),
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
     pub(crate) outbound: Option<Outbound>,
-    followed_ms: Option<u64>,
     pub(crate) id: PathId,
+    followed_ms: Option<u64>,
     pub(crate) waiting: Vec<InstallOutbound>,
     pub(crate) inbound: Vec<InboundSa>,
     pub(crate) news: News,
@@ -58,11 +63,12 @@ pub(crate) struct Path {
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
 const _: () = assert!(SLOT + offset_of!(Path, directory) + Directory::FIRST <= 64);
-const _: () = assert!(SLOT + offset_of!(Path, followed_ms) <= 256);
+const _: () =
+    assert!(SLOT + offset_of!(Path, outbound) + size_of::<Outbound>() - size_of::<Limits>() <= 192);
 
 impl Path {
     /// Cache lines that a packet looks at on its way up, and down.
-    pub(crate) const LINES: [usize; 2] = [1, 4];
+    pub(crate) const LINES: [&[usize]; 2] = [&[0], &[0, 1, 2]];
 
     pub(crate) fn new(path: &change::Path, tally: Tally<PathTally>) -> Self {
         Self {
@@ -74,6 +80,7 @@ impl Path {
             vrf: path.vrf,
             way: (0, None),
             port: None,
+            heard: 0,
             outbound: None,
             waiting: Vec::new(),
             inbound: Vec::new(),
@@ -89,6 +96,17 @@ impl Path {
     pub(crate) fn may_control(&mut self, now_ms: u64) -> Result<(), Discard> {
         let may = self.control.take(CONTROL, now_ms);
         may.then_some(()).ok_or(Discard::PuntLimited)
+    }
+
+    /// The peer was heard. Counters have a cache line of their own, which is left alone if they
+    /// nearly say so already.
+    #[inline]
+    pub(crate) fn heard(&mut self, now_ms: u64) {
+        let heard = (now_ms / HEARD_MS) as u32 + 1;
+        if self.heard != heard {
+            self.heard = heard;
+            self.tally.last_authentic.set(now_ms);
+        }
     }
 
     /// Whether frames travel in an SA.
@@ -152,6 +170,7 @@ fn ends(local: Endpoint, remote: Endpoint) -> Ends {
 
 /// The SA in use.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Outbound {
     pub(crate) spi: u32,
     pub(crate) suite: Suite,
@@ -195,15 +214,7 @@ impl Outbound {
     /// Whether a packet of at most `len` octets may be sent, and it is not the last one.
     #[inline]
     pub(crate) fn has_left(&self, len: usize) -> bool {
-        let Usage {
-            packets,
-            bytes,
-            limits,
-            ..
-        } = &self.usage;
-        self.is_usable()
-            && *packets < limits.hard_packets
-            && bytes.saturating_add(len as u64) <= limits.hard_bytes
+        self.is_usable() && self.usage.has_left(len)
     }
 
     /// Whether another packet may be sent.
@@ -220,13 +231,18 @@ impl Outbound {
 
 /// How much an SA was used, against its limits.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Usage {
     packets: u64,
     bytes: u64,
-    limits: Limits,
+    /// The nearest limits that there is still something to say about: below them the limits
+    /// themselves, which lie behind, need not be looked at.
+    stop_packets: u64,
+    stop_bytes: u64,
     pub(crate) is_over: bool,
     soft_told: bool,
     hard_told: bool,
+    limits: Limits,
 }
 
 impl Usage {
@@ -234,29 +250,44 @@ impl Usage {
         Self {
             packets: 0,
             bytes: 0,
-            limits,
+            stop_packets: limits.soft_packets.min(limits.hard_packets),
+            stop_bytes: limits.soft_bytes.min(limits.hard_bytes),
             is_over: false,
             soft_told: false,
             hard_told: false,
+            limits,
         }
     }
 
     /// Counts a packet; `false` if that would pass a hard limit, and then none passes any more.
     #[inline]
     pub(crate) fn take(&mut self, len: usize) -> bool {
-        let bytes = self.bytes + len as u64;
-        self.is_over |= self.packets >= self.limits.hard_packets || bytes > self.limits.hard_bytes;
+        self.is_over |= !self.has_left(len);
         if !self.is_over {
-            (self.packets, self.bytes) = (self.packets + 1, bytes);
+            (self.packets, self.bytes) = (self.packets + 1, self.bytes + len as u64);
         }
         !self.is_over
+    }
+
+    /// Whether a packet of `len` octets is within the hard limits.
+    #[inline]
+    pub(crate) fn has_left(&self, len: usize) -> bool {
+        let bytes = self.bytes.saturating_add(len as u64);
+        let is_far = self.packets < self.stop_packets && bytes <= self.stop_bytes;
+        is_far || self.packets < self.limits.hard_packets && bytes <= self.limits.hard_bytes
     }
 
     /// Whether the soft limit was passed and nobody knows yet.
     #[inline]
     pub(crate) fn soft_news(&mut self) -> bool {
-        let passed =
-            self.packets >= self.limits.soft_packets || self.bytes >= self.limits.soft_bytes;
+        if self.packets < self.stop_packets && self.bytes < self.stop_bytes {
+            return false;
+        }
+        let limits = &self.limits;
+        let passed = self.packets >= limits.soft_packets || self.bytes >= limits.soft_bytes;
+        if passed {
+            (self.stop_packets, self.stop_bytes) = (limits.hard_packets, limits.hard_bytes);
+        }
         passed && !std::mem::replace(&mut self.soft_told, true)
     }
 

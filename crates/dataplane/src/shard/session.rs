@@ -31,32 +31,32 @@ const MTU_MIN: u16 = 576;
 pub(crate) struct Session {
     pub(crate) tally: Tally<SessionTally>,
     pub(crate) network: Option<Network>,
-    pub(crate) up: Option<Policer>,
     /// UDP ports, ours and the peer's.
     pub(crate) ports: [u16; 2],
-    /// Ns expected next, once the peer has sent one.
-    pub(crate) nr: Option<u16>,
-    pub(crate) early: u8,
     pub(crate) sequencing: bool,
+    pub(crate) early: u8,
     /// Ns of the next data message sent.
     pub(crate) ns: u16,
-    pub(crate) down: Option<Policer>,
     pub(crate) path: PathId,
+    pub(crate) up: Option<Policer>,
+    /// Ns expected next, once the peer has sent one.
+    pub(crate) nr: Option<u16>,
+    pub(crate) news: News,
+    pub(crate) punts: Bucket,
+    pub(crate) down: Option<Policer>,
     pub(crate) peer_tunnel: u16,
     pub(crate) peer_session: u16,
     /// Our ids, as the peer sends them.
     pub(crate) tunnel: u16,
     pub(crate) session: u16,
     pub(crate) id: SessionSlot,
-    pub(crate) punts: Bucket,
-    pub(crate) news: News,
 }
 
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
-const _: () = assert!(SLOT + offset_of!(Session, up) <= 64);
-const _: () = assert!(SLOT + offset_of!(Session, down) <= 128);
-const _: () = assert!(SLOT + offset_of!(Session, punts) <= 192);
+const _: () = assert!(SLOT + offset_of!(Session, up) == 64);
+const _: () = assert!(SLOT + offset_of!(Session, down) == 128);
+const _: () = assert!(SLOT + size_of::<Session>() <= 192);
 
 /// What a session needs to carry IP.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ struct Prefixes(Vec<Ipv4Net>);
 
 impl Session {
     /// Cache lines that a packet looks at on its way up, and down.
-    pub(crate) const LINES: [usize; 2] = [2, 3];
+    pub(crate) const LINES: [&[usize]; 2] = [&[0, 1], &[0, 2]];
 
     pub(crate) fn new(session: &change::Session, tally: Tally<SessionTally>) -> Self {
         Self {

@@ -80,13 +80,24 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Brings the first cache lines of a slot near that will soon be looked up.
-    #[inline]
-    pub(crate) fn prefetch(&self, slot: Slot, lines: usize) {
+    /// Brings those cache lines of a slot near that will soon be looked up.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, slot: Slot, lines: &[usize]) {
         let index = slot.index as usize;
         if let Some(Some(page)) = self.pages.get(index / PAGE_SLOTS) {
-            cpu::prefetch_lines(&page[index % PAGE_SLOTS], lines);
+            for line in lines {
+                cpu::prefetch_line(&page[index % PAGE_SLOTS], *line);
+            }
         }
+    }
+
+    /// Where a slot lies.
+    #[cfg(test)]
+    pub(crate) fn memory_of(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
+        let index = slot.index as usize;
+        let page = self.pages.get(index / PAGE_SLOTS)?.as_ref()?;
+        let start = std::ptr::from_ref(&page[index % PAGE_SLOTS]).addr();
+        Some(start..start + size_of::<Entry<T>>())
     }
 
     /// Gives a vacant slot to a holder.

@@ -83,6 +83,14 @@ impl<T: Tallied> Pages<T> {
         }
     }
 
+    /// Where the counters of a slot lie.
+    #[cfg(test)]
+    pub(crate) fn memory_of(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
+        let page = self.pages.get(self.page_of(slot)?)?.get()?;
+        let start = std::ptr::from_ref(&page[slot.index as usize % PAGE_SLOTS]).addr();
+        Some(start..start + size_of::<Cell<T>>())
+    }
+
     /// Reads the counters of a slot, if this is its last holder.
     pub(crate) fn read<R>(&self, slot: Slot, read: impl FnOnce(&T) -> R) -> Option<R> {
         let page = self.pages.get(self.page_of(slot)?)?.get()?;

@@ -139,6 +139,13 @@ impl Trie {
         }
     }
 
+    /// Where the word lies at which a look-up ends.
+    #[cfg(test)]
+    pub(crate) fn memory_of(&self, root: usize, key: [u8; 4]) -> Option<std::ops::Range<usize>> {
+        let start = std::ptr::from_ref(self.last_word(root, key)?).addr();
+        Some(start..start + size_of::<AtomicU64>())
+    }
+
     /// The word at which a look-up ends.
     #[inline(always)]
     fn last_word(&self, root: usize, [a, b, c, d]: [u8; 4]) -> Option<&AtomicU64> {
