@@ -74,6 +74,7 @@ impl Gateway {
         let epoch = Instant::now();
         let limits = Limits {
             workers,
+            slots_per_shard: 1 << 14,
             ..Limits::default()
         };
         let shared = Shared::new(limits, epoch);

@@ -132,12 +132,12 @@ fn note(touched: &mut Touched, places: &[(Range<usize>, String)], kind: u8, octe
 #[ignore = "what the test above looks at"]
 fn traced() {
     say(&format!("MARK {}", std::ptr::from_ref(&MARK).addr()));
-    for (peer, name) in [
+    let mut gateway = Gateway::new(1);
+    for (mut peer, name) in [
         (Peer::new(1, 5), "AES-128-GCM"),
         (Peer::new(2, 6).plain(), "plain"),
     ] {
-        let mut peer = peer;
-        let mut gateway = Gateway::with_peer(&mut peer);
+        gateway.open(&mut peer);
         let rate = Some(Rate {
             bits_per_second: 1_000_000_000,
             burst: 1_000_000,
