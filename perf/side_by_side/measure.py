@@ -145,7 +145,7 @@ class Load:
     ipsec: bool = True
 
     def measure(self, network, server, is_quick):
-        seconds = 1 if is_quick else 3
+        seconds = 1 if is_quick else 2
         return best(*search(lambda rate: load_step(network, server, self.size, self.way, rate, seconds)))
 
 

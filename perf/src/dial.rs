@@ -425,7 +425,12 @@ impl Exchange {
         if let Some(worker) = &mut self.worker {
             worker.turn(self.now);
         }
-        if let Some(slow) = &self.slow {
+        self.listen();
+    }
+
+    /// Takes what the worker has to tell: one that is not heard keeps trying, and is busy with that.
+    pub(crate) fn listen(&mut self) {
+        if let Some(slow) = &mut self.slow {
             while slow.workers[0].events.receive().is_some() {}
         }
     }

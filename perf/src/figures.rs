@@ -411,6 +411,9 @@ pub(crate) const GROUPS: &[Group] = &[
         rate("set-ups of IKEv1, MODP-2048, PSK",                600.0, 1000.0, Spec::SetUp(Call::Ike(Group14))),
         rate("set-ups of IKEv1, MODP-2048, PSK, key pairs at hand", 600.0, 1000.0, Spec::SetUpWithPair(Call::Ike(Group14))),
     ], tables: &[] },
+    Group { name: "idle-few", rounds: 1, is_quick: true, figures: &[
+        figure("20 000 idle sessions, a fifth of 100 000", Unit::Percent, 2.0, 2.0, How::Cost(Spec::Idle { sessions: 20_000 })),
+    ], tables: &[] },
     Group { name: "idle", rounds: 2, is_quick: false, figures: &[
         figure("100 000 idle sessions", Unit::Percent, 10.0, 10.0, How::Cost(Spec::Idle { sessions: 100_000 })),
     ], tables: &[] },

@@ -2,6 +2,7 @@
 //! and clients that dial, and leave, at a slow path on the other core.
 
 use std::collections::VecDeque;
+use std::iter::Sum;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
@@ -31,6 +32,8 @@ const PACKETS: usize = 65_536;
 const USERS: usize = 60_000;
 /// Clients that dial together: several calls are in progress at a time.
 const CROWD: u32 = 16;
+/// How often the slow path hears the worker while nobody dials.
+const LISTENS_EVERY: Duration = Duration::from_micros(200);
 /// Calls before the first packet: tables have grown by then.
 const FIRST: u64 = 512;
 /// Turns without a packet after which those that are missing are lost.
@@ -64,6 +67,21 @@ pub(super) struct Observed {
     pub(super) worker: f64,
     /// Seconds of a core that the slow path took.
     pub(super) slow_path: f64,
+    /// Seconds in which the worker had no core, because others did.
+    pub(super) stolen: f64,
+}
+
+impl Sum for Observed {
+    fn sum<I: Iterator<Item = Self>>(rounds: I) -> Self {
+        rounds.fold(Self::default(), |sum, round| Self {
+            seconds: sum.seconds + round.seconds,
+            packets: [0, 1].map(|way| sum.packets[way] + round.packets[way]),
+            calls: sum.calls + round.calls,
+            worker: sum.worker + round.worker,
+            slow_path: sum.slow_path + round.slow_path,
+            stolen: sum.stolen + round.stolen,
+        })
+    }
 }
 
 /// A gateway under a load.
@@ -146,13 +164,15 @@ impl Bench {
             self.gateway.prove(&mut self.far, staged, line)?;
             ensure!(staged.missing() == 0, "lost:{}", self.gateway.discards());
         }
-        let [seconds, worker, slow_path] = [0, 1, 2].map(|nth| seconds(after[nth] - before[nth]));
+        let [seconds, worker, slow_path, stolen] =
+            [0, 1, 2, 3].map(|nth| seconds(after[nth].saturating_sub(before[nth])));
         Ok(Observed {
             seconds,
             packets: [down, PACKETS - down].map(|packets| packets as f64),
-            calls: (after[3] - before[3]) as f64,
+            calls: (after[4] - before[4]) as f64,
             worker,
             slow_path,
+            stolen,
         })
     }
 
@@ -166,14 +186,17 @@ impl Bench {
         frames.collect()
     }
 
-    /// The clock, the worker's busy time, the slow path's, all in ticks; and calls.
-    fn mark(&self) -> [u64; 4] {
+    /// The clock, the worker's busy time, the slow path's, the time in which this thread, which is the
+    /// worker's and never sleeps, had no core, all in ticks; and calls.
+    fn mark(&self) -> [u64; 5] {
         let busy = self.gateway.shared.worker(WorkerId(0)).busy_cycles.value();
         let done = self.dialling.as_ref().map(|dialling| &dialling.done);
         let [ticks, calls] = done.map_or([0; 2], |done| {
             [done.ticks.load(Relaxed), done.calls.load(Relaxed)]
         });
-        [cpu::cycles(), busy, ticks, calls]
+        let clock = cpu::cycles();
+        let absent = clock.saturating_sub(clock::thread_ticks());
+        [clock, busy, ticks, absent, calls]
     }
 
     /// Bursts arrive when they are due, from each side in its proportion, and the worker turns.
@@ -239,7 +262,8 @@ impl Dialling {
             while !told.stop.load(Relaxed) && (told.calls.load(Relaxed) as usize) < USERS {
                 let is_warm = told.calls.load(Relaxed) >= FIRST;
                 if is_warm && clock::now() < next {
-                    std::hint::spin_loop();
+                    exchange.listen();
+                    thread::park_timeout(LISTENS_EVERY);
                     continue;
                 }
                 exchange.dial(CROWD as usize)?;
