@@ -56,14 +56,14 @@ fn a_packet_touches_few_lines_of_state() {
 /// By structure and line: the first and last octet touched, loads, stores.
 type Touched = BTreeMap<(String, usize), [usize; 4]>;
 
-/// Runs [`traced`] there, and reads what it prints and what lackey prints. `None`: no Valgrind.
+/// Runs [`one_packet_each_way_takes_the_lane`] there, and reads what it prints and what lackey prints. `None`: no Valgrind.
 fn under_lackey() -> Option<BTreeMap<String, Touched>> {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = Command::new("valgrind");
     command
         .args(["--tool=lackey", "--trace-mem=yes", "--log-fd=2"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::lines::traced", "--ignored"])
+        .args(["--exact", "tests::lines::one_packet_each_way_takes_the_lane"])
         .args(["--nocapture", "--test-threads=1"])
         .stdout(Stdio::null())
         .stderr(writer);
@@ -128,9 +128,9 @@ fn note(touched: &mut Touched, places: &[(Range<usize>, String)], kind: u8, octe
     }
 }
 
+/// What is looked at.
 #[test]
-#[ignore = "what the test above looks at"]
-fn traced() {
+fn one_packet_each_way_takes_the_lane() {
     say(&format!("MARK {}", std::ptr::from_ref(&MARK).addr()));
     let mut gateway = Gateway::new(1);
     for (mut peer, name) in [
