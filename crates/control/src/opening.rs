@@ -169,6 +169,9 @@ impl Control {
         let Some((key, correlation)) = self.name_tunnel(now, carrier, listener) else {
             self.tunnels.half_open.leave(&source);
             self.counters.add(Counter::L2tpNoId);
+            if let Some(remote) = self.remote_of(&carrier) {
+                self.log_limit(now, remote, "L2TP tunnel ids of one listener");
+            }
             return None;
         };
         let l2tp = Arc::clone(&self.settings.listeners[listener].l2tp);
