@@ -63,7 +63,10 @@ fn under_lackey() -> Option<BTreeMap<String, Touched>> {
     command
         .args(["--tool=lackey", "--trace-mem=yes", "--log-fd=2"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::lines::one_packet_each_way_takes_the_lane"])
+        .args([
+            "--exact",
+            "tests::lines::one_packet_each_way_takes_the_lane",
+        ])
         .args(["--nocapture", "--test-threads=1"])
         .stdout(Stdio::null())
         .stderr(writer);
