@@ -118,12 +118,18 @@ impl Team {
 }
 
 /// A turn with something to do.
-struct Busy {
+pub(crate) struct Busy {
     ticks: u64,
     work: u64,
 }
 
 impl Busy {
+    /// A turn that did something.
+    pub(crate) fn new(ticks: u64, work: usize) -> Self {
+        let work = work.max(1) as u64;
+        Self { ticks, work }
+    }
+
     fn cost(&self) -> u64 {
         self.ticks / self.work
     }
@@ -139,8 +145,7 @@ fn turn_until(worker: &mut Worker<RingPort>, left: &AtomicUsize) -> (Vec<Busy>, 
         let ticks = cpu::cycles() - start;
         let sent = worker.ports_mut()[NETWORK].leaving.len() - gone;
         if turn.work > 0 || sent > 0 {
-            let work = turn.work.max(sent) as u64;
-            busy.push(Busy { ticks, work });
+            busy.push(Busy::new(ticks, turn.work.max(sent)));
             left.fetch_sub(sent, Relaxed);
             gone += sent;
             idle = 0;
@@ -152,7 +157,7 @@ fn turn_until(worker: &mut Worker<RingPort>, left: &AtomicUsize) -> (Vec<Busy>, 
 }
 
 /// What busy turns took, had nothing interrupted them.
-fn undisturbed(turns: &[Busy]) -> u64 {
+pub(crate) fn undisturbed(turns: &[Busy]) -> u64 {
     let mut costs: Vec<_> = turns.iter().map(Busy::cost).collect();
     costs.sort_unstable();
     let Some(median) = costs.get(costs.len() / 2).copied() else {
@@ -195,5 +200,18 @@ impl Probe for Team {
         };
         let bytes = staged.inner_bytes() as f64 / staged.len() as f64;
         Ok(Sample::of_ticks(ticks, cycles_per_tick, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_was_interrupted_counts_as_one_that_was_not() {
+        let turns = |last| [(640, 64), (100, 8), (660, 64), last].map(|(t, w)| Busy::new(t, w));
+        assert_eq!(undisturbed(&turns((6000, 512))), 640 + 100 + 660 + 6000);
+        assert_eq!(undisturbed(&turns((6000, 32))), 640 + 100 + 660 + 12 * 32);
+        assert_eq!(undisturbed(&[]), 0);
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use crypto::cpu;
 use crypto::esp::Backend;
-use dataplane::id::WorkerId;
 
 use crate::clock;
 use crate::dial::{Call, Exchange};
@@ -20,6 +19,7 @@ use crate::path::descriptor;
 use crate::port::Descriptor;
 use crate::probe::{SuiteName, protection};
 use crate::subscriber::{Protection, Subscriber};
+use crate::team::{Busy, undisturbed};
 use crate::traffic::{FarEnds, Line, Staged};
 
 /// Subscribers whose packets flow.
@@ -158,18 +158,19 @@ impl Bench {
         // What was wanted changed while packets were made is no matter of this round.
         self.gateway.settle();
         let before = self.mark();
-        self.run(&mut waiting, per_second)?;
+        let turns = self.run(&mut waiting, per_second)?;
         let after = self.mark();
         for (staged, line) in staged.iter_mut().zip([Line::Down, Line::Up]) {
             self.gateway.prove(&mut self.far, staged, line)?;
             ensure!(staged.missing() == 0, "lost:{}", self.gateway.discards());
         }
-        let [seconds, worker, slow_path, stolen] =
-            [0, 1, 2, 3].map(|nth| seconds(after[nth].saturating_sub(before[nth])));
+        let worker = seconds(undisturbed(&turns));
+        let [seconds, slow_path, stolen] =
+            [0, 1, 2].map(|nth| seconds(after[nth].saturating_sub(before[nth])));
         Ok(Observed {
             seconds,
             packets: [down, PACKETS - down].map(|packets| packets as f64),
-            calls: (after[4] - before[4]) as f64,
+            calls: (after[3] - before[3]) as f64,
             worker,
             slow_path,
             stolen,
@@ -186,33 +187,42 @@ impl Bench {
         frames.collect()
     }
 
-    /// The clock, the worker's busy time, the slow path's, the time in which this thread, which is the
-    /// worker's and never sleeps, had no core, all in ticks; and calls.
-    fn mark(&self) -> [u64; 5] {
-        let busy = self.gateway.shared.worker(WorkerId(0)).busy_cycles.value();
+    /// The clock, the slow path's time, that in which this thread, which is the worker's and never
+    /// sleeps, had no core, all in ticks; and calls.
+    fn mark(&self) -> [u64; 4] {
         let done = self.dialling.as_ref().map(|dialling| &dialling.done);
         let [ticks, calls] = done.map_or([0; 2], |done| {
             [done.ticks.load(Relaxed), done.calls.load(Relaxed)]
         });
         let clock = cpu::cycles();
         let absent = clock.saturating_sub(clock::thread_ticks());
-        [clock, busy, ticks, absent, calls]
+        [clock, ticks, absent, calls]
     }
 
-    /// Bursts arrive when they are due, from each side in its proportion, and the worker turns.
-    fn run(&mut self, waiting: &mut [(usize, VecDeque<Descriptor>); 2], rate: f64) -> Result<()> {
+    /// Bursts arrive when they are due, from each side in its proportion, and the worker turns; says
+    /// which turns found something to do.
+    fn run(
+        &mut self,
+        waiting: &mut [(usize, VecDeque<Descriptor>); 2],
+        rate: f64,
+    ) -> Result<Vec<Busy>> {
         let all: usize = waiting.iter().map(|(_, frames)| frames.len()).sum();
         let start = cpu::cycles();
-        let (mut arrived, mut idle) = (0, 0);
+        let (mut arrived, mut idle, mut busy) = (0, 0, Vec::new());
         while idle < TURNS_MAX {
             let due = seconds(cpu::cycles() - start) * rate;
             while arrived < all && arrived as f64 <= due {
                 arrived += self.arrive(waiting, all - arrived);
             }
+            let begin = cpu::cycles();
             let work = self.gateway.workers[0].turn(clock::now()).work;
-            idle = if work > 0 { 0 } else { idle + 1 };
+            idle += 1;
+            if work > 0 {
+                busy.push(Busy::new(cpu::cycles() - begin, work));
+                idle = 0;
+            }
             if arrived == all && self.left() == all {
-                return Ok(());
+                return Ok(busy);
             }
         }
         Err(anyhow::anyhow!("lost:{}", self.gateway.discards()))
