@@ -204,7 +204,7 @@ impl Exchange {
         let client = Client::new(
             Arc::clone(&self.settings),
             inside,
-            self.call.server(),
+            self.call.server(number),
             Random::from_seed(seed),
         );
         self.places.addresses.insert(inside, number);
@@ -341,7 +341,7 @@ impl Exchange {
         };
         let origin = Origin::Ike {
             worker: WorkerId(0),
-            local: Endpoint::new(self.call.server(), port),
+            local: Endpoint::new(self.call.server(number), port),
             remote: Endpoint::new(inside(number), port),
         };
         self.punt(class, origin, bytes);
@@ -360,8 +360,8 @@ impl Exchange {
         if self.call == Call::Plain {
             let origin = Origin::PlainL2tp {
                 worker: WorkerId(0),
-                listener: self.call.listener(),
-                local: Endpoint::new(self.call.server(), Udp::L2TP),
+                listener: self.call.listener(number),
+                local: Endpoint::new(self.call.server(number), Udp::L2TP),
                 remote: Endpoint::new(inside(number), Udp::L2TP),
             };
             let class = match line.path {

@@ -37,17 +37,20 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Whom it dials.
-    pub(super) fn server(self) -> IpAddr {
+    /// Whom client `number` dials.
+    pub(super) fn server(self, number: usize) -> IpAddr {
         match self {
-            Self::Plain => PLAIN.into(),
+            Self::Plain => Ipv4Addr::from(u32::from(PLAIN) + (number / CLIENTS) as u32).into(),
             Self::Ike(_) | Self::Secured(_) => SECURE.into(),
         }
     }
 
     /// The number of the listener there.
-    pub(super) fn listener(self) -> u16 {
-        u16::from(self == Self::Plain)
+    pub(super) fn listener(self, number: usize) -> u16 {
+        match self {
+            Self::Plain => 1 + (number / CLIENTS) as u16,
+            Self::Ike(_) | Self::Secured(_) => 0,
+        }
     }
 
     pub(super) fn has_session(self) -> bool {
@@ -91,12 +94,15 @@ fn policy(group: Group) -> Policy {
     }
 }
 
+/// Clients of a listener: in the clear each has a tunnel, whose ids have 16 bits.
+const CLIENTS: usize = 50_000;
+
 /// The gateway's, with so many users.
 pub(super) fn gateway(call: Call, users: usize) -> Settings {
-    let listener = Listener {
-        index: call.listener(),
-        name: "listener".to_owned(),
-        address: call.server(),
+    let listener = |number| Listener {
+        index: call.listener(number),
+        name: format!("listener{number}"),
+        address: call.server(number),
         vrf: 0,
         ipsec_required: call.group().is_some(),
         ike: call.group().map(|group| Arc::new(policy(group))),
@@ -112,12 +118,16 @@ pub(super) fn gateway(call: Call, users: usize) -> Settings {
         profile: "home".to_owned(),
         data_checksum: false,
     };
+    let listeners = match call {
+        Call::Plain => (0..users.max(1)).step_by(CLIENTS).map(listener).collect(),
+        Call::Ike(_) | Call::Secured(_) => vec![listener(0)],
+    };
     let entry = |number| {
         let secret = UserSecret::Password(Secret::new(PASSWORD));
         User::new(&user(number), secret)
     };
     Settings {
-        listeners: vec![listener],
+        listeners,
         pools: vec![pool()],
         profiles: vec![Profile::new("home", "pool")],
         users: (0..users).map(entry).collect(),
