@@ -12,12 +12,8 @@ use af_xdp::Chunk;
 use crypto::cpu;
 use dataplane::Shared;
 use dataplane::port::{Burst, Packet, Pool, Port, SendError};
-use dataplane::wire::{self, Interface};
+use dataplane::wire::{self, HEAD_LINES, Interface};
 use packet::Frame;
-
-/// Cache lines of a frame that are fetched when it is expected: all headers, and the first octets
-/// of what they are in front of.
-const HEAD_LINES: usize = 3;
 
 /// A frame in a ring.
 #[derive(Debug)]

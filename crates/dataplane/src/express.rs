@@ -44,13 +44,10 @@ use crate::shard::path::Path;
 use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::tables::Tables;
-use crate::wire::{self, Head, Interface, OUTER, Usual};
+use crate::wire::{self, HEAD_LINES, Head, Interface, OUTER, Usual};
 
 pub(crate) use down::downstream;
 pub(crate) use up::upstream;
-
-/// Cache lines of a frame that hold all its headers.
-const HEAD_LINES: usize = 3;
 
 /// Octets of an Ethernet header.
 const ETHERNET: usize = size_of::<Ethernet>();
@@ -382,6 +379,13 @@ impl<C: Chunk> Batch<C> {
             let frame = burst.whole[seat].take()?;
             Some((frame, express.tickets[seat]))
         })
+    }
+
+    /// Gives up every whole frame, wherever it was going.
+    pub(crate) fn give_up_lane(&mut self, leave: impl FnMut(Frame<C>)) {
+        let whole = self.burst.whole.iter_mut();
+        whole.filter_map(Option::take).for_each(leave);
+        self.drain_lane(|_, _, _| ());
     }
 
     /// Seats a whole frame that has its ticket.

@@ -100,7 +100,7 @@ impl WorkerLink {
     /// Sends, and says the number after which [`crate::WorkerCounters::applied`] shows that it has
     /// been applied. A full ring gives the message back: hold back new work and try again.
     pub fn send(&mut self, message: ToWorker) -> Result<u64, ToWorker> {
-        // Nobody else fills this ring, so what there is room for now will fit.
+        // Only this end fills the ring: what has room here is not refused below.
         if self.changes.room() == 0 {
             return Err(message);
         }

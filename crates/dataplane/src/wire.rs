@@ -82,6 +82,10 @@ pub(crate) fn read_whole<C: Chunk>(
     }
 }
 
+/// Cache lines of a frame to ask for before it is read: all headers, and the first octets of what they
+/// are in front of.
+pub const HEAD_LINES: usize = 3;
+
 /// What nearly every frame begins with, and the octets that tell what is in it.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

@@ -406,7 +406,7 @@ impl<P: Port> Worker<P> {
         // nothing can arrive: no descriptor ever tells of either.
         let is_behind = self.untold != 0
             || !self.arrived.is_empty()
-            || self.parcels.iter().any(Option::is_some)
+            || self.parcels.iter().flatten().any(|parcel| parcel.len() > 0)
             || self.ports.iter().any(|port| port.in_flight() > 0)
             || self.free.len() == 0;
         let again = is_behind.then(|| now + AGAIN);

@@ -204,18 +204,22 @@ fn a_full_hand_over_drops_by_name_and_keeps_the_chunks() {
     let mut gateway = Gateway::with_sizes(2, sizes);
     let mut peer = Peer::new(1, 5);
     gateway.open(&mut peer);
-    for _ in 0..2 * BATCH_FRAMES {
-        let frame = peer.data(&ip(peer.address, SERVER, 100));
-        gateway.send(0, TUNNEL, frame);
+    for round in 1..=3 {
+        for _ in 0..2 * BATCH_FRAMES {
+            let frame = peer.data(&ip(peer.address, SERVER, 100));
+            gateway.send(0, TUNNEL, frame);
+        }
+        // A full burst is received in one turn and walked in the next, and fills a parcel.
+        for _ in 0..3 {
+            gateway.turn(0);
+        }
+        let dropped = gateway.discarded(Discard::ParcelFull);
+        assert_eq!(dropped, (round * BATCH_FRAMES) as u64);
+        gateway.settle();
+        assert_eq!(gateway.received(1, NETWORK).len(), BATCH_FRAMES);
+        let handed_out = gateway.shared.worker(WorkerId(0)).handed_out.value();
+        assert_eq!(handed_out, dropped, "as many as were dropped");
     }
-    // A full burst is received in one turn and walked in the next, and fills a parcel.
-    for _ in 0..3 {
-        gateway.turn(0);
-    }
-    let dropped = gateway.discarded(Discard::ParcelFull);
-    assert_eq!(dropped, BATCH_FRAMES as u64);
-    gateway.settle();
-    assert_eq!(gateway.received(1, NETWORK).len(), BATCH_FRAMES);
     gateway.assert_chunks_are_whole();
 }
 

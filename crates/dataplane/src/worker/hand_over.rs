@@ -7,6 +7,7 @@ use crate::batch::{BATCH_FRAMES, Batch, Room, Stop, Traveller};
 use crate::discard::Discard;
 use crate::express::{self, Ticket};
 use crate::id::{ShardId, WorkerId};
+use crate::mesh::Parcel;
 use crate::port::{Packet, Pool, Port};
 use crate::{ahead, ip};
 
@@ -154,25 +155,26 @@ impl<P: Port> Worker<P> {
     }
 
     fn send_parcel(&mut self, owner: usize) {
-        let Some(parcel) = self.parcels[owner].take() else {
+        let Some(parcel) = self.parcels[owner].take_if(|parcel| parcel.len() > 0) else {
             return;
         };
         let count = parcel.len() as u64;
         match self.end.neighbours[owner].parcels_out.send(parcel) {
             Ok(()) => self.counters().handed_out.add(count),
-            Err(parcel) => self.unpack(*parcel),
+            Err(parcel) => self.unpack(owner, parcel),
         }
     }
 
-    /// The other has no room for a parcel.
+    /// The other has no room for a parcel, which is filled again.
     #[cold]
-    fn unpack(&mut self, mut parcel: Batch<P::Chunk>) {
+    fn unpack(&mut self, owner: usize, mut parcel: Parcel<P::Chunk>) {
         parcel.empty(|packet, note| {
             self.discard(Traveller::leaving(packet, note), Discard::ParcelFull);
         });
-        for frame in parcel.burst.drain() {
-            self.counters().discard(Discard::ParcelFull);
+        parcel.give_up_lane(|frame| {
+            self.tables.counters().discard(Discard::ParcelFull);
             self.free.put(frame.into_chunk());
-        }
+        });
+        self.parcels[owner] = Some(parcel);
     }
 }

@@ -7,14 +7,10 @@ use af_xdp::{Chunk, Socket};
 use crypto::cpu;
 use dataplane::Shared;
 use dataplane::port::{Burst, Packet, Pool, Port, SendError};
-use dataplane::wire::{self, Interface};
+use dataplane::wire::{self, HEAD_LINES, Interface};
 use packet::Frame;
 
 use super::losses::{Loss, Losses};
-
-/// Cache lines of a frame that are fetched when it is expected: all headers, and the first octets
-/// of what they are in front of.
-const HEAD_LINES: usize = 3;
 
 /// The port.
 pub(crate) struct Xdp {
