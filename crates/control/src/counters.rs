@@ -56,6 +56,7 @@ counters! {
     L2tpPeerTunnelLimit = "l2tp: tunnels of one peer at their limit",
     L2tpSourceTunnelLimit = "l2tp: tunnels of one source at their limit",
     L2tpNoId = "l2tp: no tunnel id left",
+    L2tpNoRoomAnswered = "l2tp: tunnels that there is no room for answered with StopCCN",
     L2tpRefused = "l2tp: messages refused",
     L2tpRedialled = "l2tp: tunnels replaced by a new dial-in under the same id",
     L2tpUp = "l2tp: tunnels established",

@@ -12,6 +12,10 @@ use dataplane::id::ShardId;
 /// How long an id is not given out again.
 pub(crate) const REST: Duration = Duration::from_secs(60);
 
+/// Never given out: a tunnel that is refused without a trace is called so, and the peer's acknowledgement of the
+/// refusal is for no tunnel of anybody's.
+pub(crate) const NOBODY: u16 = u16::MAX;
+
 /// Indices that a shard has: the upper ten bits of an id.
 const INDICES: u32 = 1 << 10;
 
@@ -23,7 +27,7 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// An id whose low six bits are the shard; never 0. `None` if all are used or rest.
+    /// An id whose low six bits are the shard; never 0 or [`NOBODY`]. `None` if all are used or rest.
     pub(crate) fn take(
         &mut self,
         now: Instant,
@@ -35,7 +39,7 @@ impl Ids {
         let id = (0..INDICES)
             .map(|step| ((start + step) % INDICES) << 6 | shard.index() as u32)
             .map(|id| id as u16)
-            .find(|&id| id != 0 && !self.used.contains(&id))?;
+            .find(|id| ![0, NOBODY].contains(id) && !self.used.contains(id))?;
         self.used.insert(id);
         Some(id)
     }
@@ -76,6 +80,8 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
     use crate::tests::start;
 
@@ -102,5 +108,10 @@ mod tests {
         assert_eq!(ids.take(rested, shard, &mut random), Some(64));
         assert!(ids.take(rested, ShardId::new(1), &mut random).is_some());
         assert_eq!(ids.in_use(), 1024);
+
+        let last = ShardId::of(NOBODY.into());
+        let taken: BTreeSet<u16> = iter::from_fn(|| ids.take(now, last, &mut random)).collect();
+        assert_eq!(taken.len(), 1023);
+        assert!(!taken.contains(&NOBODY));
     }
 }

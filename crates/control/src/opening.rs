@@ -2,7 +2,8 @@
 //!
 //! Inside an SA a tunnel is found by (path, our tunnel id), in the clear by (listener, our tunnel
 //! id), and there the peer's endpoint must be the one that dialled. An SCCRQ names no tunnel of
-//! ours; a repeated one is told from a new one by the tunnel machine itself.
+//! ours; a repeated one is told from a new one by the tunnel machine itself. Who is not admitted is told so
+//! without a trace of him being kept; only where room is had again in moments, silence makes him repeat himself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,11 +16,30 @@ use packet::Endpoint;
 
 use crate::counters::Counter;
 use crate::half_open::{self, Full};
-use crate::ids::Ids;
+use crate::ids::{self, Ids};
 use crate::log::Correlation;
 use crate::peer::Peer;
 use crate::tunnel::{Carrier, Source, Tunnel, TunnelKey};
 use crate::{Control, log};
+
+/// Why there is no room for another tunnel.
+struct NoRoom {
+    counter: Counter,
+    /// Which limit is met.
+    what: &'static str,
+    /// A repeat of the SCCRQ may find room.
+    is_passing: bool,
+}
+
+impl NoRoom {
+    fn lasting(counter: Counter, what: &'static str) -> Self {
+        Self {
+            counter,
+            what,
+            is_passing: false,
+        }
+    }
+}
 
 impl Control {
     /// An L2TP control message has come.
@@ -124,7 +144,13 @@ impl Control {
             self.counters.add(Counter::L2tpRefused);
             return None;
         }
-        self.new_tunnel(now, carrier, listener)
+        match self.new_tunnel(now, carrier, listener) {
+            Ok(key) => Some(key),
+            Err(no_room) => {
+                self.refuse_tunnel(now, carrier, &opening, &no_room);
+                None
+            }
+        }
     }
 
     /// A StopCCN that does not know our id ends an established tunnel in the clear only if its Ns is
@@ -158,21 +184,18 @@ impl Control {
     }
 
     /// Room for one more tunnel, and its id: the fast path knows it before the peer does.
-    fn new_tunnel(&mut self, now: Instant, carrier: Carrier, listener: usize) -> Option<TunnelKey> {
-        if let Err((counter, what)) = self.admit_tunnel(now, &carrier) {
-            self.counters.add(counter);
-            let remote = self.remote_of(&carrier)?;
-            self.log_limit(now, remote, what);
-            return None;
-        }
+    fn new_tunnel(
+        &mut self,
+        now: Instant,
+        carrier: Carrier,
+        listener: usize,
+    ) -> Result<TunnelKey, NoRoom> {
+        self.admit_tunnel(now, &carrier)?;
         let source = source_of(&carrier);
         let Some((key, correlation)) = self.name_tunnel(now, carrier, listener) else {
             self.tunnels.half_open.leave(&source);
-            self.counters.add(Counter::L2tpNoId);
-            if let Some(remote) = self.remote_of(&carrier) {
-                self.log_limit(now, remote, "L2TP tunnel ids of one listener");
-            }
-            return None;
+            let what = "L2TP tunnel ids of one listener or peer";
+            return Err(NoRoom::lasting(Counter::L2tpNoId, what));
         };
         let l2tp = Arc::clone(&self.settings.listeners[listener].l2tp);
         let (local_port, peer_port) = match carrier {
@@ -199,38 +222,64 @@ impl Control {
             self.tunnels.unproven.add(source, key);
         }
         self.settle(now, key.path);
-        Some(key)
+        Ok(key)
     }
 
-    fn admit_tunnel(
-        &mut self,
-        now: Instant,
-        carrier: &Carrier,
-    ) -> Result<(), (Counter, &'static str)> {
+    fn admit_tunnel(&mut self, now: Instant, carrier: &Carrier) -> Result<(), NoRoom> {
         let limits = &self.settings.limits;
+        let lasting = |counter, what| Err(NoRoom::lasting(counter, what));
         if self.tunnels.by_key.len() >= limits.tunnels {
-            return Err((Counter::L2tpTunnelLimit, "L2TP tunnels"));
+            return lasting(Counter::L2tpTunnelLimit, "L2TP tunnels");
         }
         if let Carrier::Secured { path, .. } = carrier {
             let peer = self.peers.slots.get(path.0);
             if peer.is_none_or(|peer| peer.tunnels.len() >= limits.tunnels_per_peer) {
-                return Err((Counter::L2tpPeerTunnelLimit, "L2TP tunnels of one peer"));
+                return lasting(Counter::L2tpPeerTunnelLimit, "L2TP tunnels of one peer");
             }
         }
         if let Carrier::Plain { remote, .. } = carrier {
             let source = half_open::source_of(remote.address());
             if self.tunnels.in_the_clear.limit_met(&source).is_some() {
-                return Err((Counter::L2tpSourceTunnelLimit, "L2TP tunnels of one source"));
+                return lasting(Counter::L2tpSourceTunnelLimit, "L2TP tunnels of one source");
             }
         }
         let entered = self.enter_half_open_tunnel(now, source_of(carrier));
-        entered.map_err(|full| match full {
-            Full::InAll => (Counter::L2tpHalfOpenLimit, "half-open L2TP tunnels"),
-            Full::Source => (
-                Counter::L2tpHalfOpenSourceLimit,
-                "half-open L2TP tunnels of one source",
-            ),
+        entered.map_err(|full| {
+            let (counter, what) = match full {
+                Full::InAll => (Counter::L2tpHalfOpenLimit, "half-open L2TP tunnels"),
+                Full::Source => (
+                    Counter::L2tpHalfOpenSourceLimit,
+                    "half-open L2TP tunnels of one source",
+                ),
+            };
+            NoRoom {
+                counter,
+                what,
+                is_passing: true,
+            }
         })
+    }
+
+    /// Tells a peer, now and then, that there is no room for its tunnel, and why.
+    fn refuse_tunnel(
+        &mut self,
+        now: Instant,
+        carrier: Carrier,
+        opening: &l2tp::Opening,
+        no_room: &NoRoom,
+    ) {
+        self.counters.add(no_room.counter);
+        if let Some(remote) = self.remote_of(&carrier) {
+            self.log_limit(now, remote, no_room.what);
+        }
+        if no_room.is_passing || !self.tunnels.refused.take(now) {
+            return;
+        }
+        let why = format!("at their limit: {}", no_room.what);
+        if let Some(answer) = l2tp::no_room(opening, TunnelId(ids::NOBODY), &why) {
+            self.counters.add(Counter::L2tpNoRoomAnswered);
+            self.send_of_no_tunnel(carrier, answer);
+        }
     }
 
     /// A place among the half-open, if need be that of one that has not answered.
@@ -346,6 +395,10 @@ impl Control {
             return;
         }
         self.counters.add(Counter::L2tpUnknownTunnelAnswered);
+        self.send_of_no_tunnel(carrier, answer);
+    }
+
+    fn send_of_no_tunnel(&mut self, carrier: Carrier, message: Vec<u8>) {
         match carrier {
             Carrier::Secured {
                 path,
@@ -357,7 +410,7 @@ impl Control {
                     local_port,
                     peer_port,
                 };
-                self.outbox.inject(path.0.shard, entry, answer);
+                self.outbox.inject(path.0.shard, entry, message);
             }
             Carrier::Plain {
                 worker,
@@ -373,7 +426,7 @@ impl Control {
                     local,
                     remote,
                 };
-                self.outbox.inject(shard, entry, answer);
+                self.outbox.inject(shard, entry, message);
             }
         }
     }

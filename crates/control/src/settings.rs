@@ -282,6 +282,8 @@ pub struct Limits {
     pub half_open_l2tp_per_source: usize,
     /// StopCCNs for unknown tunnels, a second.
     pub unknown_tunnel_answers: u32,
+    /// StopCCNs for tunnels that there is no room for, a second.
+    pub refused_tunnel_answers: u32,
     /// Public-key jobs under way.
     pub computations: usize,
     /// Punted frames waiting for their turn, of each class.
@@ -311,6 +313,7 @@ impl Default for Limits {
             half_open_l2tp: 4_096,
             half_open_l2tp_per_source: 64,
             unknown_tunnel_answers: 50,
+            refused_tunnel_answers: 200,
             computations: 1_024,
             backlog: 4_096,
             backlog_age: Duration::from_secs(4),

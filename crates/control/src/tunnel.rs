@@ -94,7 +94,9 @@ pub(crate) struct Tunnels {
     pub(crate) endpoints: BTreeMap<(u16, Endpoint, Endpoint), BTreeSet<TunnelKey>>,
     /// Ids of plain tunnels, by listener.
     pub(crate) ids: BTreeMap<u16, Ids>,
+    /// Answers to messages for unknown tunnels, and to SCCRQs that find no room.
     pub(crate) unknown: Bucket,
+    pub(crate) refused: Bucket,
 }
 
 impl Tunnels {
@@ -109,6 +111,7 @@ impl Tunnels {
             endpoints: BTreeMap::new(),
             ids: BTreeMap::new(),
             unknown: Bucket::new(limits.unknown_tunnel_answers),
+            refused: Bucket::new(limits.refused_tunnel_answers),
         }
     }
 }

@@ -32,7 +32,8 @@
 //! How a message finds its tunnel is the owner's business. A header with a tunnel id names it. One with id 0 is an SCCRQ
 //! or a StopCCN: [`peek_opening`] reads what it says, [`Tunnel::expects`] tells whether a tunnel of that peer takes it,
 //! [`Tunnel::meet`] settles a race with a tunnel that we are dialling, and what is left is for a new [`Tunnel::answer`].
-//! A control message for a tunnel that nobody knows is answered with [`unknown_tunnel`], not too often.
+//! A control message for a tunnel that nobody knows is answered with [`unknown_tunnel`], not too often, and an SCCRQ that
+//! the owner has no room for with [`no_room`].
 //!
 //! Data messages are not handled here, only recognised ([`peek`]): the data plane carries them.
 
@@ -50,7 +51,7 @@ mod tunnel;
 
 pub use habits::{Habits, Item, Results};
 pub use header::{Header, Kind, SessionId, TunnelId, peek};
-pub use message::{Opening, peek_opening, unknown_tunnel};
+pub use message::{Opening, no_room, peek_opening, unknown_tunnel};
 pub use output::{CallParameters, Output, Proxy, ProxyAuthentication, ProxyLcp};
 pub use refusal::Refusal;
 pub use result::{CallEnd, CallRefusal, ResultCode, Scope, TunnelEnd};

@@ -12,7 +12,7 @@
 use crypto::Secret;
 
 use crate::avp::{Attribute, Attributes, Hiding, VersionThree, Writer};
-use crate::result::Scope;
+use crate::result::{ErrorCode, Scope};
 use crate::{
     CallParameters, Proxy, ProxyAuthentication, ProxyLcp, Refusal, ResultCode, SessionId, Settings,
     TunnelId,
@@ -475,7 +475,29 @@ pub fn unknown_tunnel(bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let mut message = stop_ccn(header.tunnel, &ResultCode::no_control_connection());
     // What the peer expects next is what its own Nr says, so it can take this for a message in order.
-    message[8..10].copy_from_slice(&nr.to_be_bytes());
-    message[10..12].copy_from_slice(&ns.wrapping_add(1).to_be_bytes());
+    number(&mut message, nr, ns.wrapping_add(1));
     Some(message)
+}
+
+/// The StopCCN that answers an SCCRQ for which there is no room, from a host that keeps nothing of it: `why` is for people.
+/// It calls the tunnel `nobody`, an id that the host never assigns. `None` if the SCCRQ doesn't say where the answer goes.
+/// How often it is sent is up to the caller.
+pub fn no_room(opening: &Opening, nobody: TunnelId, why: &str) -> Option<Vec<u8>> {
+    let is_sccrq = opening.message_type == MessageType::Sccrq as u16;
+    if !is_sccrq || opening.assigned_tunnel == TunnelId(0) {
+        return None;
+    }
+    let result = ResultCode::general(ErrorCode::Resources, why.to_owned());
+    // RFC 2661 §4.4.3: the id is the one first sent to the peer, and never 0; none was sent before.
+    let mut message = stop_ccn(nobody, &result);
+    message[4..6].copy_from_slice(&opening.assigned_tunnel.0.to_be_bytes());
+    // RFC 2661 §5.8: numbers begin at 0, so this acknowledges the SCCRQ.
+    number(&mut message, 0, 1);
+    Some(message)
+}
+
+/// Writes Ns and Nr into a message of no channel.
+fn number(message: &mut [u8], ns: u16, nr: u16) {
+    message[8..10].copy_from_slice(&ns.to_be_bytes());
+    message[10..12].copy_from_slice(&nr.to_be_bytes());
 }

@@ -124,6 +124,11 @@ impl Refusal {
         }
     }
 
+    /// Part of every conversation over a lossy path.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Self::Duplicate | Self::TunnelOver)
+    }
+
     /// What the peer is told when this ends the tunnel.
     pub(crate) fn stop_ccn(&self) -> ResultCode {
         match self.complaint() {

@@ -475,7 +475,7 @@ impl Client {
         };
         match tunnel.handle_input(turn.now, message, &mut self.random, &mut events) {
             Ok(()) => self.unanswered = 0,
-            Err(l2tp::Refusal::Duplicate | l2tp::Refusal::TunnelOver) => {}
+            Err(refusal) if refusal.is_harmless() => {}
             Err(refusal) => self.refuse(refusal.to_string()),
         }
         self.follow_l2tp(events, turn);

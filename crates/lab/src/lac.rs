@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crypto::Random;
-use l2tp::{CallEnd, CallParameters, CallRefusal, SessionId, Tunnel, TunnelEnd, TunnelId};
+use l2tp::{CallEnd, CallParameters, CallRefusal, Refusal, SessionId, Tunnel, TunnelEnd, TunnelId};
 
 /// Something to be done for a tunnel, in order.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub enum Output {
     Send(Vec<u8>),
     /// News of the tunnel, or of its call, for a subscriber.
     News(u32, l2tp::Output),
+    /// What came for a subscriber, or for everybody in the tunnel, was not taken.
+    Refused(u32, Refusal),
     /// A subscriber has left: its call, and if it was the last the tunnel, is over.
     Left(u32),
 }
@@ -155,10 +157,26 @@ impl Lac {
             return;
         };
         let mut events = Vec::new();
-        // What it refuses is answered or not, as the events say; a LAC has nobody to tell.
-        let _refusal = tunnel.handle_input(now, message, &mut self.random, &mut events);
+        let taken = tunnel.handle_input(now, message, &mut self.random, &mut events);
+        // Before the end that may follow from it.
+        self.tell_of_refusal(message, taken.err(), out);
         self.follow(now, events, out);
         self.settle(now, out);
+    }
+
+    /// Who is meant by a message that was refused knows it; whose session it does not name, everybody.
+    fn tell_of_refusal(&self, message: &[u8], refusal: Option<Refusal>, out: &mut Vec<Output>) {
+        let Some(refusal) = refusal.filter(|refusal| !refusal.is_harmless()) else {
+            return;
+        };
+        let session = l2tp::peek(message).map(|header| header.session);
+        let one = session.ok().and_then(|id| self.calls.get(&id).copied());
+        let all = self.inside.keys().copied().filter(|_| one.is_none());
+        out.extend(
+            one.into_iter()
+                .chain(all)
+                .map(|who| Output::Refused(who, refusal.clone())),
+        );
     }
 
     /// Does what is due.

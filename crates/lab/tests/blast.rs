@@ -14,8 +14,12 @@ const GATEWAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/memory
 
 /// What comes of a blast with these flags.
 fn blast(flags: &str) -> Outcome {
+    blast_at(GATEWAY, flags)
+}
+
+fn blast_at(gateway: &str, flags: &str) -> Outcome {
     let line = format!(
-        "adit-lab blast --target memory:{GATEWAY} --user lab --psk memory-psk --seed 1 {flags}"
+        "adit-lab blast --target memory:{gateway} --user lab --psk memory-psk --seed 1 {flags}"
     );
     let Command::Blast(arguments) = Arguments::try_parse_from(line.split_whitespace())
         .unwrap()
@@ -100,6 +104,28 @@ fn who_has_the_wrong_password_is_told_so_once_for_all() {
     );
     assert!(failures[0].reason.contains("E=691"), "{failures:?}");
     assert!(told.traffic.is_empty());
+}
+
+#[test]
+fn a_gateway_without_room_for_a_tunnel_is_quoted() {
+    let text = std::fs::read_to_string(GATEWAY).unwrap();
+    let text = text.replace("[limits]", "[limits]\ntunnels = 2");
+    let file = format!("adit-lab-blast-{}.toml", std::process::id());
+    let file = std::env::temp_dir().join(file);
+    std::fs::write(&file, text).unwrap();
+    let told = blast_at(
+        file.to_str().unwrap(),
+        "--plain --password memory-password --subscribers 5 --rate 100/s --duration 0s",
+    );
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(told.setup.up, 2);
+    let [failure] = &told.setup.failures[..] else {
+        panic!("{:?}", told.setup.failures)
+    };
+    assert_eq!((failure.stage, failure.count), ("tunnel", 3));
+    let said = "peer closed it: general error (2), insufficient resources (4): at their limit: \
+                L2TP tunnels";
+    assert!(failure.reason.contains(said), "{}", failure.reason);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crypto::Random;
 use dataplane::change::{Class, Origin, Punt};
+use dataplane::id::ShardId;
 
 use super::secured::{secured, secured_settings, secured_with};
 use super::world::{World, plain_settings};
@@ -253,6 +255,53 @@ fn slots_of_a_shard_are_limited_and_their_end_is_survived() {
     (0..200).for_each(|n| world.dial(n));
     assert_eq!(world.fast.plain.len(), 64);
     assert!(world.count("no tunnel id left") >= 1);
+}
+
+/// A peer that finds no tunnel id left hears it, and nothing of it stays here.
+#[test]
+fn a_listener_that_is_out_of_tunnel_ids_says_so_to_the_peer() {
+    let mut world = World::new(plain_settings(2), 2);
+    let (now, mut random) = (world.now, Random::from_seed([3; 32]));
+    let ids = world.control.tunnels.ids.entry(0).or_default();
+    for shard in (0..64).map(ShardId::new) {
+        while ids.take(now, shard, &mut random).is_some() {}
+    }
+    world.dial(0);
+    let said = "tunnel: peer closed it: general error (2), insufficient resources (4): at their \
+                limit: L2TP tunnel ids of one listener or peer";
+    assert_eq!(world.clients[0].ends, [said]);
+    assert_eq!(world.count("no tunnel id left"), 1);
+    assert_eq!(world.count("no room for answered"), 1);
+    let limit = world.lines.with("a limit is reached");
+    assert!(limit.iter().any(|line| line.contains("tunnel ids")));
+    assert!(world.control.tunnels.by_key.is_empty() && world.fast.plain.is_empty());
+    // Nor is its acknowledgement of the refusal answered.
+    assert_eq!(world.count("unknown tunnels answered"), 0);
+}
+
+#[test]
+fn tunnels_without_room_are_answered_so_many_times_a_second() {
+    let mut settings = plain_settings(1);
+    (
+        settings.limits.tunnels,
+        settings.limits.refused_tunnel_answers,
+    ) = (0, 5);
+    let mut world = World::new(settings, 1);
+    (0..50).for_each(|n| knock(&mut world, [198, 51, 100, n]));
+    assert_eq!(world.count("l2tp: tunnels at their limit"), 50);
+    assert_eq!(world.count("no room for answered"), 5);
+}
+
+/// Silence makes a LAC repeat its SCCRQ, and by then there is room; a StopCCN would make it give up.
+#[test]
+fn half_open_tunnels_at_their_limit_are_passed_over_in_silence() {
+    let mut settings = plain_settings(1);
+    settings.limits.half_open_l2tp = 0;
+    let mut world = World::new(settings, 1);
+    world.dial(0);
+    assert_eq!(world.count("half-open tunnels at their limit"), 1);
+    assert_eq!(world.count("no room for answered"), 0);
+    assert!(world.clients[0].ends.is_empty());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{HOUR, Rates, SECOND};
 pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
     const MANY: usize = 1 << 24;
     let number = |key: &str, now: usize| section.number(key, 1..=MANY, now);
+    let answers = |key: &str, now: u32| section.number(key, 0..=1_000_000, now);
     *limits = Limits {
         peers: number("peers", limits.peers),
         peers_per_source: number("peers_per_source", limits.peers_per_source),
@@ -26,11 +27,8 @@ pub(super) fn limits(section: &mut Section<'_>, limits: &mut Limits) {
             "half_open_l2tp_per_source",
             limits.half_open_l2tp_per_source,
         ),
-        unknown_tunnel_answers: section.number(
-            "unknown_tunnel_answers",
-            0..=1_000_000,
-            limits.unknown_tunnel_answers,
-        ),
+        unknown_tunnel_answers: answers("unknown_tunnel_answers", limits.unknown_tunnel_answers),
+        refused_tunnel_answers: answers("refused_tunnel_answers", limits.refused_tunnel_answers),
         computations: number("computations", limits.computations),
         backlog: number("backlog", limits.backlog),
         backlog_age: section.duration("backlog_age", SECOND..=HOUR, limits.backlog_age),

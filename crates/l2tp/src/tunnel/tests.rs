@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use crate::avp::{Attribute, Attributes, Writer};
-use crate::message::{MessageType, unknown_tunnel};
+use crate::message::{MessageType, no_room, peek_opening, unknown_tunnel};
+use crate::result::ErrorCode;
 use crate::testing::{
     APPLE_STOPCCN, GO_L2TP_ZLB, OPENL2TP_V3_SCCRQ, OURS, Peer, THEIRS, XL2TPD_ICCN, XL2TPD_SCCRQ,
     bare, bytes, events, iccn, icrq, result_of, sccrq, seconds, sent, stop_ccn, types,
 };
-use crate::{CallEnd, Output, Refusal, SessionId, Settings, TunnelEnd, TunnelId, peek};
+use crate::{CallEnd, Output, Refusal, ResultCode, SessionId, Settings, TunnelEnd, TunnelId, peek};
 
 const STOPCCN: u16 = MessageType::StopCcn as u16;
 const HELLO: u16 = MessageType::Hello as u16;
@@ -334,6 +335,39 @@ fn the_answer_for_an_unknown_tunnel_ends_it_at_the_other_side() {
             end: TunnelEnd::PeerStopped(_)
         }]
     ));
+}
+
+/// A gateway without room answers our SCCRQ and keeps nothing of it.
+// conformance: 2661-78
+#[test]
+fn a_refusal_for_want_of_room_ends_the_tunnel_that_was_being_dialled() {
+    let (mut lns, dialled) = Peer::of_lac(Settings::default());
+    let opening = peek_opening(&sent(&dialled)[0], None).unwrap();
+    let nobody = TunnelId(u16::MAX);
+    let answer = no_room(&opening, nobody, "full").unwrap();
+    let header = peek(&answer).unwrap();
+    assert_eq!((header.tunnel, header.session), (OURS, SessionId(0)));
+    assert_eq!(header.sequence, Some((0, 1)));
+    assert_eq!(result_of(&answer), (2, Some(4)));
+    let avps = Attributes::read(&answer[12..], None).unwrap();
+    assert_eq!(avps.u16(Attribute::AssignedTunnelId), Some(nobody.0));
+
+    let (taken, out) = lns.give(&answer);
+    assert_eq!(taken, Ok(()));
+    let result = ResultCode::general(ErrorCode::Resources, "full".to_owned());
+    let end = TunnelEnd::PeerStopped(result);
+    assert_eq!(events(&out), [Output::TunnelDown { end }]);
+}
+
+#[test]
+fn want_of_room_is_told_only_to_who_has_said_his_id() {
+    for (what, message) in [
+        ("StopCCN", bytes(APPLE_STOPCCN)),
+        ("L2TPv3", bytes(OPENL2TP_V3_SCCRQ)),
+    ] {
+        let opening = peek_opening(&message, None).unwrap();
+        assert_eq!(no_room(&opening, TunnelId(1), ""), None, "{what}");
+    }
 }
 
 #[test]

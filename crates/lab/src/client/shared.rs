@@ -28,6 +28,11 @@ impl Client {
         self.follow_l2tp(vec![news], turn);
     }
 
+    /// A message in the tunnel that it shares was not taken.
+    pub fn handle_refused(&mut self, refusal: &l2tp::Refusal) {
+        self.refuse(refusal.to_string());
+    }
+
     /// It has left the tunnel that it shares, as it wished.
     pub fn handle_left(&mut self, turn: &mut Turn<'_>) {
         if matches!(self.phase, Phase::Leaving { .. }) {

@@ -96,12 +96,12 @@ impl Fleet {
         message: &[u8],
         sink: &mut dyn FnMut(ClientId, &[u8]),
     ) {
-        let Ok(header) = l2tp::peek(message) else {
-            return;
+        let header = match l2tp::peek(message) {
+            Ok(header) if header.kind == l2tp::Kind::Data => header,
+            Ok(_) | Err(_) => {
+                return self.touch_lac(now, id, |lac, out| lac.handle_input(now, message, out));
+            }
         };
-        if header.kind == l2tp::Kind::Control {
-            return self.touch_lac(now, id, |lac, out| lac.handle_input(now, message, out));
-        }
         let lac = &mut self.lacs[id.0 as usize].lac;
         if let Some(who) = lac.whose(&header) {
             lac.saw_traffic(now);
@@ -122,6 +122,10 @@ impl Fleet {
                 Output::News(who, news) => self.touch(now, ClientId(who), |client, turn| {
                     client.handle_news(news, turn);
                 }),
+                Output::Refused(who, refusal) => {
+                    let member = &mut self.members[who as usize];
+                    member.client.handle_refused(&refusal);
+                }
                 Output::Left(who) => {
                     self.touch(now, ClientId(who), |client, turn| client.handle_left(turn));
                 }

@@ -13,6 +13,7 @@ struct Pair {
     said: Vec<u16>,
     news: Vec<(u32, &'static str)>,
     left: Vec<u32>,
+    refused: Vec<(u32, Refusal)>,
 }
 
 /// RFC 2661 §3.2.
@@ -34,6 +35,7 @@ impl Pair {
             said: Vec::new(),
             news: Vec::new(),
             left: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -47,6 +49,7 @@ impl Pair {
                 match output {
                     Output::Send(message) => self.deliver(&message, &mut next),
                     Output::News(who, news) => self.hear(who, &news, &mut next),
+                    Output::Refused(who, refusal) => self.refused.push((who, refusal)),
                     Output::Left(who) => self.left.push(who),
                 }
             }
@@ -213,4 +216,35 @@ fn everybody_hears_of_the_end_of_the_tunnel() {
     assert_eq!(news, [each(1), each(2)].concat());
     pair.leave(1);
     assert_eq!(pair.left, [1]);
+}
+
+#[test]
+fn who_is_meant_by_a_message_that_is_refused_hears_of_it() {
+    let mut pair = Pair::new();
+    (1..=2).for_each(|who| pair.enter(who));
+    let tunnel = pair.lac.tunnel.as_ref().unwrap();
+    let (id, expected) = (tunnel.id(), tunnel.expected());
+    let call = pair.lac.inside[&2].unwrap();
+    let give = |pair: &mut Pair, message: &[u8]| {
+        pair.run(|lac, now, out| lac.handle_input(now, message, out));
+        std::mem::take(&mut pair.refused)
+    };
+    // Far outside the window, for the call of the second.
+    let mut late = vec![0xc8, 2, 0, 20];
+    for word in [id.0, call.0, expected + 999, 0] {
+        late.extend_from_slice(&word.to_be_bytes());
+    }
+    late.extend_from_slice(&[0x80, 8, 0, 0, 0, 0, 0, 14]);
+    assert_eq!(give(&mut pair, &late), [(2, Refusal::OutsideWindow)]);
+    late[6..8].fill(0);
+    let both = [(1, Refusal::OutsideWindow), (2, Refusal::OutsideWindow)];
+    assert_eq!(give(&mut pair, &late), both);
+    // Its length is that of another message.
+    late[3] = 200;
+    let both = [(1, Refusal::LengthPastEnd), (2, Refusal::LengthPastEnd)];
+    assert_eq!(give(&mut pair, &late), both);
+    // A repeat belongs to every conversation.
+    late[3] = 20;
+    late[8..10].fill(0);
+    assert_eq!(give(&mut pair, &late), []);
 }
