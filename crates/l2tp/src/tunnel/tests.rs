@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::avp::{Attribute, Attributes, Writer};
-use crate::message::{MessageType, no_room, peek_opening, unknown_tunnel};
+use crate::message::{MessageType, Opening, no_room, peek_opening, unknown_tunnel};
 use crate::result::ErrorCode;
 use crate::testing::{
     APPLE_STOPCCN, GO_L2TP_ZLB, OPENL2TP_V3_SCCRQ, OURS, Peer, THEIRS, XL2TPD_ICCN, XL2TPD_SCCRQ,
@@ -361,13 +361,15 @@ fn a_refusal_for_want_of_room_ends_the_tunnel_that_was_being_dialled() {
 
 #[test]
 fn want_of_room_is_told_only_to_who_has_said_his_id() {
-    for (what, message) in [
-        ("StopCCN", bytes(APPLE_STOPCCN)),
-        ("L2TPv3", bytes(OPENL2TP_V3_SCCRQ)),
-    ] {
-        let opening = peek_opening(&message, None).unwrap();
-        assert_eq!(no_room(&opening, TunnelId(1), ""), None, "{what}");
+    let of = |message| peek_opening(&bytes(message), None).unwrap();
+    let nameless = Opening {
+        assigned_tunnel: TunnelId(0),
+        ..of(XL2TPD_SCCRQ)
+    };
+    for opening in [nameless, of(APPLE_STOPCCN), of(XL2TPD_ICCN)] {
+        assert_eq!(no_room(&opening, TunnelId(1), ""), None, "{opening:?}");
     }
+    assert!(no_room(&of(XL2TPD_SCCRQ), TunnelId(1), "").is_some());
 }
 
 #[test]
