@@ -68,7 +68,8 @@ pub(crate) struct Exchange {
 
 /// A client and what the gateway calls it by.
 struct Line {
-    client: Option<Client>,
+    /// Apart, so that what the slow path has is not hidden behind what its clients had.
+    client: Option<Box<Client>>,
     path: Option<PathId>,
     session: Option<SessionSlot>,
     /// Its own tunnel and session id.
@@ -179,7 +180,9 @@ impl Exchange {
             self.touch(number, Client::hang_up);
         }
         self.run_until(self.now + PAUSE)?;
-        let mut left = self.lines[first..].iter().filter_map(|l| l.client.as_ref());
+        let mut left = self.lines[first..]
+            .iter()
+            .filter_map(|l| l.client.as_deref());
         ensure!(
             left.all(Client::is_over),
             "a client is not done with its goodbye"
@@ -209,7 +212,7 @@ impl Exchange {
         );
         self.places.addresses.insert(inside, number);
         self.lines.push(Line {
-            client: Some(client),
+            client: Some(Box::new(client)),
             path: None,
             session: None,
             ids: [0; 2],
@@ -266,7 +269,7 @@ impl Exchange {
             .iter()
             .rev()
             .take(CROWD)
-            .filter_map(|l| l.client.as_ref());
+            .filter_map(|l| l.client.as_deref());
         match clients.find_map(Client::failure) {
             Some(failure) => bail!("a call failed: {failure:?}"),
             None => Ok(()),
@@ -281,7 +284,7 @@ impl Exchange {
             *next_spi += 1;
             Some(ike::Spi(*next_spi))
         };
-        let Some(client) = self.lines[number].client.as_mut() else {
+        let Some(client) = self.lines[number].client.as_deref_mut() else {
             return;
         };
         let mut turn = Turn {

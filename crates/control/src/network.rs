@@ -59,10 +59,9 @@ impl Control {
             return;
         }
         let user = self.users.find(&subscriber.user);
-        let prefixes = user.map(|user| user.prefixes.clone()).unwrap_or_default();
-        let network = network(&self.settings, subscriber, peer, address, &prefixes);
-        subscriber.attached = prefixes;
-        subscriber.attached.push(IpNet::from(address));
+        let prefixes = user.map_or(&[][..], |user| &user.prefixes);
+        let network = network(&self.settings, subscriber, peer, address, prefixes);
+        subscriber.attached = [prefixes, &[IpNet::from(address)]].concat();
         for &prefix in &subscriber.attached {
             self.outbox.shared(SharedChange::Attach {
                 vrf: peer.vrf,

@@ -169,10 +169,7 @@ impl Control {
                 local,
                 remote,
                 ..
-            } => {
-                let keys = self.tunnels.endpoints.get(&(listener, local, remote));
-                keys.into_iter().flatten().copied().collect()
-            }
+            } => self.tunnels.between((listener, local, remote)),
         }
     }
 
@@ -217,7 +214,7 @@ impl Control {
             since: now,
             end: None,
         };
-        self.tunnels.by_key.insert(key, tunnel);
+        self.tunnels.by_key.insert(key, Box::new(tunnel));
         if let Source::Address(_) = source {
             self.tunnels.unproven.add(source, key);
         }
@@ -354,8 +351,7 @@ impl Control {
         debug_assert_eq!(entered, Ok(()), "admitted before");
         let key = TunnelKey { path, id };
         self.tunnels.plain.insert((number, id), key);
-        let of_endpoint = self.tunnels.endpoints.entry((number, local, remote));
-        of_endpoint.or_default().insert(key);
+        self.tunnels.by_ends.insert(((number, local, remote), key));
         Some((key, correlation))
     }
 

@@ -15,11 +15,12 @@ use std::collections::VecDeque;
 use crypto::Random;
 use dataplane::id::{SHARDS, ShardId, Slot};
 
+/// What is held lies apart: slots grow by doubling, and most of what they have then is free.
 #[derive(Debug)]
 enum State<T> {
     Free,
-    Held(T),
-    Retiring(T),
+    Held(Box<T>),
+    Retiring(Box<T>),
 }
 
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl<T> Slots<T> {
         }
         let entry = &mut entries.entries[slot.index as usize];
         debug_assert!(matches!(entry.state, State::Free));
-        entry.state = State::Held(value);
+        entry.state = State::Held(Box::new(value));
         self.held += 1;
         Some(slot)
     }
@@ -158,7 +159,7 @@ impl<T> Slots<T> {
         } else {
             self.retiring -= 1;
         }
-        Some(value)
+        Some(*value)
     }
 
     /// How many are held.
@@ -188,7 +189,7 @@ impl<T> Slots<T> {
                         index: index as u32,
                         generation: entry.generation,
                     };
-                    Some((slot, value))
+                    Some((slot, &**value))
                 }
                 State::Free | State::Retiring(_) => None,
             })

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use dataplane::change::{Change, Entry, Kind};
-use dataplane::id::{PathId, SessionSlot, WorkerId};
+use dataplane::id::{PathId, SessionSlot, Slot, WorkerId};
 use l2tp::TunnelEnd;
 use packet::Endpoint;
 
@@ -26,6 +26,17 @@ pub(crate) struct TunnelKey {
     pub(crate) path: PathId,
     pub(crate) id: u16,
 }
+
+impl TunnelKey {
+    /// None comes before it.
+    const FIRST: Self = Self {
+        path: PathId(Slot::from_word(0)),
+        id: 0,
+    };
+}
+
+/// Listener, and both outer endpoints of a plain tunnel.
+pub(crate) type Ends = (u16, Endpoint, Endpoint);
 
 /// Who counts as one source of half-open tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +92,8 @@ impl Tunnel {
 /// All tunnels.
 #[derive(Debug)]
 pub(crate) struct Tunnels {
-    pub(crate) by_key: BTreeMap<TunnelKey, Tunnel>,
+    /// Apart, since a node of the map is about half empty.
+    pub(crate) by_key: BTreeMap<TunnelKey, Box<Tunnel>>,
     pub(crate) half_open: HalfOpen<Source>,
     /// Plain ones of which only the SCCRQ has come.
     pub(crate) unproven: Unproven<Source, TunnelKey>,
@@ -90,8 +102,8 @@ pub(crate) struct Tunnels {
     pub(crate) sessions_in_the_clear: HalfOpen<IpAddr>,
     /// Plain tunnels by listener and our id.
     pub(crate) plain: BTreeMap<(u16, u16), TunnelKey>,
-    /// Plain tunnels of one endpoint.
-    pub(crate) endpoints: BTreeMap<(u16, Endpoint, Endpoint), BTreeSet<TunnelKey>>,
+    /// Plain tunnels by where they begin and end.
+    pub(crate) by_ends: BTreeSet<(Ends, TunnelKey)>,
     /// Ids of plain tunnels, by listener.
     pub(crate) ids: BTreeMap<u16, Ids>,
     /// Answers to messages for unknown tunnels, and to SCCRQs that find no room.
@@ -108,11 +120,18 @@ impl Tunnels {
             in_the_clear: HalfOpen::new(limits.tunnels, limits.tunnels_per_source),
             sessions_in_the_clear: HalfOpen::new(limits.sessions, limits.sessions_per_source),
             plain: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
+            by_ends: BTreeSet::new(),
             ids: BTreeMap::new(),
             unknown: Bucket::new(limits.unknown_tunnel_answers),
             refused: Bucket::new(limits.refused_tunnel_answers),
         }
+    }
+
+    /// All plain tunnels between two endpoints.
+    pub(crate) fn between(&self, ends: Ends) -> Vec<TunnelKey> {
+        let from = self.by_ends.range((ends, TunnelKey::FIRST)..);
+        let of_ends = from.take_while(|(other, _)| *other == ends);
+        of_ends.map(|&(_, key)| key).collect()
     }
 }
 
@@ -240,11 +259,7 @@ impl Control {
             return self.peers.tunnels_of(path);
         }
         let listener = self.settings.listeners[peer.listener].index;
-        let keys = self
-            .tunnels
-            .endpoints
-            .get(&(listener, peer.local, peer.remote));
-        keys.into_iter().flatten().copied().collect()
+        self.tunnels.between((listener, peer.local, peer.remote))
     }
 
     fn tunnel_down(&mut self, key: TunnelKey, end: &TunnelEnd) {
@@ -335,17 +350,12 @@ impl Control {
             return;
         };
         let number = self.settings.listeners[peer.listener].index;
-        let endpoint = (number, peer.local, peer.remote);
+        let ends = (number, peer.local, peer.remote);
         if let Some(source) = peer.plain_source() {
             self.tunnels.in_the_clear.leave(&source);
         }
         self.tunnels.plain.remove(&(number, key.id));
-        if let Some(keys) = self.tunnels.endpoints.get_mut(&endpoint) {
-            keys.remove(&key);
-            if keys.is_empty() {
-                self.tunnels.endpoints.remove(&endpoint);
-            }
-        }
+        self.tunnels.by_ends.remove(&(ends, key));
         let ids = self.tunnels.ids.entry(number).or_default();
         match was_up {
             true => ids.give_back(now, key.id),

@@ -59,13 +59,13 @@ pub(crate) enum Patience {
 #[derive(Debug)]
 pub(crate) struct Channel {
     settings: Arc<Settings>,
-    /// Transmitted at least once and not acknowledged; the first has the Ns `unacknowledged`.
-    sent: VecDeque<Vec<u8>>,
-    /// How many of `sent` count as under way; the others were given up when the window shrank and will be sent again.
+    /// Not acknowledged; the first has the Ns `unacknowledged`.
+    messages: VecDeque<Vec<u8>>,
+    /// How many of them were transmitted at least once; the others have no Ns yet.
+    sent: usize,
+    /// How many of those count as under way; the others were given up when the window shrank and will be sent again.
     in_flight: usize,
     unacknowledged: u16,
-    /// Not transmitted yet, without an Ns.
-    waiting: VecDeque<Vec<u8>>,
     congestion: Congestion,
     /// Retransmissions since the last sign of life; too many end the tunnel.
     tries: u32,
@@ -84,10 +84,10 @@ impl Channel {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
         Self {
             settings,
-            sent: VecDeque::new(),
+            messages: VecDeque::new(),
+            sent: 0,
             in_flight: 0,
             unacknowledged: 0,
-            waiting: VecDeque::new(),
             congestion: Congestion::new(DEFAULT_WINDOW),
             tries: 0,
             doublings: 0,
@@ -108,10 +108,15 @@ impl Channel {
     pub(crate) fn acknowledge(&mut self, now: Instant, nr: u16) {
         let acknowledged = usize::from(nr.wrapping_sub(self.unacknowledged));
         // An old Nr is reordering; one beyond everything sent means nothing that we could use.
-        if acknowledged == 0 || acknowledged > self.sent.len() {
+        if acknowledged == 0 || acknowledged > self.sent {
             return;
         }
-        self.sent.drain(..acknowledged);
+        self.messages.drain(..acknowledged);
+        if self.messages.is_empty() {
+            // An idle tunnel keeps no room for messages.
+            self.messages = VecDeque::new();
+        }
+        self.sent -= acknowledged;
         self.unacknowledged = nr;
         self.in_flight = self.in_flight.saturating_sub(acknowledged);
         self.congestion.acknowledged();
@@ -162,16 +167,15 @@ impl Channel {
     /// Queues a message; `flush` sends it when the window allows.
     pub(crate) fn send(&mut self, message: Vec<u8>) {
         let message = self.shape(message);
-        self.waiting.push_back(message);
+        self.messages.push_back(message);
     }
 
     /// Queues the last message in place of all that were not sent yet, and sends it whatever the congestion window says;
     /// the peer's receive window is kept.
     pub(crate) fn send_last(&mut self, now: Instant, message: Vec<u8>, out: &mut Vec<Output>) {
-        self.waiting.clear();
-        let message = self.shape(message);
-        self.waiting.push_back(message);
-        if self.in_flight == self.sent.len() && self.sent.len() < self.congestion.limit() {
+        self.messages.truncate(self.sent);
+        self.send(message);
+        if self.in_flight == self.sent && self.sent < self.congestion.limit() {
             self.transmit_next(out);
             self.arm(now);
         }
@@ -179,10 +183,9 @@ impl Channel {
 
     /// Forgets everything unsent and unacknowledged: the peer wants to hear no more than acknowledgements.
     pub(crate) fn abandon(&mut self) {
-        let sent = self.sent.len() as u16;
-        self.unacknowledged = self.unacknowledged.wrapping_add(sent);
-        self.sent.clear();
-        self.waiting.clear();
+        self.unacknowledged = self.unacknowledged.wrapping_add(self.sent as u16);
+        self.messages.clear();
+        self.sent = 0;
         self.ahead.clear();
         self.in_flight = 0;
         self.retransmit_at = None;
@@ -223,17 +226,18 @@ impl Channel {
 
     /// Nothing is unacknowledged or waiting.
     pub(crate) fn is_idle(&self) -> bool {
-        self.sent.is_empty() && self.waiting.is_empty()
+        self.messages.is_empty()
     }
 
     /// How many messages wait to be sent for the first time.
     pub(crate) fn backlog(&self) -> usize {
-        self.waiting.len()
+        self.messages.len() - self.sent
     }
 
     /// The oldest unacknowledged message.
     pub(crate) fn oldest(&self) -> Option<&[u8]> {
-        self.sent.front().map(Vec::as_slice)
+        let first = self.messages.front().filter(|_| self.sent > 0);
+        first.map(Vec::as_slice)
     }
 
     /// The Ns that is expected next.
@@ -290,20 +294,18 @@ impl Channel {
 
     /// Sends the first message that isn't under way, and says whether there was one.
     fn transmit_next(&mut self, out: &mut Vec<Output>) -> bool {
-        if self.in_flight == self.sent.len() {
-            let Some(message) = self.waiting.pop_front() else {
-                return false;
-            };
-            self.sent.push_back(message);
+        if self.in_flight == self.messages.len() {
+            return false;
         }
         let ns = self.unacknowledged.wrapping_add(self.in_flight as u16);
-        let message = &mut self.sent[self.in_flight];
+        let message = &mut self.messages[self.in_flight];
         // RFC 2661 §5.8: a retransmission keeps its Ns and carries the Nr of now.
         message[4..6].copy_from_slice(&self.peer.0.to_be_bytes());
         message[8..10].copy_from_slice(&ns.to_be_bytes());
         message[10..12].copy_from_slice(&self.expected.to_be_bytes());
         out.push(Output::Send(message.clone()));
         self.in_flight += 1;
+        self.sent = self.sent.max(self.in_flight);
         self.owes_acknowledgement = false;
         true
     }
@@ -318,7 +320,7 @@ impl Channel {
     /// RFC 2661 §5.8: a ZLB takes no number; its Ns is that of the next new message.
     fn zlb(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(CONTROL_OCTETS);
-        let ns = self.unacknowledged.wrapping_add(self.sent.len() as u16);
+        let ns = self.unacknowledged.wrapping_add(self.sent as u16);
         avp::header(&mut bytes, self.peer, SessionId(0), ns, self.expected);
         bytes
     }

@@ -43,8 +43,9 @@ pub struct Tunnel {
     /// Our answer to the peer's challenge.
     response: Option<[u8; 16]>,
     tie_breaker: Option<u64>,
-    /// Vectors for hiding, and ids for calls that are refused; seeded from what the owner gives.
-    random: Option<Random>,
+    /// Of vectors for hiding, and of ids for calls that are refused; from what the owner gives. A
+    /// generator would be ten times as large, and is hardly ever wanted.
+    seed: Option<[u8; 32]>,
     setup_deadline: Instant,
     /// When anything authentic last came from the peer.
     heard_at: Instant,
@@ -91,7 +92,7 @@ impl Tunnel {
             challenge: None,
             response: None,
             tie_breaker: None,
-            random: None,
+            seed: None,
             setup_deadline: now + settings.setup_limit,
             heard_at: now,
             hello_since: now,
@@ -109,7 +110,7 @@ impl Tunnel {
         out: &mut Vec<Output>,
     ) -> Self {
         let mut tunnel = Self::answer(settings, id, now);
-        tunnel.random = Some(random.fork());
+        tunnel.seed = Some(random.array());
         tunnel.tie_breaker = tunnel.settings.tie_breaker.then(|| random.u64());
         tunnel.draw_challenge();
         tunnel.drive(now, Event::LocalOpen, TunnelEnd::Administrative, out);
@@ -141,7 +142,7 @@ impl Tunnel {
             // RFC 2661 §5.8: a connection begins with Ns 0.
             return Err(Refusal::OutsideWindow);
         }
-        self.random.get_or_insert_with(|| random.fork());
+        self.seed.get_or_insert_with(|| random.array());
         self.heard_at = self.heard_at.max(now);
         let taken = self.take(now, (ns, nr), &header, body, out);
         if self.end != End::Finished {
@@ -319,8 +320,16 @@ impl Tunnel {
     /// What a message of ours is hidden with, if it is.
     fn hiding<'s>(&mut self, settings: &'s Settings) -> Option<Hiding<'s>> {
         let secret = settings.hiding_secret()?;
-        let vector = self.random.as_mut()?.array();
+        let vector = self.draw()?;
         Some(Hiding { secret, vector })
+    }
+
+    /// Random bytes, and the seed of the next; `None` before the owner has given any.
+    fn draw<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let seed = self.seed.as_mut()?;
+        let mut random = Random::from_seed(*seed);
+        *seed = random.array();
+        Some(random.array())
     }
 }
 

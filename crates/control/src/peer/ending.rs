@@ -8,7 +8,7 @@ use ike::DownReason;
 
 use crate::exchange::IkeId;
 use crate::timers::Timer;
-use crate::tunnel::{Tunnel, TunnelKey};
+use crate::tunnel::TunnelKey;
 use crate::{Control, log};
 
 /// How long the tunnels of a peer outlive its own DELETE of all it had, if the grace time is not
@@ -73,7 +73,7 @@ impl Control {
         // A closed tunnel only answers repeats, for which it needs SAs.
         let is_over = |&id| {
             let tunnel = tunnels.get(&TunnelKey { path, id });
-            tunnel.is_none_or(Tunnel::is_over)
+            tunnel.is_none_or(|tunnel| tunnel.is_over())
         };
         let lacks = match (ike.children.is_empty(), peer.tunnels.is_empty()) {
             (true, _) if !has_phase1 && peer.tunnels.iter().all(is_over) => {

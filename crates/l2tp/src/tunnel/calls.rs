@@ -234,7 +234,7 @@ impl Tunnel {
     /// RFC 2661 §5.3: even a CDN never names 0. The id is used for nothing else.
     fn draw_unused_id(&mut self) -> SessionId {
         for _ in 0..DRAWS {
-            let drawn = self.random.as_mut().map(|random| SessionId(random.u16()));
+            let drawn = self.draw().map(u16::from_le_bytes).map(SessionId);
             if let Some(id) = drawn.filter(|id| self.is_free(*id)) {
                 return id;
             }

@@ -1,6 +1,6 @@
 //! SCCRQ, SCCRP, SCCCN: judging the peer's, writing ours, and tunnel authentication, RFC 2661 §5.1.
 
-use crypto::{Random, chap, ct_eq};
+use crypto::{chap, ct_eq};
 
 use super::Tunnel;
 use super::table::State;
@@ -12,7 +12,7 @@ impl Tunnel {
     /// Draws the challenge that our SCCRQ or SCCRP will carry, if the peer has to prove itself.
     pub(super) fn draw_challenge(&mut self) {
         let wanted = self.settings.require_tunnel_auth && self.settings.secret.is_some();
-        self.challenge = self.random.as_mut().filter(|_| wanted).map(Random::array);
+        self.challenge = wanted.then(|| self.draw()).flatten();
     }
 
     /// Whether an SCCRQ is acceptable; its sender's id is noted either way, so that it can be told no.

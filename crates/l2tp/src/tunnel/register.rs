@@ -6,11 +6,12 @@ use std::time::Instant;
 use crate::session::Call;
 use crate::{CallEnd, Output, SessionId};
 
-/// All calls of one tunnel.
+/// All calls of one tunnel. Most tunnels have one: what a map's first node takes is not left to maps
+/// that are empty, nor to values that are large.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// By our id.
-    pub(super) living: BTreeMap<SessionId, Call>,
+    pub(super) living: BTreeMap<SessionId, Box<Call>>,
     /// Our id by the peer's.
     by_peer: BTreeMap<SessionId, SessionId>,
     /// Calls that the owner has not answered yet, by the peer's id.
@@ -39,8 +40,10 @@ impl Calls {
 
     /// What should have been done by `now`; each is told once.
     pub(super) fn take_overdue(&mut self, now: Instant) -> Option<Waiting> {
-        self.first_deadline().filter(|at| now >= *at)?;
-        self.deadlines.pop_first().map(|(_, waiting)| waiting)
+        let due = self.deadlines.first().copied();
+        let (at, waiting) = due.filter(|(at, _)| now >= *at)?;
+        self.stop_waiting(at, waiting);
+        Some(waiting)
     }
 
     /// The tunnel ends: every call and offer with it.
@@ -70,17 +73,16 @@ impl Calls {
         if call.peer != SessionId(0) {
             self.by_peer.insert(call.peer, session);
         }
-        self.living.insert(session, call);
+        self.living.insert(session, Box::new(call));
     }
 
     pub(super) fn remove(&mut self, session: SessionId) -> Option<Call> {
         let call = self.living.remove(&session)?;
-        self.deadlines
-            .remove(&(call.deadline, Waiting::Call(session)));
+        self.stop_waiting(call.deadline, Waiting::Call(session));
         if call.peer != SessionId(0) {
             self.by_peer.remove(&call.peer);
         }
-        Some(call)
+        Some(*call)
     }
 
     pub(super) fn insert_offer(&mut self, peer: SessionId, deadline: Instant) {
@@ -90,8 +92,11 @@ impl Calls {
 
     pub(super) fn remove_offer(&mut self, peer: SessionId) -> bool {
         let deadline = self.offers.remove(&peer);
+        if self.offers.is_empty() {
+            self.offers = BTreeMap::new();
+        }
         if let Some(deadline) = deadline {
-            self.deadlines.remove(&(deadline, Waiting::Offer(peer)));
+            self.stop_waiting(deadline, Waiting::Offer(peer));
         }
         deadline.is_some()
     }
@@ -107,8 +112,14 @@ impl Calls {
     /// The call is established: its deadline is met.
     pub(super) fn meet_deadline(&mut self, session: SessionId) {
         if let Some(call) = self.living.get(&session) {
-            self.deadlines
-                .remove(&(call.deadline, Waiting::Call(session)));
+            self.stop_waiting(call.deadline, Waiting::Call(session));
+        }
+    }
+
+    fn stop_waiting(&mut self, at: Instant, waiting: Waiting) {
+        self.deadlines.remove(&(at, waiting));
+        if self.deadlines.is_empty() {
+            self.deadlines = BTreeSet::new();
         }
     }
 
