@@ -92,16 +92,28 @@ enum Letter {
 }
 
 impl Exchange {
-    /// Nobody has dialled yet; `users` may. With `keeps_state` a worker holds the fast path's.
-    pub(crate) fn new(call: Call, users: usize, keeps_state: bool, seed: u64) -> Self {
+    /// Nobody has dialled yet; `users` may.
+    pub(crate) fn new(call: Call, users: usize, seed: u64) -> Self {
         let shared = Shared::new(Limits::default(), clock::now());
-        let mut exchange = Self::on(call, users, Arc::clone(&shared), seed);
-        if keeps_state {
-            let (mut ends, slow) = mesh::<Chunk>(1, dataplane::mesh::Sizes::default());
-            let (end, settings) = (ends.remove(0), WorkerSettings::default());
-            let worker = Worker::new(shared, Vec::new(), Vec::new(), end, settings);
-            (exchange.worker, exchange.slow) = (Some(worker), Some(slow));
-        }
+        Self::on(settings::gateway(call, users), call, shared, seed)
+    }
+
+    /// With a worker that holds the state of the fast path. Nobody is asked for a sign of life, so
+    /// that clients can be forgotten.
+    pub(crate) fn of_both_planes(call: Call, users: usize, seed: u64) -> Self {
+        let shared = Shared::new(Limits::default(), clock::now());
+        let settings = settings::patient(settings::gateway(call, users));
+        let mut exchange = Self::on(settings, call, Arc::clone(&shared), seed);
+        let (mut ends, slow) = mesh::<Chunk>(1, dataplane::mesh::Sizes::default());
+        let end = ends.remove(0);
+        let worker = Worker::new(
+            shared,
+            Vec::new(),
+            Vec::new(),
+            end,
+            WorkerSettings::default(),
+        );
+        (exchange.worker, exchange.slow) = (Some(worker), Some(slow));
         exchange
     }
 
@@ -112,23 +124,18 @@ impl Exchange {
         (shared, slow): (Arc<Shared>, SlowEnd),
         seed: u64,
     ) -> Self {
-        let mut exchange = Self::on(call, users, shared, seed);
+        let mut exchange = Self::on(settings::gateway(call, users), call, shared, seed);
         exchange.slow = Some(slow);
         exchange
     }
 
-    fn on(call: Call, users: usize, shared: Arc<Shared>, seed: u64) -> Self {
+    fn on(settings: control::Settings, call: Call, shared: Arc<Shared>, seed: u64) -> Self {
         let now = clock::now();
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut exchange = Self {
             call,
-            control: Control::new(
-                settings::gateway(call, users),
-                bytes,
-                now,
-                Box::new(NoActivity),
-            ),
+            control: Control::new(settings, bytes, now, Box::new(NoActivity)),
             shared,
             slow: None,
             worker: None,

@@ -55,6 +55,8 @@ use path::{Bench, Frames, PACKETS, Path};
 use probe::Probe;
 use traffic::Line;
 
+// Tests have one that counts.
+#[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

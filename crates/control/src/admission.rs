@@ -58,8 +58,8 @@ impl Control {
         log::refused(&self.log, subscriber, subscriber.remote, user, &why);
         subscriber
             .end
-            .get_or_insert_with(|| format!("refused: {why}"));
-        subscriber.denied = Some((user.to_owned(), end));
+            .get_or_insert_with(|| format!("refused: {why}").into());
+        subscriber.denied = Some(Box::new((user.to_owned(), end)));
     }
 
     fn admit(

@@ -61,7 +61,7 @@ impl Control {
             if !child.initiator {
                 ike.agreed_lifetime = Some(pair.lifetime);
             }
-            ike.children.insert(spi, pair);
+            ike.children.insert(spi, Box::new(pair));
             ike.newest = Some(spi);
         }
         self.resize(path, before);

@@ -14,6 +14,7 @@ use packet::Endpoint;
 use tracing::{debug, info, warn};
 
 use crate::exchange::Exchange;
+use crate::peer::suite_text;
 use crate::subscriber::Subscriber;
 
 /// Names a peer, and behind a point its sessions, in every line.
@@ -196,7 +197,7 @@ pub(crate) fn session_up(log: &Log, subscriber: &Subscriber) {
         user = %log.shown(&subscriber.user),
         address = %log.shown(subscriber.address_text()),
         peer = %log.shown(subscriber.remote),
-        suite = subscriber.suite,
+        suite = suite_text(subscriber.suite),
         mru = subscriber.mru,
         setup_ms = subscriber.setup_time().as_millis() as u64,
         "session up"
@@ -215,7 +216,7 @@ pub(crate) fn summary(
         user = %log.shown(subscriber.claimant()),
         address = %log.shown(subscriber.address_text()),
         peer = %log.shown(subscriber.remote),
-        suite = subscriber.suite,
+        suite = suite_text(subscriber.suite),
         mru = subscriber.mru,
         seconds = duration.as_secs(),
         up_bytes = traffic.up.bytes,

@@ -61,7 +61,7 @@ impl Control {
         let user = self.users.find(&subscriber.user);
         let prefixes = user.map_or(&[][..], |user| &user.prefixes);
         let network = network(&self.settings, subscriber, peer, address, prefixes);
-        subscriber.attached = [prefixes, &[IpNet::from(address)]].concat();
+        subscriber.attached = [prefixes, &[IpNet::from(address)]].concat().into();
         for &prefix in &subscriber.attached {
             self.outbox.shared(SharedChange::Attach {
                 vrf: peer.vrf,

@@ -79,7 +79,7 @@ pub(crate) struct IkePeer {
     /// The main mode by which we renew the ISAKMP SA.
     pub(crate) renewal: Option<IkeId>,
     /// By our SPI.
-    pub(crate) children: BTreeMap<u32, Pair>,
+    pub(crate) children: BTreeMap<u32, Box<Pair>>,
     /// The pair that came last.
     pub(crate) newest: Option<u32>,
     /// The lifetime agreed on when the peer asked for a pair last.
@@ -122,11 +122,6 @@ impl Peer {
     pub(crate) fn suite(&self) -> Option<Suite> {
         let ike = self.ike.as_ref()?;
         Some(ike.children.get(&ike.newest?)?.suite)
-    }
-
-    pub(crate) fn suite_text(&self) -> String {
-        self.suite()
-            .map_or_else(|| "none".to_owned(), |suite| suite.to_string())
     }
 
     /// Whether an SA of this SPI is, was or will be used to send to it.
@@ -434,6 +429,11 @@ impl Control {
         let local = ike.local;
         self.move_peer(path, local, remote);
     }
+}
+
+/// The suite of a pair, for people.
+pub(crate) fn suite_text(suite: Option<Suite>) -> String {
+    suite.map_or_else(|| "none".to_owned(), |suite| suite.to_string())
 }
 
 /// Whether what was negotiated, as `AES256/SHA1/MODP2048`, is only there because old clients offer

@@ -13,7 +13,7 @@ use crate::admin::{
     Clear, Filter, PoolRow, Request, Response, SaRow, SessionRow, Table, Totals, TunnelRow, Usage,
 };
 use crate::counters::Counter;
-use crate::peer::{Pair, Peer};
+use crate::peer::{Pair, Peer, suite_text};
 use crate::pool::verification::{Stage, Verification};
 use crate::slots::Cursor;
 use crate::subscriber::Subscriber;
@@ -169,7 +169,7 @@ impl Control {
             tunnel: subscriber.tunnel.id,
             session: subscriber.session.session,
             state: subscriber.state().to_owned(),
-            suite: peer.suite_text(),
+            suite: suite_text(peer.suite()),
             mru: subscriber.mru,
             seconds: seconds_since(now, subscriber.since),
             up_packets: traffic.up.packets,
@@ -250,7 +250,7 @@ impl Control {
         }
         let phase1 = ike.exchanges.last().and_then(|id| self.ike.slots.get(id.0));
         let latest = ike.children.values().map(|pair| pair.since).max();
-        let row = |(&spi, pair): (&u32, &Pair)| {
+        let row = |(&spi, pair): (&u32, &Box<Pair>)| {
             let received = self.activity.inbound_traffic(InboundSa::from_spi(spi));
             let state = match (pair.is_active, Some(pair.since) == latest) {
                 (false, _) => "waiting",

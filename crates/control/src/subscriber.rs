@@ -10,6 +10,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crypto::esp::Suite;
 use dataplane::change::{Change, Session, SessionTraffic};
 use dataplane::id::SessionSlot;
 use ipnet::IpNet;
@@ -18,6 +19,7 @@ use packet::Endpoint;
 use ppp::{DownReason, Link, Negotiated};
 
 use crate::counters::Counter;
+use crate::half_open::source_of;
 use crate::log::Correlation;
 use crate::peer::Peer;
 use crate::pool::Lease;
@@ -35,9 +37,10 @@ pub(crate) struct Subscriber {
     pub(crate) session: Session,
     /// Outer endpoint, for people.
     pub(crate) remote: Endpoint,
-    /// In the clear: under which source it counts.
-    plain_source: Option<IpAddr>,
-    pub(crate) suite: String,
+    /// It is in the clear, and counts under its source.
+    is_counted: bool,
+    /// Of the SA that carries it.
+    pub(crate) suite: Option<Suite>,
     link: Option<Link>,
     early: Vec<Vec<u8>>,
     /// Empty before authentication, and where nobody is asked.
@@ -46,16 +49,16 @@ pub(crate) struct Subscriber {
     /// Kept for the summary when the lease is gone.
     pub(crate) address: Option<IpAddr>,
     pub(crate) profile: usize,
-    pub(crate) attached: Vec<IpNet>,
+    pub(crate) attached: Box<[IpNet]>,
     pub(crate) negotiated: Option<Negotiated>,
     /// What we asked the peer to send at most.
     pub(crate) mru: u16,
     pub(crate) since: Instant,
     pub(crate) up_since: Option<Instant>,
     /// Who was refused, and how the peer is told.
-    pub(crate) denied: Option<(String, CallEnd)>,
+    pub(crate) denied: Option<Box<(String, CallEnd)>>,
     /// Why it ends; the first reason counts.
-    pub(crate) end: Option<String>,
+    pub(crate) end: Option<Box<str>>,
     ended_at: Option<Instant>,
 }
 
@@ -72,15 +75,15 @@ impl Subscriber {
             tunnel,
             session,
             remote: peer.shown(),
-            plain_source: peer.plain_source(),
-            suite: peer.suite_text(),
+            is_counted: peer.plain_source().is_some(),
+            suite: peer.suite(),
             link: None,
             early: Vec::new(),
             user: String::new(),
             lease: None,
             address: None,
             profile: 0,
-            attached: Vec::new(),
+            attached: Box::default(),
             negotiated: None,
             mru: 0,
             since: now,
@@ -99,7 +102,7 @@ impl Subscriber {
     /// Who it is, or claimed to be.
     pub(crate) fn claimant(&self) -> &str {
         match &self.denied {
-            Some((user, _)) if self.user.is_empty() => user,
+            Some(denied) if self.user.is_empty() => &denied.0,
             _ => &self.user,
         }
     }
@@ -146,7 +149,7 @@ impl Control {
         };
         let most = self.settings.listeners[peer.listener].ppp.mru;
         subscriber.mru = peer.carriage(self.settings.path_mtu).mru(most);
-        subscriber.suite = peer.suite_text();
+        subscriber.suite = peer.suite();
         let settings = self.ppp.of(&self.settings, peer.listener, subscriber.mru);
         subscriber.link = Some(Link::new(settings, now, &mut self.random));
         let early = std::mem::take(&mut subscriber.early);
@@ -257,7 +260,7 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        subscriber.end.get_or_insert_with(|| why.to_owned());
+        subscriber.end.get_or_insert_with(|| why.into());
         let (tunnel, session) = (subscriber.tunnel, subscriber.session.session);
         self.with_link(now, slot, |link, _, out| link.close(now, reason, out));
         self.hang_up(now, tunnel, session, CallEnd::Administrative);
@@ -270,8 +273,10 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        subscriber.end.get_or_insert_with(|| reason.to_string());
-        let denied = subscriber.denied.as_ref().map(|(_, end)| end.clone());
+        subscriber
+            .end
+            .get_or_insert_with(|| reason.to_string().into());
+        let denied = subscriber.denied.as_ref().map(|denied| denied.1.clone());
         let end = denied.unwrap_or_else(|| call_end(reason));
         let (tunnel, session) = (subscriber.tunnel, subscriber.session.session);
         self.hang_up(now, tunnel, session, end);
@@ -304,12 +309,13 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        subscriber.end.get_or_insert_with(|| why.to_owned());
+        subscriber.end.get_or_insert_with(|| why.into());
         subscriber.ended_at = Some(now);
         if subscriber.up_since.is_some() {
             self.sessions_up -= 1;
         }
-        if let Some(source) = subscriber.plain_source.take() {
+        if std::mem::take(&mut subscriber.is_counted) {
+            let source = source_of(subscriber.remote.address());
             self.tunnels.sessions_in_the_clear.leave(&source);
         }
         subscriber.link = None;

@@ -37,7 +37,6 @@ pub struct IsakmpKeys {
     skeyid_d: Digest,
     skeyid_a: Digest,
     key: Secret,
-    cipher: Cbc,
 }
 
 impl fmt::Debug for IsakmpKeys {
@@ -65,14 +64,12 @@ impl IsakmpKeys {
         let skeyid_a = prf.hmac(&skeyid, &[&skeyid_d, shared, i, r, &[1]]);
         let skeyid_e = prf.hmac(&skeyid, &[&skeyid_a, shared, i, r, &[2]]);
         let key = expand(prf, &skeyid_e, suite.cipher.key_len());
-        let cipher = Cbc::new(suite.cipher, key.expose()).expect("expanded to the key's length");
         Self {
             suite,
             skeyid,
             skeyid_d,
             skeyid_a,
             key,
-            cipher,
         }
     }
 
@@ -82,10 +79,10 @@ impl IsakmpKeys {
         self.suite
     }
 
-    /// The cipher of messages.
+    /// The cipher of messages. Its round keys take 480 octets, and there are few messages.
     #[must_use]
-    pub fn cipher(&self) -> &Cbc {
-        &self.cipher
+    pub fn cipher(&self) -> Cbc {
+        Cbc::new(self.suite.cipher, self.key.expose()).expect("expanded to the key's length")
     }
 
     /// HASH_I, by which the initiator proves who it is.

@@ -88,7 +88,7 @@ impl Record {
         let mut iv = keys.phase1_iv(exchanged);
         for index in [4, 5] {
             let message = &self.messages[index];
-            let opened = message::open(message, keys.cipher(), &iv).unwrap();
+            let opened = message::open(message, &keys.cipher(), &iv).unwrap();
             let first = peek(message).unwrap().next_payload;
             let chain = Chain::parse(first, &opened.plain, Padding::Allowed).unwrap();
             let id = chain.single(kind::IDENTIFICATION).unwrap();
@@ -108,7 +108,7 @@ impl Record {
         let mut iv = keys.phase2_iv(last_block, id);
         let mut plain = Vec::new();
         for message in &self.messages[6..9] {
-            let opened = message::open(message, keys.cipher(), &iv).unwrap();
+            let opened = message::open(message, &keys.cipher(), &iv).unwrap();
             iv = opened.next_iv;
             plain.push((peek(message).unwrap().next_payload, opened.plain));
         }

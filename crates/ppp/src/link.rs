@@ -30,8 +30,8 @@ pub struct Link {
     settings: Arc<Settings>,
     lcp: Negotiation<Lcp>,
     exchange: Option<Exchange>,
-    /// Who the exchange is about, for the record.
-    claimant: Option<(Name, Method)>,
+    /// Who the exchange is about, for the record, until he is taken.
+    claimant: Option<Box<(Name, Method)>>,
     /// There from the moment authentication is over.
     ipcp: Option<Negotiation<Ipcp>>,
     /// Network protocols that are asked for out of habit.
@@ -46,9 +46,9 @@ pub struct Link {
     idents: u32,
     rejects: RejectBudget,
     /// Why the link is going down, as soon as it is.
-    reason: Option<DownReason>,
+    reason: Option<Box<DownReason>>,
     /// What the peer said in a Terminate-Request.
-    farewell: Option<DownReason>,
+    farewell: Option<Box<DownReason>>,
     is_over: bool,
 }
 
@@ -150,10 +150,10 @@ impl Link {
         if self.is_over || self.reason.is_some() {
             return;
         }
-        self.reason = Some(reason);
+        self.reason = Some(Box::new(reason));
         self.leave_network(out);
         self.negotiation_deadline = None;
-        let is_carried = self.reason != Some(DownReason::LowerLayerDown);
+        let is_carried = self.reason.as_deref() != Some(&DownReason::LowerLayerDown);
         let mut ctx = self.context(now, out);
         let _nothing_new = match is_carried {
             true => self.lcp.close(&mut ctx),
@@ -171,7 +171,7 @@ impl Link {
 
     /// Why the link is taking its leave, or why the peer wants it to; `None` while nobody does.
     pub fn ending(&self) -> Option<&DownReason> {
-        self.reason.as_ref().or(self.farewell.as_ref())
+        self.reason.as_deref().or(self.farewell.as_deref())
     }
 
     /// RFC 1661 §3.2.
@@ -244,9 +244,9 @@ impl Link {
     /// Taken for the reason if the link ends by it; one that still negotiates goes on trying
     /// (RFC 1661 §4.1: RTR in Req-Sent leads to Req-Sent).
     fn hear_farewell(&mut self, packet: Packet<'_>) {
-        let farewell = DownReason::PeerTerminated {
+        let farewell = Box::new(DownReason::PeerTerminated {
             message: frame::printable(packet.body),
-        };
+        });
         if self.lcp.is_closing() {
             self.reason.get_or_insert(farewell);
         } else {
@@ -274,7 +274,7 @@ impl Link {
             self.enter_authentication(now, random, out);
         }
         if signals.finished {
-            self.reason = self.reason.take().or(signals.fatal);
+            self.reason = self.reason.take().or(signals.fatal.map(Box::new));
             self.finish(out);
         } else if let Some(reason) = signals.fatal {
             self.close(now, reason, out);
@@ -319,7 +319,8 @@ impl Link {
         self.is_over = true;
         self.leave_network(out);
         let reason = self.reason.take().or_else(|| self.farewell.take());
-        out.push(Output::Down(reason.unwrap_or(DownReason::NoAnswer)));
+        let reason = reason.map_or(DownReason::NoAnswer, |reason| *reason);
+        out.push(Output::Down(reason));
     }
 
     /// RFC 1661 §6.1: what LCP agreed on holds from Opened.

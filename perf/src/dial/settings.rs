@@ -141,6 +141,18 @@ pub(super) fn gateway(call: Call, users: usize) -> Settings {
     }
 }
 
+/// The same, but nobody is asked for a sign of life.
+pub(super) fn patient(mut settings: Settings) -> Settings {
+    for listener in &mut settings.listeners {
+        listener.ppp.echo_interval = NEVER;
+        listener.l2tp = Arc::new(l2tp::Settings {
+            hello_interval: Some(NEVER),
+            ..l2tp::Settings::clone(&listener.l2tp)
+        });
+    }
+    settings
+}
+
 fn pool() -> Pool {
     let range: ipnet::IpNet = "10.64.0.0/14".parse().expect("a prefix");
     Pool {

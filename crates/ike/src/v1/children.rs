@@ -122,6 +122,8 @@ impl Children {
         if !child.initiator {
             self.agree_lifetime(lifetime);
         }
+        // One, as nearly all have: a list that grows by itself begins with room for four.
+        self.live.reserve_exact(1);
         self.live.push(LiveChild {
             inbound,
             outbound: child.outbound,

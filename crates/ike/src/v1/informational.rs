@@ -59,7 +59,7 @@ pub(super) fn open(
     let message_id = received.header.message_id;
     let opened = message::open(
         received.bytes,
-        isakmp.keys.cipher(),
+        &isakmp.keys.cipher(),
         &isakmp.first_iv(message_id),
     )?;
     let (chain, hash) = hash_first(received.header.next_payload, &opened)?;
@@ -216,7 +216,7 @@ pub(super) fn advance(
             News::IsakmpDeleted => effect.down = Some(DownReason::PeerDeleted),
             News::QuickModeRefused(id) => {
                 effect.is_fresh = true;
-                let exchange = isakmp.exchanges.remove(&id);
+                let exchange = isakmp.take_exchange(id);
                 exchange
                     .into_iter()
                     .for_each(|one| one.fail(ChildEnd::Refused, children, turn));

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crypto::Secret;
+
 use super::core::Turn;
 use super::main_mode::Complete;
 use super::quick_mode::QuickMode;
@@ -10,7 +12,8 @@ use crate::keys::IsakmpKeys;
 use crate::message::{Chain, Envelope, Exchange, Opened, Padding, Payloads, kind};
 use crate::nat::NatSituation;
 use crate::output::Established;
-use crate::policy::{Dpd, Psk};
+use crate::payload::identification::Identity;
+use crate::policy::Dpd;
 use crate::{Output, Policy, Refusal};
 
 /// An established ISAKMP SA.
@@ -18,11 +21,14 @@ use crate::{Output, Policy, Refusal};
 pub(super) struct Isakmp {
     pub(super) keys: IsakmpKeys,
     /// The key that the peer has proved to know.
-    pub(super) psk: Psk,
+    pub(super) psk: Secret,
     last_block: Vec<u8>,
-    pub(super) established: Established,
-    /// Quick modes under way, by message ID. Boxed, because a map that has been emptied keeps room
-    /// for eleven.
+    /// Who the peer has proved to be.
+    pub(super) identity: Identity,
+    pub(super) nat: NatSituation,
+    /// Whether both ends speak DPD.
+    pub(super) dpd: bool,
+    /// Quick modes under way, by message ID. Boxed, because a map has room for eleven from its first on.
     pub(super) exchanges: BTreeMap<u32, Box<QuickMode>>,
     pub(super) liveness: Liveness,
     pub(super) initial_contact_seen: bool,
@@ -42,17 +48,15 @@ impl Isakmp {
             agreed,
             initial_contact,
         } = complete;
-        let established = Established {
-            identity,
+        turn.out.push(Output::Established(Box::new(Established {
+            identity: identity.clone(),
             nat,
             cookies: turn.core.cookies,
             suite: agreed.suite.to_string(),
             lifetime: agreed.lifetime,
             dpd: agreed.dpd,
             refused: agreed.refused(&turn.core.policy, turn.core.is_initiator),
-        };
-        turn.out
-            .push(Output::Established(Box::new(established.clone())));
+        })));
         if initial_contact {
             turn.out.push(Output::InitialContact);
         }
@@ -62,22 +66,17 @@ impl Isakmp {
         let renew_at = turn.now + agreed.lifetime * 8 / 10 + jitter;
         Self {
             keys,
-            psk,
+            psk: psk.key,
             last_block,
-            established: Established {
-                refused: Vec::new(),
-                ..established
-            },
+            identity,
+            nat,
+            dpd: agreed.dpd,
             exchanges: BTreeMap::new(),
             liveness: Liveness::new(turn),
             initial_contact_seen: initial_contact,
             renew_at: turn.core.policy.rekey.then_some(renew_at),
             expires_at: turn.now + agreed.lifetime,
         }
-    }
-
-    pub(super) fn nat(&self) -> NatSituation {
-        self.established.nat
     }
 
     /// When something is due.
@@ -87,7 +86,7 @@ impl Isakmp {
             .values()
             .filter_map(|exchange| exchange.deadline())
             .min();
-        let dpd = policy.dpd.filter(|_| self.established.dpd);
+        let dpd = policy.dpd.filter(|_| self.dpd);
         let dpd = dpd.map(|dpd| (self.liveness.deadline(dpd), "dead peer detection"));
         let renewal = self.renew_at.map(|at| (at, "ISAKMP SA is to be renewed"));
         let end = Some((self.expires_at, "ISAKMP SA ends"));
@@ -103,6 +102,15 @@ impl Isakmp {
                 return id;
             }
         }
+    }
+
+    /// Takes a quick mode out of those that are under way.
+    pub(super) fn take_exchange(&mut self, id: u32) -> Option<Box<QuickMode>> {
+        let exchange = self.exchanges.remove(&id);
+        if self.exchanges.is_empty() {
+            self.exchanges = BTreeMap::new();
+        }
+        exchange
     }
 
     /// The IV of an exchange's first message.
@@ -123,7 +131,7 @@ impl Isakmp {
         };
         envelope.seal(
             &payloads,
-            self.keys.cipher(),
+            &self.keys.cipher(),
             &mut self.first_iv(message_id),
         )
     }

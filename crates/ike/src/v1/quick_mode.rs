@@ -208,7 +208,7 @@ fn open(received: &Received<'_>, isakmp: &Isakmp, iv: &[u8]) -> Result<Opened, R
     if !received.header.is_encrypted() {
         return Err(Refusal::NotEncrypted);
     }
-    message::open(received.bytes, isakmp.keys.cipher(), iv)
+    message::open(received.bytes, &isakmp.keys.cipher(), iv)
 }
 
 /// IDci and IDcr: bodies as they came, and read.

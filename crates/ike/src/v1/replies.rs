@@ -29,16 +29,19 @@ pub(super) fn digest(message: &[u8]) -> MessageDigest {
     digest
 }
 
-/// The messages that were taken, the oldest first.
+/// The messages that were taken, and what was said to the last of them.
 #[derive(Debug, Default)]
 pub(super) struct Replies {
-    seen: VecDeque<Seen>,
+    /// The oldest first.
+    seen: VecDeque<MessageDigest>,
+    /// The oldest first; few, because they are kept for so short a time.
+    replies: Vec<Reply>,
 }
 
 #[derive(Debug)]
-struct Seen {
-    digest: MessageDigest,
-    reply: Option<Vec<u8>>,
+struct Reply {
+    to: MessageDigest,
+    message: Vec<u8>,
     copies: u8,
     until: Instant,
 }
@@ -46,64 +49,63 @@ struct Seen {
 impl Replies {
     /// What to do with a message: `Ok(None)` if it is new, `Ok(Some)` to say the same again.
     pub(super) fn recall(&mut self, digest: MessageDigest) -> Result<Option<Vec<u8>>, Refusal> {
-        let Some(seen) = self.seen.iter_mut().find(|seen| seen.digest == digest) else {
+        if !self.seen.contains(&digest) {
             return Ok(None);
-        };
-        let reply = seen.reply.as_ref().ok_or(Refusal::Duplicate)?;
-        if seen.copies == COPIES_MAX {
+        }
+        let reply = self.replies.iter_mut().find(|reply| reply.to == digest);
+        let reply = reply.ok_or(Refusal::Duplicate)?;
+        if reply.copies == COPIES_MAX {
             return Err(Refusal::TooManyCopies);
         }
-        seen.copies += 1;
-        Ok(Some(reply.clone()))
+        reply.copies += 1;
+        Ok(Some(reply.message.clone()))
     }
 
     /// Remembers a message that was taken.
-    pub(super) fn note(&mut self, now: Instant, digest: MessageDigest) {
-        self.entry(now, digest);
+    pub(super) fn note(&mut self, digest: MessageDigest) {
+        if self.seen.contains(&digest) {
+            return;
+        }
+        if self.seen.len() == SEEN_MAX
+            && let Some(oldest) = self.seen.pop_front()
+        {
+            self.settle(oldest);
+        }
+        self.seen.push_back(digest);
     }
 
     /// Remembers a message that was taken, and what was said to it.
-    pub(super) fn answer(&mut self, now: Instant, digest: MessageDigest, reply: Vec<u8>) {
-        self.entry(now, digest).reply = Some(reply);
-    }
-
-    fn entry(&mut self, now: Instant, digest: MessageDigest) -> &mut Seen {
-        let index = self.seen.iter().position(|seen| seen.digest == digest);
-        let index = index.unwrap_or_else(|| {
-            if self.seen.len() == SEEN_MAX {
-                self.seen.pop_front();
-            }
-            let until = now + REPLY_LIFE;
-            self.seen.push_back(Seen {
-                digest,
-                reply: None,
-                copies: 0,
-                until,
-            });
-            self.seen.len() - 1
+    pub(super) fn answer(&mut self, now: Instant, digest: MessageDigest, message: Vec<u8>) {
+        self.note(digest);
+        self.settle(digest);
+        self.replies.push(Reply {
+            to: digest,
+            message,
+            copies: 0,
+            until: now + REPLY_LIFE,
         });
-        &mut self.seen[index]
     }
 
     /// Drops the reply to a message whose sender has shown that it has it.
     pub(super) fn settle(&mut self, digest: MessageDigest) {
-        if let Some(seen) = self.seen.iter_mut().find(|seen| seen.digest == digest) {
-            seen.reply = None;
-        }
+        self.keep(|reply| reply.to != digest);
     }
 
     /// Drops replies that nobody asks for any more.
     pub(super) fn expire(&mut self, now: Instant) {
-        for seen in self.seen.iter_mut().filter(|seen| seen.until <= now) {
-            seen.reply = None;
+        self.keep(|reply| reply.until > now);
+    }
+
+    fn keep(&mut self, is_kept: impl Fn(&Reply) -> bool) {
+        self.replies.retain(is_kept);
+        if self.replies.is_empty() {
+            // An idle SA keeps no room for replies.
+            self.replies = Vec::new();
         }
     }
 
     /// When the next reply may go.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.seen
-            .iter()
-            .find(|seen| seen.reply.is_some())
-            .map(|seen| seen.until)
+        self.replies.first().map(|reply| reply.until)
     }
 }

@@ -16,7 +16,7 @@ use super::main_mode::{Handshake, initiator};
 use super::quick_mode;
 use super::replies::digest;
 use crate::message::{HEADER_LEN, MESSAGE_LEN_MAX, kind, peek};
-use crate::output::{ChildEnd, DownReason, Established};
+use crate::output::{ChildEnd, DownReason};
 use crate::payload::delete::Delete;
 use crate::policy::Psk;
 use crate::{Cookie, Cookies, Environment, Identity, Output, Policy, Refusal, Spi};
@@ -30,7 +30,8 @@ pub struct Sa {
     core: Core,
     phase: Phase,
     children: Children,
-    fragments: Fragments,
+    /// Of a message that has not come whole yet.
+    fragments: Option<Box<Fragments>>,
     /// When main mode has to be complete.
     setup_deadline: Instant,
     /// A notification that came in clear.
@@ -107,13 +108,13 @@ impl Sa {
         let Phase::Established(isakmp) = &self.phase else {
             return None;
         };
-        let identity = Some(isakmp.established.identity.clone());
+        let identity = Some(isakmp.identity.clone());
         let policy = Policy {
             phase1: vec![isakmp.keys.suite()],
             psks: vec![Psk {
                 peer: None,
                 identity,
-                key: isakmp.psk.key.clone(),
+                key: isakmp.psk.clone(),
             }],
             initial_contact: false,
             ..Policy::clone(&self.core.policy)
@@ -136,7 +137,7 @@ impl Sa {
             core,
             phase: Phase::MainMode(handshake),
             children: Children::default(),
-            fragments: Fragments::default(),
+            fragments: None,
             complaint: None,
             last_refusal: None,
             keeps_alive: false,
@@ -184,9 +185,12 @@ impl Sa {
             return Ok(None);
         }
         self.check_cookies(&header)?;
-        self.fragments
-            .add(header.next_payload, &message[HEADER_LEN..])
-            .map(Some)
+        let whole = self
+            .fragments
+            .get_or_insert_default()
+            .add(header.next_payload, &message[HEADER_LEN..])?;
+        self.fragments = None;
+        Ok(Some(whole))
     }
 
     /// Takes the outcome of an [`Output::Compute`]; one that is not waited for is ignored.
@@ -216,7 +220,7 @@ impl Sa {
                 let Some(&id) = waiting.map(|(id, _)| id) else {
                     return;
                 };
-                let Some(exchange) = isakmp.exchanges.remove(&id) else {
+                let Some(exchange) = isakmp.take_exchange(id) else {
                     return;
                 };
                 let next = exchange.computed(outcome, isakmp, &mut self.children, turn);
@@ -384,14 +388,8 @@ impl Sa {
     /// Who the peer has proved to be.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
-        self.negotiated().map(|established| &established.identity)
-    }
-
-    /// What phase 1 came to, while it lasts. The refused offers are not kept.
-    #[must_use]
-    pub fn negotiated(&self) -> Option<&Established> {
         match &self.phase {
-            Phase::Established(isakmp) => Some(&isakmp.established),
+            Phase::Established(isakmp) => Some(&isakmp.identity),
             Phase::MainMode(_) | Phase::Down => None,
         }
     }

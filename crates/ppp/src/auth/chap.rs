@@ -82,7 +82,7 @@ impl Server {
     }
 
     fn shown(&mut self, value: &[u8], name: &[u8], ctx: &mut Context<'_>) -> Progress {
-        self.repeated.stop();
+        self.repeated = Repeated::default();
         let user = Name::new(name);
         let credentials = match self.method {
             Method::MsChapV2 => mschapv2::credentials(user, self.id, self.challenge, value),
@@ -176,7 +176,7 @@ impl Server {
 
     /// RFC 1994 §4.2: with the Identifier of the response.
     fn answer(&mut self, code: u8, text: String, ctx: &mut Context<'_>) {
-        self.repeated.stop();
+        self.repeated = Repeated::default();
         let packet = Packet {
             code,
             id: self.id,

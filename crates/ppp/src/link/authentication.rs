@@ -29,7 +29,8 @@ impl Link {
         self.exchange = Some(exchange);
         match (outcome, verdict) {
             (Outcome::Granted, Verdict::Accept(grant)) => {
-                self.enter_network(now, Some(&grant), out)
+                self.claimant = None;
+                self.enter_network(now, Some(&grant), out);
             }
             (Outcome::Refused { may_retry, message }, _) => {
                 self.report_refusal(message.clone(), out);
@@ -81,7 +82,7 @@ impl Link {
         match progress? {
             Progress::Waiting => {}
             Progress::Shown(credentials) => {
-                self.claimant = credentials.claimant();
+                self.claimant = credentials.claimant().map(Box::new);
                 out.push(Output::Authenticate(credentials));
             }
             Progress::Accepted if self.ipcp.is_none() => self.enter_network(now, None, out),
@@ -92,7 +93,7 @@ impl Link {
                 message,
                 reason,
             } => {
-                self.claimant = Some((user, method));
+                self.claimant = Some(Box::new((user, method)));
                 self.report_refusal(message, out);
                 self.close(now, reason, out);
             }
@@ -101,7 +102,7 @@ impl Link {
     }
 
     pub(super) fn report_refusal(&mut self, message: String, out: &mut Vec<Output>) {
-        if let Some((user, method)) = self.claimant.take() {
+        if let Some((user, method)) = self.claimant.take().map(|claimant| *claimant) {
             out.push(Output::AuthRefused {
                 user,
                 method,

@@ -242,7 +242,7 @@ impl ExpectId {
             &self.exchanged(&self.attempts[index], turn.core),
             turn,
         );
-        let message = envelope(turn.core.cookies).seal(&payloads, keys.cipher(), &mut iv);
+        let message = envelope(turn.core.cookies).seal(&payloads, &keys.cipher(), &mut iv);
         self.attempts[index].keys = Some((keys, iv));
         match &mut self.resend {
             Some(resend) => {
@@ -329,7 +329,7 @@ impl ExpectId {
         core: &Core,
     ) -> Result<Opened, Refusal> {
         let (keys, iv) = attempt.keys.as_ref().ok_or(Refusal::Unexpected)?;
-        let opened = message::open(received.bytes, keys.cipher(), iv)?;
+        let opened = message::open(received.bytes, &keys.cipher(), iv)?;
         let first = received.header.next_payload;
         let proof = Proof::read(first, &opened.plain, self.agreed.method.is_some())?;
         let expected = keys.hash_r(&self.exchanged(attempt, core), &proof.id_body);

@@ -274,7 +274,7 @@ impl ExpectId {
         let exchanged = self.exchanged(attempt, public_r, core);
         let suite = self.agreed.suite;
         let keys = IsakmpKeys::derive(suite, psk.key.expose(), &exchanged, shared.expose());
-        let opened = message::open(received.bytes, keys.cipher(), &keys.phase1_iv(&exchanged))?;
+        let opened = message::open(received.bytes, &keys.cipher(), &keys.phase1_iv(&exchanged))?;
         let first = received.header.next_payload;
         let proof = Proof::read(first, &opened.plain, self.agreed.method.is_some())?;
         if !crypto::ct_eq(&keys.hash_i(&exchanged, &proof.id_body), &proof.hash) {
@@ -323,7 +323,7 @@ impl ExpectId {
             answer,
             mut iv,
         } = opened;
-        let message = envelope(turn.core.cookies).seal(&answer, keys.cipher(), &mut iv);
+        let message = envelope(turn.core.cookies).seal(&answer, &keys.cipher(), &mut iv);
         for attempt in &self.attempts {
             turn.core.replies.settle(attempt.request.digest);
         }

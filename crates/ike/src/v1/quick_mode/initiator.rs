@@ -121,7 +121,7 @@ fn request(
     turn: &mut Turn<'_>,
 ) -> QuickMode {
     let nonce_i = turn.nonce();
-    let nat = isakmp.nat();
+    let nat = isakmp.nat;
     let mut rest = Payloads::new()
         .with(
             kind::SA,
@@ -142,7 +142,7 @@ fn request(
     let mut iv = isakmp.first_iv(start.message_id);
     let message = envelope(turn.core.cookies, start.message_id).seal(
         &with_hash(&hash, &rest),
-        isakmp.keys.cipher(),
+        &isakmp.keys.cipher(),
         &mut iv,
     );
     turn.send(message.clone());
@@ -212,7 +212,7 @@ impl ExpectAnswer {
             check_id(&self.start.local, i)?;
             check_id(&self.start.remote, r)?;
         }
-        let nat = isakmp.nat();
+        let nat = isakmp.nat;
         let public_len = contents.public.map(<[u8]>::len);
         let situation = Situation {
             nat,
@@ -341,7 +341,7 @@ fn finish(
     let payloads = Payloads::new().with(kind::HASH, &hash);
     let message = envelope(turn.core.cookies, start.message_id).seal(
         &payloads,
-        isakmp.keys.cipher(),
+        &isakmp.keys.cipher(),
         &mut iv,
     );
     turn.answer(origin, message);

@@ -63,7 +63,7 @@ pub(in crate::v1) fn open_request(
     if contents.public.is_none() && core.policy.pfs_required {
         return Ok(Verdict::Refuse(Refusal::PfsRequired, Vec::new()));
     }
-    let nat = isakmp.nat();
+    let nat = isakmp.nat;
     let ends = (received.local.ip(), received.remote.ip());
     let Some((local, remote)) = selectors(&contents, core, &nat, ends) else {
         return Ok(Verdict::Refuse(Refusal::IdRefused, Vec::new()));
@@ -232,7 +232,7 @@ fn send_answer(
     let payloads = with_hash(&hash, rest);
     let mut iv = request.iv;
     let envelope = envelope(turn.core.cookies, message_id);
-    let message = envelope.seal(&payloads, isakmp.keys.cipher(), &mut iv);
+    let message = envelope.seal(&payloads, &isakmp.keys.cipher(), &mut iv);
     turn.answer(origin, message.clone());
     let resend = Resend::new(turn.now, &turn.core.policy.ladder, message);
     ExpectConfirmation {
@@ -265,7 +265,7 @@ fn answer_payloads(
     }
     // RFC 3947 §5.2: only if UDP-encapsulated transport was selected.
     if let Some(method) = isakmp
-        .nat()
+        .nat
         .method
         .filter(|_| request.choice.terms.encapsulated)
     {

@@ -64,7 +64,7 @@ impl Sa {
             Exchange::Aggressive => return Err(Refusal::AggressiveMode),
             Exchange::Transaction => return Err(Refusal::Unexpected),
         }
-        self.core.replies.note(now, received.digest);
+        self.core.replies.note(received.digest);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Sa {
                     out,
                 };
                 let isakmp = Isakmp::new(*complete, turn);
-                self.keeps_alive = isakmp.nat().method.is_some() && isakmp.nat().local_behind;
+                self.keeps_alive = isakmp.nat.method.is_some() && isakmp.nat.local_behind;
                 self.phase = Phase::Established(Box::new(isakmp));
             }
             Handshake::Failed(reason) => self.go_down(reason, now, env, out),
@@ -162,7 +162,7 @@ impl Sa {
             env,
             out,
         };
-        let Some(exchange) = isakmp.exchanges.remove(&message_id) else {
+        let Some(exchange) = isakmp.take_exchange(message_id) else {
             return quick_mode_request(received, isakmp, &mut self.children, turn);
         };
         let (next, result) = exchange.receive(received, isakmp, &mut self.children, turn);
@@ -231,7 +231,7 @@ impl Sa {
         let Phase::Established(isakmp) = &self.phase else {
             return;
         };
-        let nat = isakmp.nat();
+        let nat = isakmp.nat;
         // Departs from RFC 3947 §7: an end behind a NAT follows too if the peer is behind one,
         // because a gateway with a static 1:1 NAT before it would lose every client whose own NAT
         // forgets it.

@@ -78,7 +78,7 @@ impl Sa {
             isakmp.renew_at = None;
             turn.out.push(Output::RenewalDue);
         }
-        let silence = match policy.dpd.filter(|_| isakmp.established.dpd) {
+        let silence = match policy.dpd.filter(|_| isakmp.dpd) {
             Some(dpd) => isakmp.liveness.fire(now, dpd),
             None => Silence::Wait,
         };

@@ -282,7 +282,7 @@ fn forge(world: &World, exchange: Exchange, message_id: u32, rest: &Payloads) ->
     };
     envelope.seal(
         &payloads,
-        isakmp.keys.cipher(),
+        &isakmp.keys.cipher(),
         &mut isakmp.first_iv(message_id),
     )
 }
@@ -307,7 +307,7 @@ fn request(policy: &Policy, world: &World) -> Payloads {
         }
         .to_bytes()
     };
-    let nat = world.ends[0].sa.negotiated().unwrap().nat;
+    let nat = world.ends[0].sa.isakmp().nat;
     Payloads::new()
         .with(
             kind::SA,

@@ -21,13 +21,10 @@ fn two_ends_agree_on_keys() {
     assert_eq!(child.suite, Suite::AesGcm16 { key_bits: 256 });
     assert_eq!((child.remote.port, child.local.port), (1701, 1701));
     assert!(!child.encapsulated && !child.initiator);
-    let established = world.ends[1].sa.negotiated().unwrap();
-    assert_eq!(established.suite, "AES256/SHA1/TOY");
-    assert_eq!(
-        established.identity,
-        "192.0.2.10".parse::<Identity>().unwrap()
-    );
-    assert!(established.dpd);
+    let isakmp = world.ends[1].sa.isakmp();
+    assert_eq!(isakmp.keys.suite().to_string(), "AES256/SHA1/TOY");
+    assert_eq!(isakmp.identity, "192.0.2.10".parse::<Identity>().unwrap());
+    assert!(isakmp.dpd);
 }
 
 // conformance: 2409-12 2409-19 2409-20 2409-21 2409-39 2409-40 2409-41
@@ -537,7 +534,7 @@ fn without_nat_traversal_no_nat_d_is_sent() {
     let mut client = toy_policy();
     client.natt = Natt::Off;
     let world = World::up(28, client, toy_policy());
-    assert_eq!(world.ends[1].sa.negotiated().unwrap().nat.method, None);
+    assert_eq!(world.ends[1].sa.isakmp().nat.method, None);
     // KE and nonce, and nothing behind the nonce.
     let message3 = &world.ends[0].sent[1];
     assert_eq!(message3.len(), 28 + (4 + 8) + (4 + 32));

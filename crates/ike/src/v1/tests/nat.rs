@@ -24,7 +24,7 @@ fn up_behind_nat(seed: u64) -> World {
 }
 
 fn situation(world: &World, end: usize) -> NatSituation {
-    world.ends[end].sa.negotiated().unwrap().nat
+    world.ends[end].sa.isakmp().nat
 }
 
 // conformance: 3947-01 3947-02 3947-07 3947-08 3947-13 3947-19
