@@ -250,7 +250,7 @@ impl Control {
         }
         let phase1 = ike.exchanges.last().and_then(|id| self.ike.slots.get(id.0));
         let latest = ike.children.values().map(|pair| pair.since).max();
-        let row = |(&spi, pair): (&u32, &Box<Pair>)| {
+        let row = |spi: u32, pair: &Pair| {
             let received = self.activity.inbound_traffic(InboundSa::from_spi(spi));
             let state = match (pair.is_active, Some(pair.since) == latest) {
                 (false, _) => "waiting",
@@ -276,7 +276,8 @@ impl Control {
                 shard: path.0.shard.index() as u8,
             }
         };
-        ike.children.iter().map(row).collect()
+        let pairs = ike.children.iter();
+        pairs.map(|(&spi, pair)| row(spi, pair)).collect()
     }
 
     fn pool_rows(&mut self, now: Instant, filter: &Filter) -> Vec<PoolRow> {

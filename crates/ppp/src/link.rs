@@ -274,7 +274,7 @@ impl Link {
             self.enter_authentication(now, random, out);
         }
         if signals.finished {
-            self.reason = self.reason.take().or(signals.fatal.map(Box::new));
+            self.reason = self.reason.take().or_else(|| signals.fatal.map(Box::new));
             self.finish(out);
         } else if let Some(reason) = signals.fatal {
             self.close(now, reason, out);
