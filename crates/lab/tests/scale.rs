@@ -32,13 +32,15 @@ use world::{plain, secured};
 
 /// What an idle subscriber may take, in octets.
 const OCTETS_MAX: f64 = 8192.0;
+/// What it may take of the heap: a tenth of all is for whoever keeps the heap.
+const HEAP_MAX: f64 = OCTETS_MAX * 0.9;
 /// Clients that dial at the same time.
 const CROWD: usize = 64;
 /// The same where each that comes up makes room for the next.
 const UNDER_WAY: usize = 256;
 
 #[test]
-fn an_idle_subscriber_takes_no_more_than_eight_kibibytes() {
+fn an_idle_subscriber_takes_no_more_than_eight_kibibytes_with_a_tenth_to_spare() {
     for (name, settings, count) in [
         ("plain", plain(), 512),
         ("IPsec", secured("aes128gcm16"), 2048),
@@ -47,7 +49,7 @@ fn an_idle_subscriber_takes_no_more_than_eight_kibibytes() {
         crowd.set_up(count);
         let octets = crowd.octets_of_fleet() / count as f64;
         println!("{name}: {octets:.0} octets of the heap for each subscriber");
-        assert!(octets <= OCTETS_MAX, "{name}: {octets}");
+        assert!(octets <= HEAP_MAX, "{name}: {octets}");
         assert!(octets > 500.0, "{name}: {octets} is what was counted");
     }
 }
