@@ -30,7 +30,7 @@ pub(crate) struct Part {
     processes: usize,
 }
 
-const SUITES: [SuiteName; 7] = [
+pub(crate) const SUITES: [SuiteName; 7] = [
     "aes128gcm16",
     "aes256gcm16",
     "aes128-sha1",

@@ -7,8 +7,16 @@
 //! ```
 //!
 //! The plan is told how many packets and set-ups there were, and nothing of what they cost: that it
-//! knows from the calibration. Cores are the busy share of the worker, as it counts it itself, and
-//! the time of the slow path.
+//! knows from the calibration. Cores are the time of the worker's turns that found something to do,
+//! less what interrupted them, and the processor time of the slow path.
+//!
+//! The worker and the slow path are driven here and not by a blast. A blast has a thread of its own
+//! that never rests, which is a third beside these two: where there are two cores, two of the three
+//! share one, and a worker that waits for its core counts the wait as work.
+//!
+//! What the plan does not know is what packets of different kinds cost each other. Single suites do
+//! not show it, so the plan is too low by it: of 570 octets, plain L2TP and AES-128-GCM by turns take
+//! 184 ns a packet, and 145 by the plan; most likely the branches that are guessed wrong.
 
 mod load;
 
@@ -30,11 +38,8 @@ use load::{Bench, Load, Observed, SESSIONS};
 const LIMIT: f64 = 0.15;
 /// Of a worker, what a load is meant to keep busy.
 const SHARE: f64 = 0.5;
-/// Rounds of a load in a run, of which so many count, together: of the others somebody took a core.
-const ROUNDS: usize = 24;
-const CALM: usize = 8;
-/// Of the time of a round; as much of it others may take.
-const DISTURBANCE: f64 = 0.01;
+/// Rounds of a load in a run, which count together.
+const ROUNDS: usize = 16;
 
 /// Mixtures of suites, sizes, set-ups and churn; none of them is in the calibration.
 const LOADS: [Load; 3] = [
@@ -142,22 +147,11 @@ fn compare(load: Load, costs: &Costs, seed: u64) -> Result<Comparison> {
     let per_second = SHARE / worker_seconds(&load, costs)?;
     // The first round warms up.
     bench.round(per_second)?;
-    let rounds: Vec<Observed> = (0..ROUNDS)
-        .map(|_| bench.round(per_second))
-        .collect::<Result<_>>()?;
+    let rounds = (0..ROUNDS).map(|_| bench.round(per_second));
+    let seen = rounds.sum::<Result<Observed>>()?;
     bench.end()?;
-    let seen = calmest(rounds);
     let planned = planned(&load, costs, &seen)?;
     Ok(Comparison::new(load.name, &seen, planned))
-}
-
-/// The rounds that were not disturbed, as they came, or those that were least, as one. That they
-/// were not busy is no reason to take them: then nobody may have dialled.
-fn calmest(mut rounds: Vec<Observed>) -> Observed {
-    let disturbance = |round: &Observed| (round.stolen / round.seconds).max(DISTURBANCE);
-    rounds.sort_by(|a, b| disturbance(a).total_cmp(&disturbance(b)));
-    rounds.truncate(CALM);
-    rounds.into_iter().sum()
 }
 
 /// What a packet of the load takes of a worker, by the plan.
@@ -306,32 +300,12 @@ mod tests {
             calls: 400.0,
             worker,
             slow_path,
-            stolen: 0.0,
         }
     }
 
     fn run(errors: [f64; 3]) -> Vec<Comparison> {
         let one = |error| Comparison::new("a load", &seen(1.0, 0.0), [0.5 * (1.0 + error), 0.0]);
         errors.map(one).into()
-    }
-
-    #[test]
-    fn rounds_count_as_they_come_unless_somebody_took_a_core() {
-        let round = |stolen, calls| Observed {
-            stolen,
-            calls,
-            ..seen(1.0, 0.0)
-        };
-        let mut rounds: Vec<Observed> = [0.001, 0.5, 0.019, 0.0]
-            .map(|stolen| round(stolen, 1.0))
-            .into();
-        rounds.extend(vec![round(0.01, 100.0); CALM - 3]);
-        rounds.push(round(0.0, 1e6));
-        let sum = calmest(rounds);
-        assert_eq!(sum.calls, 3.0 + 100.0 * (CALM - 3) as f64);
-        assert_eq!(sum.seconds, 2.0 * CALM as f64);
-        let disturbed = calmest(vec![round(1.0, 7.0), round(0.5, 8.0)]);
-        assert_eq!(disturbed.calls, 15.0, "there are no others");
     }
 
     #[test]

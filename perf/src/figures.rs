@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crypto::dh::Group::{Ecp256 as Curve, Modp2048 as Group14};
+use crypto::dh::Group::{Ecp256 as Curve, Modp1024 as Group2, Modp2048 as Group14};
 
 use crate::cipher::{BURSTS, Case, IMIX, SIZES};
 use crate::dial::Call;
@@ -191,6 +191,7 @@ pub(crate) const fn cipher(
 const GCM: SuiteName = "aes128gcm16";
 const GCM256: SuiteName = "aes256gcm16";
 const SHA1: SuiteName = "aes128-sha1";
+const SHA1_256: SuiteName = "aes256-sha1";
 const SHA256: SuiteName = "aes256-sha256";
 const TRIPLE: SuiteName = "3des-sha1";
 const PLAIN: SuiteName = "plain";
@@ -237,6 +238,11 @@ const fn figure(name: &'static str, unit: Unit, must: f64, aim: f64, how: How) -
 
 const fn cycles(name: &'static str, must: f64, aim: f64, spec: Spec) -> Figure {
     figure(name, Unit::Cycles, must, aim, How::Cost(spec))
+}
+
+/// What a plan wants to know, and nothing else does.
+const fn planned(name: &'static str, spec: Spec) -> Figure {
+    cycles(name, f64::INFINITY, f64::INFINITY, spec)
 }
 
 const fn ratio(name: &'static str, must: f64, aim: f64, over: Spec, under: Spec) -> Figure {
@@ -344,6 +350,26 @@ pub(crate) const GROUPS: &[Group] = &[
         cycles("AES-256-CBC + SHA2-256 up, 1400 B, cold",   2200.0, 1800.0, path(SHA256, Up, "1400", Cold)),
         cycles("AES-256-CBC + SHA2-256 down, 1400 B, cold", 2250.0, 1900.0, path(SHA256, Down, "1400", Cold)),
     ], tables: &[] },
+    Group { name: "plans", rounds: 4, is_quick: true, figures: &[
+        planned("AES-256-GCM up, 64 B, for plans", path(GCM256, Up, "64", Cold)),
+        planned("AES-256-GCM up, 1400 B, for plans", path(GCM256, Up, "1400", Cold)),
+        planned("AES-256-GCM down, 64 B, for plans", path(GCM256, Down, "64", Cold)),
+        planned("AES-256-GCM down, 1400 B, for plans", path(GCM256, Down, "1400", Cold)),
+        planned("AES-256-CBC + SHA1 up, 64 B, for plans", path(SHA1_256, Up, "64", Cold)),
+        planned("AES-256-CBC + SHA1 up, 1400 B, for plans", path(SHA1_256, Up, "1400", Cold)),
+        planned("AES-256-CBC + SHA1 down, 64 B, for plans", path(SHA1_256, Down, "64", Cold)),
+        planned("AES-256-CBC + SHA1 down, 1400 B, for plans", path(SHA1_256, Down, "1400", Cold)),
+        planned("AES-256-CBC + SHA2-256 up, 64 B, for plans", path(SHA256, Up, "64", Cold)),
+        planned("AES-256-CBC + SHA2-256 up, 1400 B, for plans", path(SHA256, Up, "1400", Cold)),
+        planned("AES-256-CBC + SHA2-256 down, 64 B, for plans", path(SHA256, Down, "64", Cold)),
+        planned("AES-256-CBC + SHA2-256 down, 1400 B, for plans", path(SHA256, Down, "1400", Cold)),
+        planned("3DES-CBC + SHA1 up, 64 B, for plans", path(TRIPLE, Up, "64", Cold)),
+        planned("3DES-CBC + SHA1 up, 1400 B, for plans", path(TRIPLE, Up, "1400", Cold)),
+        planned("3DES-CBC + SHA1 down, 64 B, for plans", path(TRIPLE, Down, "64", Cold)),
+        planned("3DES-CBC + SHA1 down, 1400 B, for plans", path(TRIPLE, Down, "1400", Cold)),
+        planned("set-up of IKEv1, ECP-256, PSK, for plans",   Spec::SetUp(Call::Ike(Curve))),
+        planned("set-up of IKEv1, MODP-1024, PSK, for plans", Spec::SetUp(Call::Ike(Group2))),
+    ], tables: &[] },
     Group { name: "plain", rounds: 8, is_quick: true, figures: &[
         cycles("L2TP without IPsec up, 64 B, cold",     115.0, 85.0, path(PLAIN, Up, "64", Cold)),
         cycles("L2TP without IPsec up, 64 B, warm",      90.0, 60.0, path(PLAIN, Up, "64", Warm)),
@@ -430,7 +456,13 @@ pub(crate) const GROUPS: &[Group] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    use lab::plan::costs::{Costs, Way};
+    use lab::plan::model::Model;
+    use lab::plan::sizing;
+    use serde_json::{Value, json};
 
     fn all() -> impl Iterator<Item = &'static Figure> {
         GROUPS.iter().flat_map(|group| group.figures)
@@ -450,6 +482,45 @@ mod tests {
                 "{}",
                 figure.name
             );
+        }
+    }
+
+    /// A run as `perf/run --quick` leaves it, in which everything costs the same.
+    fn quick_run() -> Costs {
+        let groups = GROUPS.iter().filter(|group| group.is_quick);
+        let one = json!({ "cost": 1, "ns": 100, "median": 1 });
+        let found: BTreeMap<String, Value> = groups
+            .flat_map(Group::specs)
+            .map(|spec| (spec.to_string(), one.clone()))
+            .collect();
+        let machine = lab::plan::costs::Machine::default();
+        let run = json!({ "machine": machine, "measurements": found });
+        Costs::parse(Path::new("run.json"), &run.to_string()).unwrap()
+    }
+
+    #[test]
+    fn every_shipped_model_can_be_planned_from_a_quick_run() {
+        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/models");
+        let costs = quick_run();
+        let mut count = 0;
+        for entry in std::fs::read_dir(models).unwrap() {
+            let file = entry.unwrap().path();
+            let model = Model::read(&file).unwrap();
+            let plan = sizing::plan(&model, &costs);
+            assert!(plan.is_ok(), "{}: {:?}", file.display(), plan.err());
+            count += 1;
+        }
+        assert!(count >= 2);
+    }
+
+    #[test]
+    fn a_quick_run_knows_every_suite_that_a_calibration_knows() {
+        let costs = quick_run();
+        for suite in crate::calibrate::SUITES {
+            for way in Way::ALL {
+                let cost = costs.packet(suite, way, 700, 1000.0, 64.0);
+                assert!(cost.is_ok(), "{:?}", cost.err());
+            }
         }
     }
 }

@@ -67,8 +67,6 @@ pub(super) struct Observed {
     pub(super) worker: f64,
     /// Seconds of a core that the slow path took.
     pub(super) slow_path: f64,
-    /// Seconds in which the worker had no core, because others did.
-    pub(super) stolen: f64,
 }
 
 impl Sum for Observed {
@@ -79,7 +77,6 @@ impl Sum for Observed {
             calls: sum.calls + round.calls,
             worker: sum.worker + round.worker,
             slow_path: sum.slow_path + round.slow_path,
-            stolen: sum.stolen + round.stolen,
         })
     }
 }
@@ -165,15 +162,13 @@ impl Bench {
             ensure!(staged.missing() == 0, "lost:{}", self.gateway.discards());
         }
         let worker = seconds(undisturbed(&turns));
-        let [seconds, slow_path, stolen] =
-            [0, 1, 2].map(|nth| seconds(after[nth].saturating_sub(before[nth])));
+        let [seconds, slow_path] = [0, 1].map(|nth| seconds(after[nth] - before[nth]));
         Ok(Observed {
             seconds,
             packets: [down, PACKETS - down].map(|packets| packets as f64),
-            calls: (after[3] - before[3]) as f64,
+            calls: (after[2] - before[2]) as f64,
             worker,
             slow_path,
-            stolen,
         })
     }
 
@@ -187,16 +182,13 @@ impl Bench {
         frames.collect()
     }
 
-    /// The clock, the slow path's time, that in which this thread, which is the worker's and never
-    /// sleeps, had no core, all in ticks; and calls.
-    fn mark(&self) -> [u64; 4] {
+    /// The clock and the slow path's time, in ticks; and calls.
+    fn mark(&self) -> [u64; 3] {
         let done = self.dialling.as_ref().map(|dialling| &dialling.done);
         let [ticks, calls] = done.map_or([0; 2], |done| {
             [done.ticks.load(Relaxed), done.calls.load(Relaxed)]
         });
-        let clock = cpu::cycles();
-        let absent = clock.saturating_sub(clock::thread_ticks());
-        [clock, ticks, absent, calls]
+        [cpu::cycles(), ticks, calls]
     }
 
     /// Bursts arrive when they are due, from each side in its proportion, and the worker turns; says
