@@ -15,10 +15,9 @@ use core::arch::x86_64::*;
 use zeroize::Zeroizing;
 
 use super::sha::{self, LANES};
-use super::vector::{
-    load, load_part, load_words, mask, prefetch_behind, seen, store, store_part, store_words,
-};
+use super::vector::{load, load_part, load_words, mask, seen, store, store_part, store_words};
 use super::{INNER, Key, OUTER};
+use crate::cpu;
 use crate::esp::sha_ni::{self, Chunk, Hashing, State};
 use crate::esp::{EspJob, Integrity, Verdict};
 
@@ -29,8 +28,8 @@ const WIDE_FROM: usize = 9;
 /// Messages at once with SHA-NI.
 const NARROW: usize = 4;
 
-/// How far ahead of a lane's block packets are fetched.
-const FETCH_AHEAD: usize = 4 * size_of::<Chunk>();
+/// How many blocks ahead of a lane's packets are fetched.
+const FETCH_AHEAD: usize = 4;
 
 /// Blocks of a lane's own: the end of a message, padded.
 const OWN: usize = 2;
@@ -251,7 +250,9 @@ fn wide<const WORDS: usize>(states: &mut [[u32; LANES]; 8], runs: &[&[Chunk]; LA
         let mut chunks = [&runs[0][step]; LANES];
         for (chunk, run) in chunks.iter_mut().zip(runs) {
             *chunk = &run[step];
-            prefetch_behind(*chunk, FETCH_AHEAD);
+            if let Some(later) = run.get(step + FETCH_AHEAD) {
+                cpu::prefetch(later);
+            }
         }
         match state.first_chunk_mut() {
             Some(state) if WORDS == 5 => sha::sha1(state, &chunks),

@@ -87,14 +87,6 @@ pub(super) fn store_words(words: &mut [u32; 16], vector: Vector) {
     unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), vector) }
 }
 
-/// Asks for the cache line so far behind a place.
-#[inline]
-#[target_feature(enable = "avx512vl")]
-pub(super) fn prefetch_behind<T>(place: &T, distance: usize) {
-    let place = std::ptr::from_ref(place).wrapping_byte_add(distance);
-    _mm_prefetch::<_MM_HINT_T0>(place.cast());
-}
-
 #[inline]
 #[target_feature(enable = "avx512bw")]
 pub(super) fn load_quad(blocks: &[Block; 4]) -> Vector {
