@@ -151,8 +151,6 @@ impl Gateway {
                     .with_context(|| format!("a frame of {} octets went {line:?}", sent.len))?;
                 freed.push(sent.chunk);
             }
-            let ports = worker.ports_mut().iter_mut();
-            ports.for_each(|port| freed.append(&mut port.refused));
         }
         // The next round writes them in the order of their addresses again.
         freed.reverse();

@@ -79,8 +79,6 @@ pub(crate) struct RingPort {
     pub(crate) leaving: Leaving,
     /// The fill ring: as many chunks as were received since the last flush.
     filled: Vec<Chunk>,
-    /// Frames that are no frames of ours.
-    pub(crate) refused: Vec<Chunk>,
 }
 
 impl RingPort {
@@ -92,7 +90,6 @@ impl RingPort {
             arriving: VecDeque::with_capacity(frames),
             leaving: Leaving::with_capacity(frames),
             filled: Vec::with_capacity(frames),
-            refused: Vec::new(),
         }
     }
 }
@@ -113,13 +110,9 @@ impl Port for RingPort {
                 break;
             };
             let frame = Frame::new(chunk, offset, len).expect("the generator keeps to the chunk");
-            if let Err((frame, _)) = wire::read(frame, &self.interface, &self.shared, burst) {
-                self.refused.push(frame.into_chunk());
-            }
-            if let Some(chunk) = pool.take() {
-                self.filled.push(chunk);
-            }
+            burst.push_whole(frame);
         }
+        pool.take_some(count, &mut self.filled);
         count
     }
 
@@ -160,7 +153,7 @@ impl Port for RingPort {
 
     #[inline]
     fn flush(&mut self, pool: &mut dyn Pool<Chunk>) {
-        self.filled.drain(..).for_each(|chunk| pool.put(chunk));
+        pool.put_all(&mut self.filled);
     }
 
     fn in_flight(&self) -> usize {

@@ -153,6 +153,12 @@ impl<T: Slot> Producer<T> {
         }
     }
 
+    /// How many slots are free.
+    pub(crate) fn room(&mut self) -> usize {
+        self.taken = self.shared.consumer().load(Ordering::Acquire);
+        (self.shared.size - self.written.wrapping_sub(self.taken)) as usize
+    }
+
     /// Whether a slot is free; looks at the consumer's count only when it must.
     #[inline]
     pub(crate) fn has_room(&mut self) -> bool {

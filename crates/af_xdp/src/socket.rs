@@ -152,6 +152,11 @@ impl Socket {
         Ok(())
     }
 
+    /// How many chunks the fill ring has room for.
+    pub fn fill_room(&mut self) -> usize {
+        self.rings.fill.room()
+    }
+
     /// Puts chunks into the fill ring until it is full or `source` has none; returns how many.
     ///
     /// # Panics

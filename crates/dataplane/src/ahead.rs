@@ -50,7 +50,7 @@ impl<'b, P: Port> Ahead<'b, P> {
     #[inline]
     pub(crate) fn step(&mut self, tables: &Tables) {
         if let Some((batch, port)) = &mut self.next
-            && batch.express.approached < batch.express.len() + STRIDE
+            && batch.express.approached < batch.burst.whole.len() + STRIDE
         {
             port.expect(batch.express.approached);
             approach(batch, tables);
@@ -72,7 +72,7 @@ impl<'b, P: Port> Ahead<'b, P> {
 
 /// Asks for all lines of a batch that is about to be walked.
 pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
-    while batch.express.approached < batch.express.len() + STRIDE {
+    while batch.express.approached < batch.burst.whole.len() + STRIDE {
         approach(batch, tables);
     }
     for stage in [named_by_the_frame, named_by_that, named_at_last] {

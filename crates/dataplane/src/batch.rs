@@ -17,7 +17,7 @@ use packet::{Chunk, Frame};
 
 use crate::change::Class;
 use crate::discard::Discard;
-use crate::express::Express;
+use crate::express::{Express, Seat};
 use crate::id::{SessionSlot, Slot};
 use crate::port::{Burst, Meta, Packet};
 use crate::stages::Stage;
@@ -380,7 +380,7 @@ impl<C> Batch<C> {
         let packets = &self.burst.packets;
         let (before, from) = packets.split_at(self.at_hand.min(packets.len()));
         let guests = from.iter().chain(before).map(|packet| &packet.frame);
-        guests.chain(self.burst.whole.iter().flatten())
+        guests.chain(self.burst.whole.iter().filter_map(Seat::frame))
     }
 
     /// A frame that waits for its batch to be walked, and where it will enter.

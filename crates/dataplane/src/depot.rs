@@ -109,6 +109,15 @@ impl<C> Pool<C> for FreeChunks<C> {
     fn put(&mut self, chunk: C) {
         self.free.push(chunk);
     }
+
+    fn take_some(&mut self, count: usize, chunks: &mut Vec<C>) {
+        let rest = self.free.len().saturating_sub(count);
+        chunks.extend(self.free.drain(rest..));
+    }
+
+    fn put_all(&mut self, chunks: &mut Vec<C>) {
+        self.free.append(chunks);
+    }
 }
 
 #[cfg(test)]

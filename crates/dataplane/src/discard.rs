@@ -44,6 +44,9 @@ macro_rules! discards {
 discards! {
     Truncated         = "shorter than its headers",
     // link
+    OuterProtocol     = "frame from an interface is not IPv4",
+    OuterFragment     = "fragment for an endpoint of ours, which the kernel puts together",
+    OuterMalformed    = "outer header malformed",
     Keepalive         = "NAT keepalive (RFC 3948), nothing to do",
     BadChecksum       = "wrong UDP checksum",
     NoListener        = "no listener at this address",

@@ -27,13 +27,11 @@ mod down;
 mod up;
 
 use crypto::cpu;
-use packet::header::{Ethernet, Udp};
-use packet::{Chunk, Endpoint, Frame};
-use zerocopy::FromBytes;
+use packet::header::Ethernet;
+use packet::{Chunk, Frame};
 
 use crate::ahead::{DOWN, UP};
 use crate::batch::{BATCH_FRAMES, Batch, Exit, Note, Room, Seats, Source, Stop, Work, each};
-use crate::change::Adjacency;
 use crate::discard::Discard;
 use crate::id::{InboundSa, ShardId, Slot};
 use crate::link;
@@ -44,7 +42,7 @@ use crate::shard::path::Path;
 use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::tables::Tables;
-use crate::wire::{self, HEAD_LINES, Head, Interface, OUTER, Usual};
+use crate::wire::{self, HEAD_LINES, Head, OUTER, Usual};
 
 pub(crate) use down::downstream;
 pub(crate) use up::upstream;
@@ -52,34 +50,67 @@ pub(crate) use up::upstream;
 /// Octets of an Ethernet header.
 const ETHERNET: usize = size_of::<Ethernet>();
 
+/// A frame as it came, and what the lane knows of it: a cache line, of which another worker reads one
+/// for each frame that is handed over.
+#[derive(Debug)]
+pub(crate) struct Seat<C> {
+    /// `None` once it has left.
+    frame: Option<Frame<C>>,
+    ticket: Ticket,
+}
+
+impl<C> Seat<C> {
+    /// Of a frame that nobody has looked at.
+    #[inline(always)]
+    pub(crate) fn of(frame: Frame<C>) -> Self {
+        Self {
+            frame: Some(frame),
+            ticket: Ticket::BLANK,
+        }
+    }
+
+    pub(crate) fn frame(&self) -> Option<&Frame<C>> {
+        self.frame.as_ref()
+    }
+
+    pub(crate) fn leave(self) -> Option<Frame<C>> {
+        self.frame
+    }
+}
+
 /// What the lane knows of a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     /// What the frame is; `None` if it never was in the lane.
     usual: Option<Usual>,
+    /// The port it came by.
+    from: u8,
+    /// The port it leaves by.
+    port: u8,
+    /// Octets of the outermost IP packet.
+    len: u16,
+    /// Whom its head names: tunnel and session of a plain message, the address of a packet from the
+    /// network. Of a packet from a peer then the session that is foreseen, as a word.
+    target: u32,
     /// What it looks up first: an SA, a tunnel, or the session that its destination names.
     slot: Slot,
     /// The peer's path, once it is foreseen; of a packet from the network at first the session, which
     /// leads to it.
     path: Option<Slot>,
-    /// The port it came by.
-    from: u8,
-    /// The port it leaves by.
-    port: u8,
-    work: Option<Work>,
 }
 
+const _: () = assert!(size_of::<Ticket>() <= 32);
+
 impl Ticket {
-    fn new(from: u8, usual: Usual, slot: Option<Slot>) -> Self {
-        Self {
-            usual: slot.map(|_| usual),
-            slot: slot.unwrap_or(NOWHERE),
-            path: None,
-            from,
-            port: 0,
-            work: None,
-        }
-    }
+    const BLANK: Self = Self {
+        usual: None,
+        from: 0,
+        port: 0,
+        len: 0,
+        target: 0,
+        slot: NOWHERE,
+        path: None,
+    };
 
     /// The port it came by.
     pub(crate) fn from(&self) -> u8 {
@@ -95,7 +126,6 @@ impl Ticket {
 /// The whole frames of a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Express {
-    tickets: Vec<Ticket>,
     /// Who begins at ESP, at plain L2TP, and at an IP packet from the network.
     sealed: Seats,
     plain: Seats,
@@ -106,7 +136,21 @@ pub(crate) struct Express {
     away: Seats,
     /// How many of its frames' lines have been asked for.
     pub(crate) approached: usize,
+    /// What the cipher has to do for each, while it is at work.
+    works: Vec<Option<Work>>,
 }
+
+impl Express {
+    pub(crate) fn with_capacity() -> Self {
+        Self {
+            works: vec![None; BATCH_FRAMES],
+            ..Self::default()
+        }
+    }
+}
+
+/// Frames between asking once more for a line and reading it.
+const NEAR: usize = 3;
 
 /// The door at which the rooms take a frame over.
 enum Door {
@@ -118,40 +162,72 @@ enum Door {
     Exit(Exit),
 }
 
-/// Gives a ticket to each whole frame that port `from` has put in, and asks for the first lines.
-/// Says how many octets the canonical frames have.
+/// Gives a ticket to each whole frame that port `from` has put in, and asks for the first lines. The
+/// others are read for the rooms. Says how many octets the canonical frames have.
 #[inline(always)]
 pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, from: u8, tables: &Tables) -> usize {
     let Batch { burst, express, .. } = batch;
     let (mut others, mut octets) = (0, 0);
     let vrf = tables.vrf(from);
-    for (seat, (frame, usual)) in burst.whole.iter().zip(&burst.usual).enumerate() {
-        let head = frame.as_ref().and_then(|frame| frame.peek::<Head>());
-        let found = head.and_then(|head| first(head, *usual, vrf, tables));
-        let line = match (usual, found) {
-            (_, None) => &mut others,
-            (_, Some((_, Whereabouts::Away))) => &mut express.away,
-            (Usual::EspInUdp, _) => &mut express.sealed,
-            (Usual::L2tp, _) => &mut express.plain,
-            (Usual::Ip, _) => &mut express.network,
+    for (nth, seat) in burst.whole.iter_mut().enumerate() {
+        let frame = seat.frame.as_ref();
+        seat.ticket.from = from;
+        let known = frame.and_then(|frame| look_at(frame, &mut seat.ticket, vrf, tables));
+        let line = match known {
+            None => &mut others,
+            Some((_, Whereabouts::Away)) => &mut express.away,
+            Some((Usual::EspInUdp, _)) => &mut express.sealed,
+            Some((Usual::L2tp, _)) => &mut express.plain,
+            Some((Usual::Ip, _)) => &mut express.network,
         };
-        *line |= 1 << seat;
-        let slot = found.map(|(slot, _)| slot);
-        express.tickets.push(Ticket::new(from, *usual, slot));
-        let len = head.map_or(0, |head| usize::from(head.ip.total_length.get()));
-        octets += match (usual, frame) {
-            (Usual::Ip, Some(frame)) => {
-                approach_end(frame, len);
-                len
-            }
-            (Usual::Ip, None) => len,
-            (Usual::EspInUdp | Usual::L2tp, _) => len - (OUTER - ETHERNET),
-        };
+        *line |= 1 << nth;
+        octets += usize::from(seat.ticket.len);
     }
-    for seat in each(others) {
-        batch.leave_lane(seat, Door::First, tables);
+    // What is around the canonical frame of a peer is not counted.
+    let of_peers = express.sealed | express.plain | express.away;
+    octets -= of_peers.count_ones() as usize * (OUTER - ETHERNET);
+    for nth in each(others) {
+        octets += batch.leave_lane(nth, Door::First, tables);
     }
     octets
+}
+
+/// Whether a shard is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whereabouts {
+    Here,
+    Away,
+}
+
+/// What a frame as usual is, and where that is which it looks up first. `None`: not in this lane.
+#[inline(always)]
+fn look_at<C: Chunk>(
+    frame: &Frame<C>,
+    ticket: &mut Ticket,
+    vrf: u16,
+    tables: &Tables,
+) -> Option<(Usual, Whereabouts)> {
+    let head = frame.peek::<Head>()?;
+    let usual = head.usual(frame.len())?;
+    let len = head.ip.total_length.get();
+    match usual {
+        Usual::EspInUdp => {
+            let [a, b, c, d, ..] = head.first;
+            ticket.slot = InboundSa::from_spi(u32::from_be_bytes([a, b, c, d])).0;
+        }
+        Usual::L2tp => {
+            let listener = tables.plain_listener(head.ip.destination)?;
+            ticket.target = link::ids(&head.first);
+            ticket.slot = link::tunnel(ticket.target, listener)?;
+        }
+        Usual::Ip => {
+            ticket.target = u32::from_be_bytes(head.ip.destination);
+            tables.shared.prefetch(vrf, head.ip.destination());
+            approach_end(frame, usize::from(len));
+        }
+    }
+    (ticket.usual, ticket.len) = (Some(usual), len);
+    Some((usual, approach_first(usual, ticket.slot, tables)))
 }
 
 /// Asks for the line behind a packet from the network: a trailer is written there before any cipher
@@ -165,93 +241,53 @@ fn approach_end<C: Chunk>(frame: &Frame<C>, packet: usize) {
 /// What a frame of the network looks up is not yet known.
 const NOWHERE: Slot = Slot::from_word(0);
 
-/// Whether a shard is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whereabouts {
-    Here,
-    Away,
-}
-
-/// What a frame looks up first, and where that is. `None`: not in this lane.
-#[inline(always)]
-fn first(head: &Head, usual: Usual, vrf: u16, tables: &Tables) -> Option<(Slot, Whereabouts)> {
-    let slot = match usual {
-        Usual::EspInUdp => {
-            let [a, b, c, d, ..] = head.first;
-            InboundSa::from_spi(u32::from_be_bytes([a, b, c, d])).0
-        }
-        Usual::L2tp => {
-            let local = Endpoint::v4(head.ip.destination, Udp::L2TP);
-            let listener = tables.listener(&local).filter(|one| !one.ipsec_required)?;
-            link::tunnel(&head.first, listener.index)?
-        }
-        Usual::Ip => {
-            tables.shared.prefetch(vrf, head.ip.destination());
-            return Some((NOWHERE, Whereabouts::Here));
-        }
-    };
-    Some((slot, approach_first(usual, slot, tables)))
-}
-
 /// Asks for an SA and its key, or a tunnel.
 #[inline(always)]
 fn approach_first(usual: Usual, slot: Slot, tables: &Tables) -> Whereabouts {
+    if usual == Usual::Ip {
+        return Whereabouts::Here;
+    }
     let Some(shard) = tables.shards.peek(slot.shard) else {
         return Whereabouts::Away;
     };
-    match usual {
-        Usual::EspInUdp => {
-            shard.inbound.prefetch(slot, Inbound::LINES);
-            tables.keys.opening.prefetch(key_slot(slot));
-        }
-        Usual::L2tp => shard.prefetch_tunnel(slot),
-        Usual::Ip => {}
+    if usual == Usual::EspInUdp {
+        shard.inbound.prefetch(slot, Inbound::LINES);
+        tables.keys.opening.prefetch(key_slot(slot));
+    } else {
+        shard.prefetch_tunnel(slot);
     }
     Whereabouts::Here
 }
 
-impl Express {
-    pub(crate) fn with_capacity() -> Self {
-        Self {
-            tickets: Vec::with_capacity(BATCH_FRAMES),
-            ..Self::default()
-        }
-    }
-
-    /// How many there are, on their way or not.
-    pub(crate) fn len(&self) -> usize {
-        self.tickets.len()
-    }
-}
-
 /// Asks for what the first lines name: the path of an SA or tunnel, the session of a destination.
 #[inline(always)]
-pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
+pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: &Tables) {
     let Batch { burst, express, .. } = batch;
-    let Some(ticket) = express.tickets.get_mut(seat) else {
+    let Some(Seat { ticket, .. }) = burst.whole.get_mut(nth) else {
         return;
     };
-    let shard = tables.shards.peek(ticket.slot.shard);
-    let path = match (ticket.usual, shard) {
-        (Some(Usual::EspInUdp), Some(shard)) => shard.inbound.at(ticket.slot).map(|sa| {
+    if ticket.usual == Some(Usual::Ip) {
+        if ticket.path.is_none() {
+            find_session(ticket, tables);
+        }
+        if approach_session(ticket, tables) == Some(Whereabouts::Away) {
+            express.network &= !(1 << nth);
+            express.away |= 1 << nth;
+        }
+        return;
+    }
+    let Some(shard) = tables.shards.peek(ticket.slot.shard) else {
+        return;
+    };
+    let path = match ticket.usual {
+        Some(Usual::EspInUdp) => shard.inbound.at(ticket.slot).map(|sa| {
             sa.tally.prefetch();
             sa.path
         }),
-        (Some(Usual::L2tp), Some(shard)) => shard.tunnel_path(ticket.slot),
-        (Some(_), _) => {
-            if ticket.path.is_none() {
-                let frame = burst.whole.get(seat).and_then(Option::as_ref);
-                find_session(ticket, frame.and_then(|frame| frame.peek::<Head>()), tables);
-            }
-            if approach_session(ticket, tables) == Some(Whereabouts::Away) {
-                express.network &= !(1 << seat);
-                express.away |= 1 << seat;
-            }
-            return;
-        }
-        (None, _) => None,
+        Some(Usual::L2tp) => shard.tunnel_path(ticket.slot),
+        Some(Usual::Ip) | None => None,
     };
-    if let Some((path, shard)) = path.zip(shard) {
+    if let Some(path) = path {
         ticket.path = Some(path.0);
         shard.paths.prefetch(path.0, Path::LINES[UP]);
     }
@@ -259,11 +295,9 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, seat: usize, table
 
 /// The session of a destination.
 #[inline(always)]
-fn find_session(ticket: &mut Ticket, head: Option<&Head>, tables: &Tables) {
+fn find_session(ticket: &mut Ticket, tables: &Tables) {
     let vrf = tables.vrf(ticket.from);
-    if let Some(head) = head
-        && let Target::Session(session) = tables.shared.lookup_v4(vrf, head.ip.destination())
-    {
+    if let Target::Session(session) = tables.shared.lookup_v4(vrf, ticket.target.into()) {
         ticket.slot = session.0;
         ticket.path = Some(session.0);
     }
@@ -284,7 +318,7 @@ fn approach_session(ticket: &Ticket, tables: &Tables) -> Option<Whereabouts> {
 /// Asks for what frames that were handed over look up first, and for their heads, which another core
 /// has read.
 pub(crate) fn expect<C: Chunk>(batch: &Batch<C>, tables: &Tables) {
-    for (frame, ticket) in batch.burst.whole.iter().zip(&batch.express.tickets) {
+    for Seat { frame, ticket } in &batch.burst.whole {
         if let (Some(frame), Some(usual)) = (frame, ticket.usual) {
             cpu::prefetch_bytes(frame.chunk().as_ref(), frame.headroom(), HEAD_LINES);
             approach_first(usual, ticket.slot, tables);
@@ -294,9 +328,8 @@ pub(crate) fn expect<C: Chunk>(batch: &Batch<C>, tables: &Tables) {
 
 /// Asks for what those name: the session of a path, the path of a session.
 #[inline(always)]
-pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
-    let Batch { burst, express, .. } = batch;
-    let Some(ticket) = express.tickets.get_mut(seat) else {
+pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: &Tables) {
+    let Some(Seat { ticket, .. }) = batch.burst.whole.get_mut(nth) else {
         return;
     };
     let Some(known) = ticket.path else {
@@ -315,17 +348,15 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables:
         }
         return;
     }
-    let frame = burst.whole.get(seat).and_then(Option::as_ref);
     let Some(path) = shard.paths.at(known) else {
         return;
     };
-    path.tally.prefetch();
     // What is in an SA nobody knows before it is opened.
     let session = match ticket.usual {
-        Some(Usual::L2tp) => frame
-            .and_then(|frame| frame.peek::<Head>())
-            .map(|head| link::ids(&head.first))
-            .and_then(|[tunnel, session]| path.directory.find(tunnel, session)),
+        Some(Usual::L2tp) => {
+            let [tunnel, session] = [(ticket.target >> 16) as u16, ticket.target as u16];
+            path.directory.find(tunnel, session)
+        }
         Some(Usual::EspInUdp | Usual::Ip) | None => path.directory.likely(),
     };
     if let Some(session) = session
@@ -333,21 +364,44 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables:
     {
         shard.sessions.prefetch(session.0, Session::LINES[UP]);
         tables.shared.sessions.prefetch(session.0);
+        ticket.target = session.0.word();
     }
 }
 
+/// Asks once more for the lines of a frame whose turn comes soon: since they were asked for, those of
+/// a whole batch have come, and pushed them out of the nearest cache.
+#[inline(always)]
+fn bring_near<C>(batch: &Batch<C>, nth: usize, tables: &Tables) {
+    let Some(Seat { ticket, .. }) = batch.burst.whole.get(nth) else {
+        return;
+    };
+    let Some((shard, path)) = tables.shards.peek(ticket.slot.shard).zip(ticket.path) else {
+        return;
+    };
+    let is_down = ticket.usual == Some(Usual::Ip);
+    let (way, session) = match is_down {
+        true => (DOWN, ticket.slot),
+        false => (UP, Slot::from_word(ticket.target)),
+    };
+    if ticket.usual == Some(Usual::EspInUdp) {
+        shard.inbound.prefetch(ticket.slot, Inbound::LINES);
+    }
+    shard.paths.prefetch(path, Path::LINES[way]);
+    shard.sessions.prefetch(session, Session::LINES[way]);
+    tables.shared.sessions.prefetch(session);
+}
+
 impl<C: Chunk> Batch<C> {
-    /// The ESP packet, which begins behind the outer headers, and the work of those that have some.
+    /// The ESP packet, which begins behind the outer headers, and the work of some seats.
     #[inline]
-    fn works_of_lane(&mut self) -> impl Iterator<Item = (&mut [u8], &mut Work)> {
-        let tickets = self.express.tickets.iter_mut();
-        let seats = self.burst.whole.iter_mut().zip(tickets);
-        seats.filter_map(|(frame, ticket)| {
-            let work = ticket.work.as_mut()?;
-            let frame = frame.as_mut()?.bytes_mut();
-            let head = Head::ref_from_prefix(frame).ok()?.0;
-            let end = ETHERNET + usize::from(head.ip.total_length.get());
-            Some((frame.get_mut(OUTER..end)?, work))
+    fn works_of_lane(&mut self, seats: Seats) -> impl Iterator<Item = (&mut [u8], &mut Work)> {
+        let Self { burst, express, .. } = self;
+        let all = burst.whole.iter_mut().zip(&mut express.works).enumerate();
+        let some = all.filter(move |(nth, _)| seats >> nth & 1 != 0);
+        some.filter_map(|(_, (Seat { frame, ticket }, work))| {
+            let end = ETHERNET + usize::from(ticket.len);
+            let esp = frame.as_mut()?.bytes_mut().get_mut(OUTER..end)?;
+            Some((esp, work.as_mut()?))
         })
     }
 
@@ -356,17 +410,16 @@ impl<C: Chunk> Batch<C> {
     #[inline(always)]
     pub(crate) fn drain_lane(&mut self, mut leave: impl FnMut(Frame<C>, usize, usize)) {
         let Self { burst, express, .. } = self;
-        for seat in each(express.out) {
-            if let Some(frame) = burst.whole[seat].take() {
-                let is_down = express.network >> seat & 1 != 0;
+        for nth in each(express.out) {
+            let seat = &mut burst.whole[nth];
+            if let Some(frame) = seat.frame.take() {
+                let is_down = express.network >> nth & 1 != 0;
                 let outside = if is_down { OUTER } else { ETHERNET };
                 let len = frame.len() - outside;
-                leave(frame, usize::from(express.tickets[seat].port), len);
+                leave(frame, usize::from(seat.ticket.port), len);
             }
         }
         burst.whole.clear();
-        burst.usual.clear();
-        express.tickets.clear();
         (express.sealed, express.plain, express.network) = (0, 0, 0);
         (express.out, express.away, express.approached) = (0, 0, 0);
     }
@@ -376,69 +429,71 @@ impl<C: Chunk> Batch<C> {
     pub(crate) fn take_away(&mut self) -> impl Iterator<Item = (Frame<C>, Ticket)> {
         let Self { burst, express, .. } = self;
         each(std::mem::take(&mut express.away)).filter_map(|seat| {
-            let frame = burst.whole[seat].take()?;
-            Some((frame, express.tickets[seat]))
+            let Seat { frame, ticket } = &mut burst.whole[seat];
+            Some((frame.take()?, *ticket))
         })
     }
 
     /// Gives up every whole frame, wherever it was going.
     pub(crate) fn give_up_lane(&mut self, leave: impl FnMut(Frame<C>)) {
         let whole = self.burst.whole.iter_mut();
-        whole.filter_map(Option::take).for_each(leave);
+        whole.filter_map(|seat| seat.frame.take()).for_each(leave);
         self.drain_lane(|_, _, _| ());
     }
 
     /// Seats a whole frame that has its ticket.
     pub(crate) fn seat_whole(&mut self, frame: Frame<C>, ticket: Ticket) {
         let Self { burst, express, .. } = self;
-        let seat = 1 << express.tickets.len();
+        let seat = 1 << burst.whole.len();
         match ticket.usual {
             Some(Usual::EspInUdp) => express.sealed |= seat,
             Some(Usual::L2tp) => express.plain |= seat,
             Some(Usual::Ip) => express.network |= seat,
             None => debug_assert!(false, "it never was in the lane"),
         }
-        burst.whole.push(Some(frame));
-        express.tickets.push(ticket);
+        let frame = Some(frame);
+        burst.whole.push(Seat { frame, ticket });
     }
 
-    /// The rooms take a frame over.
+    /// The rooms take a frame over. Says how many octets it has there.
     #[cold]
-    fn leave_lane(&mut self, seat: usize, door: Door, tables: &Tables) {
-        let Some(frame) = self.burst.whole[seat].take() else {
-            return;
+    fn leave_lane(&mut self, nth: usize, door: Door, tables: &Tables) -> usize {
+        let Seat { frame, ticket } = &mut self.burst.whole[nth];
+        let Some(frame) = frame.take() else {
+            return 0;
         };
-        let from = self.express.tickets[seat].from;
-        let (mut packet, mut note, sorted) = canonical(frame, from, tables);
+        let ticket = *ticket;
+        let (mut packet, mut note, sorted) = canonical(frame, ticket.from, tables);
+        let octets = packet.frame.len();
         let outcome = match door {
             Door::First => sorted,
             Door::Exit(exit) => Err(exit),
-            Door::Decap { skip, len } => self.decapped(seat, &mut packet, skip, len, tables),
+            Door::Decap { skip, len } => decapped(ticket.path, &mut packet, skip, len, tables),
         };
         match outcome {
             Ok(stop) => (note.room, note.slot) = (stop.room, stop.slot),
             Err(exit) => note.exit = Some(exit),
         }
         self.take_in(packet, note);
+        octets
     }
+}
 
-    /// An authentic frame goes on where the SA ends.
-    fn decapped(
-        &self,
-        seat: usize,
-        packet: &mut Packet<C>,
-        skip: usize,
-        len: usize,
-        tables: &Tables,
-    ) -> Result<Stop, Exit> {
-        let path = self.express.tickets[seat].path.ok_or(Discard::NoPath)?;
-        let shard = tables.shards.peek(path.shard).ok_or(Discard::NoPath)?;
-        packet.meta.vrf = shard.paths.at(path).ok_or(Discard::NoPath)?.vrf;
-        // The window of the packet begins behind the outer headers.
-        let skip = skip.checked_sub(OUTER).ok_or(Discard::Truncated)?;
-        packet.frame.narrow(skip, len).ok_or(Discard::Truncated)?;
-        Ok(Room::Decap.stop(path))
-    }
+/// An authentic frame goes on where the SA ends.
+fn decapped<C: Chunk>(
+    path: Option<Slot>,
+    packet: &mut Packet<C>,
+    skip: usize,
+    len: usize,
+    tables: &Tables,
+) -> Result<Stop, Exit> {
+    let path = path.ok_or(Discard::NoPath)?;
+    let shard = tables.shards.peek(path.shard).ok_or(Discard::NoPath)?;
+    packet.meta.vrf = shard.paths.at(path).ok_or(Discard::NoPath)?.vrf;
+    // The window of the packet begins behind the outer headers.
+    let skip = skip.checked_sub(OUTER).ok_or(Discard::Truncated)?;
+    packet.frame.narrow(skip, len).ok_or(Discard::Truncated)?;
+    Ok(Room::Decap.stop(path))
 }
 
 /// A whole frame as the rooms have it, and where it enters.
@@ -449,29 +504,15 @@ pub(crate) fn canonical<C: Chunk>(
     tables: &Tables,
 ) -> (Packet<C>, Note, Result<Stop, Exit>) {
     let interface = tables.interface(from).unwrap_or_default();
-    match wire::read_whole(frame, &interface, &tables.shared) {
+    match wire::read(frame, &interface, &tables.shared) {
         Ok(mut packet) => {
             let (note, sorted) = link::sort_packet(&mut packet, tables);
             (packet, note, sorted)
         }
-        // What surrounds it was looked at before, so there is none.
-        Err((frame, _)) => {
+        Err((frame, why)) => {
             let meta = Meta::ip(from);
-            let outcome = Err(Discard::IpMalformed.into());
+            let outcome = Err(Discard::from(why).into());
             (Packet { frame, meta }, Note::new(Source::Network), outcome)
         }
     }
-}
-
-/// A next hop that is known, behind an Ethernet interface that takes a packet of `len` octets.
-#[inline(always)]
-fn hop(
-    adjacency: Option<Adjacency>,
-    len: usize,
-    interfaces: &[Option<Interface>],
-) -> Option<(u8, [[u8; 6]; 2])> {
-    let hop = adjacency.filter(|hop| hop.is_resolved)?;
-    let interface = interfaces.get(usize::from(hop.port))?.as_ref()?;
-    let mtu = interface.mtu.min(hop.mtu);
-    (len <= usize::from(mtu)).then_some((hop.port, hop.rewrite?))
 }

@@ -79,6 +79,9 @@ use tables::Tables;
 /// rooms are passed in one walk: what one has looked up is at hand in the next.
 fn upstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
     express::upstream(batch, tables, ahead);
+    if batch.guests() == 0 {
+        return;
+    }
     batch.board(Room::Open, tables);
     esp::open(batch, tables, ahead);
     batch.board(Room::Decap, tables);
@@ -98,6 +101,9 @@ fn upstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &m
 /// Network to subscriber.
 fn downstream<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut Ahead<'_, P>) {
     express::downstream(batch, tables, ahead);
+    if batch.guests() == 0 {
+        return;
+    }
     batch.board(Room::Route, tables);
     batch.walk(|frame| ip::route(frame, tables));
     batch.board(Room::Frame, tables);

@@ -60,35 +60,34 @@ fn plain_l2tp<C: Chunk>(t: &mut Guest<'_, C>, tables: &Tables) -> Result<Stop, E
         return Err(Discard::BadChecksum.into());
     }
     t.listener = listener.index;
-    match tunnel(t.frame.bytes(), listener.index) {
+    // A short message without a length has its ids all the same.
+    let (message, mut first) = (t.frame.bytes(), [0; 8]);
+    let len = message.len().min(first.len());
+    first[..len].copy_from_slice(&message[..len]);
+    match tunnel(ids(&first), listener.index) {
         Some(slot) => Ok(Room::Decap.stop(slot)),
         None if is_control => Err(Exit::Punt(Why::PlainL2tp(Class::Stranger))),
         None => Err(Discard::NoTunnel.into()),
     }
 }
 
-/// Where the tunnel of a message is looked up.
+/// Where the tunnel of a message is looked up, of which `ids` are [tunnel and session](ids).
 #[inline(always)]
-pub(crate) fn tunnel(message: &[u8], listener: u16) -> Option<Slot> {
-    // A short message without a length has its ids all the same.
-    let mut first = [0; 8];
-    let len = message.len().min(first.len());
-    first[..len].copy_from_slice(&message[..len]);
-    let [tunnel, _] = ids(&first);
+pub(crate) fn tunnel(ids: u32, listener: u16) -> Option<Slot> {
+    let tunnel = (ids >> 16) as u16;
     tunnel_slot(listener, tunnel).filter(|_| tunnel != 0)
 }
 
-/// The ids of tunnel and session at the beginning of a message.
+/// The ids of tunnel and session at the beginning of a message, in one word.
 #[inline(always)]
-pub(crate) fn ids(message: &[u8; 8]) -> [u16; 2] {
+pub(crate) fn ids(message: &[u8; 8]) -> u32 {
     let [flags, _, a, b, c, d, e, f] = *message;
     // RFC 2661 §3.1: with L set, the length stands between the flags and the ids.
-    let ids = if u16::from(flags) << 8 & L2tp::LENGTH != 0 {
-        [[c, d], [e, f]]
+    if u16::from(flags) << 8 & L2tp::LENGTH != 0 {
+        u32::from_be_bytes([c, d, e, f])
     } else {
-        [[a, b], [c, d]]
-    };
-    ids.map(u16::from_be_bytes)
+        u32::from_be_bytes([a, b, c, d])
+    }
 }
 
 /// IKE goes to the slow path from where it arrived; only its class is of interest here.

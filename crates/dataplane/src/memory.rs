@@ -32,7 +32,6 @@ pub struct MemoryPort<C = MemoryChunk> {
     leaving: Arc<ArrayQueue<Vec<u8>>>,
     /// Chunks of frames that were sent, until the pool is at hand.
     spent: Vec<C>,
-    not_ours: u64,
     /// Whether it reads every frame itself, as a port that is no Ethernet interface does.
     is_canonical: bool,
 }
@@ -66,15 +65,9 @@ impl<C> MemoryPort<C> {
             arriving,
             leaving,
             spent: Vec::new(),
-            not_ours: 0,
             is_canonical: false,
         };
         (port, far)
-    }
-
-    /// Frames that a kernel would have been given.
-    pub fn not_ours(&self) -> u64 {
-        self.not_ours
     }
 
     /// Whether a frame waits to be received.
@@ -129,17 +122,20 @@ impl<C: Chunk> Port for MemoryPort<C> {
                 break;
             };
             if frame.fill(HEADROOM, &bytes).is_none() {
-                self.not_ours += 1;
                 pool.put(frame.into_chunk());
                 continue;
             }
-            if let Err((frame, _)) = wire::read(frame, &self.interface, &self.shared, burst) {
-                self.not_ours += 1;
-                pool.put(frame.into_chunk());
-            }
+            burst.push_whole(frame);
         }
         if self.is_canonical {
-            burst.read_all(&self.interface, &self.shared);
+            // What is not for the line the worker shall count, as that of an interface.
+            let mut refused = Vec::new();
+            burst.read_all(&self.interface, &self.shared, |frame, _| {
+                refused.push(frame)
+            });
+            refused
+                .into_iter()
+                .for_each(|frame| burst.push_whole(frame));
         }
         burst.len() - before
     }

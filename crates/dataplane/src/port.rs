@@ -1,8 +1,8 @@
 //! What the line needs from the outside: ports, and the memory that frames rest in.
 //!
 //! A port strips everything outside the canonical frame and writes it again, so that AF_XDP,
-//! sockets and memory look the same to the rooms. An Ethernet interface also gives and takes frames
-//! whole: those that are as usual outside, for the express lane.
+//! sockets and memory look the same to the rooms. An Ethernet interface gives frames as they come, and
+//! also takes those that the express lane has made complete.
 //!
 //! | from the tunnel side | the window starts at | meta line |
 //! |---|---|---|
@@ -14,8 +14,9 @@
 use packet::{Chunk, Endpoint, Frame};
 
 use crate::change::{AdjacencyId, Kind};
+use crate::express::Seat;
 use crate::shared::Shared;
-use crate::wire::{self, Interface, Usual};
+use crate::wire::{self, Interface, NotOurs};
 
 /// A frame and its meta line.
 #[derive(Debug)]
@@ -74,10 +75,8 @@ impl Meta {
 /// What a port has received, in order of arrival.
 #[derive(Debug)]
 pub struct Burst<C> {
-    /// Frames as they came, Ethernet header first, which are [as usual](crate::wire::read) outside.
-    pub(crate) whole: Vec<Option<Frame<C>>>,
-    /// What each of them is.
-    pub(crate) usual: Vec<Usual>,
+    /// Frames as they came by an interface, Ethernet header first.
+    pub(crate) whole: Vec<Seat<C>>,
     /// All others, canonical.
     pub(crate) packets: Vec<Packet<C>>,
 }
@@ -87,7 +86,6 @@ impl<C> Burst<C> {
     pub fn with_capacity(frames: usize) -> Self {
         Self {
             whole: Vec::with_capacity(frames),
-            usual: Vec::with_capacity(frames),
             packets: Vec::with_capacity(frames),
         }
     }
@@ -98,23 +96,28 @@ impl<C> Burst<C> {
         self.packets.push(packet);
     }
 
-    /// Adds a frame as it came.
+    /// Adds a frame as it came by an interface, the window at its Ethernet header. VLANs are the
+    /// interfaces of the kernel that take them off.
     #[inline(always)]
-    pub(crate) fn push_whole(&mut self, frame: Frame<C>, usual: Usual) {
-        self.usual.push(usual);
-        self.whole.push(Some(frame));
+    pub fn push_whole(&mut self, frame: Frame<C>) {
+        self.whole.push(Seat::of(frame));
     }
 
-    /// Reads those that are as they came by an interface: from here on all are canonical.
-    pub fn read_all(&mut self, interface: &Interface, shared: &Shared)
-    where
+    /// Reads those that are as they came by an interface: from here on all are canonical. Those that
+    /// are not for the line are given back.
+    pub fn read_all(
+        &mut self,
+        interface: &Interface,
+        shared: &Shared,
+        mut refused: impl FnMut(Frame<C>, NotOurs),
+    ) where
         C: Chunk,
     {
-        self.usual.clear();
-        for frame in self.whole.drain(..).flatten() {
-            let packet = wire::read_whole(frame, interface, shared);
-            debug_assert!(packet.is_ok(), "it was looked at");
-            self.packets.extend(packet);
+        for frame in self.whole.drain(..).filter_map(Seat::leave) {
+            match wire::read(frame, interface, shared) {
+                Ok(packet) => self.packets.push(packet),
+                Err((frame, why)) => refused(frame, why),
+            }
         }
     }
 
@@ -131,9 +134,8 @@ impl<C> Burst<C> {
 
     /// Empties it.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Frame<C>> {
-        self.usual.clear();
         let packets = self.packets.drain(..).map(|packet| packet.frame);
-        self.whole.drain(..).flatten().chain(packets)
+        self.whole.drain(..).filter_map(Seat::leave).chain(packets)
     }
 
     /// Whether there is none.
@@ -148,6 +150,18 @@ pub trait Pool<C> {
     fn take(&mut self) -> Option<C>;
     /// Puts a chunk back.
     fn put(&mut self, chunk: C);
+
+    /// Adds as many as there are, at most `count`, to `chunks`.
+    fn take_some(&mut self, count: usize, chunks: &mut Vec<C>) {
+        for _ in 0..count {
+            chunks.extend(self.take());
+        }
+    }
+
+    /// Puts all of them back.
+    fn put_all(&mut self, chunks: &mut Vec<C>) {
+        chunks.drain(..).for_each(|chunk| self.put(chunk));
+    }
 }
 
 /// One queue of an interface, of a socket set, or of a memory ring, as one worker uses it.

@@ -12,6 +12,9 @@ use crate::shard::session::{EARLY_FRAMES, PUNTS, Session};
 /// The protocol number of IPv4.
 pub(crate) const IPV4: u16 = 0x0021;
 
+/// What nearly every packet of IPv4 has in front.
+const IPV4_UNCOMPRESSED: [u8; 4] = [0xff, 0x03, 0x00, 0x21];
+
 /// Address and control field (RFC 1662 §3.1), where they are not left out.
 const ADDRESS_CONTROL: [u8; 2] = [0xff, 0x03];
 
@@ -45,6 +48,9 @@ pub(crate) fn strip<C: Chunk>(
 /// The protocol number, and the octets up to what it announces.
 #[inline]
 pub(crate) fn protocol(bytes: &[u8]) -> Option<(u16, usize)> {
+    if bytes.first_chunk() == Some(&IPV4_UNCOMPRESSED) {
+        return Some((IPV4, IPV4_UNCOMPRESSED.len()));
+    }
     let skipped = if bytes.starts_with(&ADDRESS_CONTROL) {
         2
     } else {

@@ -1,14 +1,16 @@
 //! What the rooms of one worker look things up in.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use packet::Endpoint;
+use packet::header::Ethernet;
+use zerocopy::byteorder::network_endian::U16;
 
 use crate::batch::{Exit, Room};
 use crate::bucket::{Bucket, Rate};
-use crate::change::{Change, Listener};
+use crate::change::{AdjacencyId, Change, Listener};
 use crate::compat::Ceiling;
 use crate::counters::WorkerCounters;
 use crate::discard::Discard;
@@ -38,6 +40,8 @@ pub(crate) struct Tables {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The listeners of the snapshot, those that serve one address first.
     listeners: Vec<(Endpoint, Listener)>,
+    /// The same in IPv4, for data in the clear of which no checksum is looked at.
+    plain: Vec<PlainListener>,
     version: u64,
     pub(crate) shards: Shards,
     pub(crate) keys: KeyRings,
@@ -57,6 +61,36 @@ pub(crate) struct Tables {
     pub(crate) tunnel_port: u8,
     /// The interface of each port that gives and takes whole frames.
     pub(crate) interfaces: Vec<Option<Interface>>,
+    hops: [Hop; HOPS],
+    turn: u64,
+}
+
+/// Next hops that are remembered for a turn.
+const HOPS: usize = 16;
+
+/// A next hop for whole frames, as a turn has found it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    turn: u64,
+    id: AdjacencyId,
+    /// Octets of the largest IP packet; 0 if it is not resolved, or not behind an interface.
+    pub(crate) mtu: u16,
+    pub(crate) port: u8,
+    pub(crate) ethernet: Ethernet,
+}
+
+impl Hop {
+    const NONE: Self = Self {
+        turn: 0,
+        id: AdjacencyId(0),
+        mtu: 0,
+        port: 0,
+        ethernet: Ethernet {
+            destination: [0; 6],
+            source: [0; 6],
+            ethertype: U16::new(Ethernet::IPV4),
+        },
+    };
 }
 
 impl Tables {
@@ -66,6 +100,7 @@ impl Tables {
             id,
             snapshot: shared.snapshot(),
             listeners: Vec::new(),
+            plain: Vec::new(),
             version: 0,
             shards,
             keys: KeyRings::new(settings.backend),
@@ -78,6 +113,8 @@ impl Tables {
             in_progress: Sources::new(IN_PROGRESS, settings.salt),
             tunnel_port: settings.tunnel_port,
             interfaces: Vec::new(),
+            hops: [Hop::NONE; HOPS],
+            turn: 0,
             shared,
         }
     }
@@ -85,12 +122,50 @@ impl Tables {
     /// Looks at the clock and the listeners, once a turn.
     pub(crate) fn refresh(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
+        self.turn += 1;
         self.compat.fill();
         let version = self.shared.version();
         if version != self.version {
             self.snapshot = self.shared.snapshot();
             self.listeners = by_endpoint(&self.snapshot);
+            self.plain = plain(&self.listeners);
             self.version = version;
+        }
+    }
+
+    /// A next hop. One that changes meanwhile is seen as it is in the next turn.
+    #[inline]
+    pub(crate) fn hop(&mut self, id: AdjacencyId) -> &Hop {
+        let place = usize::from(id.0) % HOPS;
+        let known = &self.hops[place];
+        if known.turn != self.turn || known.id != id {
+            self.hops[place] = self.find_hop(id);
+        }
+        &self.hops[place]
+    }
+
+    #[inline(never)]
+    fn find_hop(&self, id: AdjacencyId) -> Hop {
+        let (turn, hop) = (self.turn, Hop { id, ..Hop::NONE });
+        let adjacency = self.shared.adjacency(id).filter(|hop| hop.is_resolved);
+        let behind = adjacency.and_then(|adjacency| {
+            let [destination, source] = adjacency.rewrite?;
+            let interface = self.interface(adjacency.port)?;
+            let ethertype = Ethernet::IPV4.into();
+            Some(Hop {
+                mtu: interface.mtu.min(adjacency.mtu),
+                port: adjacency.port,
+                ethernet: Ethernet {
+                    destination,
+                    source,
+                    ethertype,
+                },
+                ..hop
+            })
+        });
+        Hop {
+            turn,
+            ..behind.unwrap_or(hop)
         }
     }
 
@@ -112,6 +187,13 @@ impl Tables {
         let serves =
             |(at, one): &&(Endpoint, Listener)| at.is_at(local) || one.address.is_unspecified();
         self.listeners.iter().find(serves).map(|(_, one)| one)
+    }
+
+    /// The listener at an address of ours, if data in the clear is welcome there as it is.
+    #[inline]
+    pub(crate) fn plain_listener(&self, local: [u8; 4]) -> Option<u16> {
+        let serves = |one: &&PlainListener| one.is_any || one.address == local;
+        self.plain.iter().find(serves)?.index
     }
 
     /// Whether plain L2TP data from this endpoint of ours goes with a checksum.
@@ -202,6 +284,33 @@ fn by_endpoint(snapshot: &Snapshot) -> Vec<(Endpoint, Listener)> {
     let mut listeners: Vec<_> = snapshot.listeners.iter().map(with_endpoint).collect();
     listeners.sort_by_key(|(_, listener)| listener.address.is_unspecified());
     listeners
+}
+
+/// Where L2TP in the clear arrives.
+#[derive(Debug)]
+struct PlainListener {
+    address: [u8; 4],
+    /// It serves every address.
+    is_any: bool,
+    /// `None` if what is in the clear is refused there, or has its checksum looked at.
+    index: Option<u16>,
+}
+
+/// The listeners of IPv4, in the same order.
+fn plain(listeners: &[(Endpoint, Listener)]) -> Vec<PlainListener> {
+    let looks = listeners.iter().any(|(_, one)| one.data_checksum);
+    let plain = listeners.iter().filter_map(|(at, one)| {
+        let is_any = one.address.is_unspecified();
+        let address = at
+            .as_v4()
+            .or_else(|| is_any.then_some(Ipv4Addr::UNSPECIFIED))?;
+        Some(PlainListener {
+            address: address.octets(),
+            is_any,
+            index: (!looks && !one.ipsec_required).then_some(one.index),
+        })
+    });
+    plain.collect()
 }
 
 /// The shards a change is about; two only for a session that lives apart from its path.

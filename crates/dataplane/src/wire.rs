@@ -12,7 +12,8 @@ use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::change::Kind;
-use crate::port::{Burst, Meta, Packet, SendError};
+use crate::discard::Discard;
+use crate::port::{Meta, Packet, SendError};
 use crate::shared::{Shared, Target};
 
 /// RFC 3948 §2.2: four zero octets in front of ISAKMP on the NAT-T port.
@@ -34,7 +35,7 @@ pub struct Interface {
     pub mac: [u8; 6],
 }
 
-/// Why a received frame is not for the line.
+/// Why a received frame is not for the line: the XDP program leaves such frames to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOurs {
     /// Not IPv4: ARP, IPv6, a VLAN, …: the kernel's.
@@ -45,40 +46,32 @@ pub enum NotOurs {
     Malformed,
 }
 
-/// Adds a frame, whose window starts at Ethernet, to `burst`: as it is, if what surrounds it is as
-/// usual, otherwise read, as the canonical packet. VLANs are the interfaces of the kernel that take
-/// them off.
-///
-/// As usual is a whole IPv4 packet without options whose lengths agree: data of L2TP or of ESP in
-/// UDP with a right outer checksum, or anything that is for no endpoint protocol.
-#[inline(always)]
-pub fn read<C: Chunk>(
-    frame: Frame<C>,
-    interface: &Interface,
-    shared: &Shared,
-    burst: &mut Burst<C>,
-) -> Result<(), (Frame<C>, NotOurs)> {
-    if let Some(usual) = usual(&frame)
-        && (usual != Usual::L2tp || !shared.checks_data())
-    {
-        burst.push_whole(frame, usual);
-        return Ok(());
+impl From<NotOurs> for Discard {
+    fn from(why: NotOurs) -> Self {
+        match why {
+            NotOurs::OtherProtocol => Self::OuterProtocol,
+            NotOurs::Fragment => Self::OuterFragment,
+            NotOurs::Malformed => Self::OuterMalformed,
+        }
     }
-    let packet = read_whole(frame, interface, shared)?;
-    burst.push(packet);
-    Ok(())
 }
 
-/// Reads what surrounds a frame, usual or not.
+/// Reads what surrounds a frame that starts at its Ethernet header; one that is not for the line is
+/// given back as it was. VLANs are the interfaces of the kernel that take them off.
 #[cold]
-pub(crate) fn read_whole<C: Chunk>(
+pub(crate) fn read<C: Chunk>(
     mut frame: Frame<C>,
     interface: &Interface,
     shared: &Shared,
 ) -> Result<Packet<C>, (Frame<C>, NotOurs)> {
+    let (head, tail) = (frame.headroom(), frame.tailroom());
     match canonical(&mut frame, interface, shared) {
         Ok(meta) => Ok(Packet { frame, meta }),
-        Err(why) => Err((frame, why)),
+        Err(why) => {
+            frame.grow_front(frame.headroom() - head);
+            frame.grow_back(frame.tailroom() - tail);
+            Err((frame, why))
+        }
     }
 }
 
@@ -110,29 +103,32 @@ pub(crate) enum Usual {
     Ip,
 }
 
-/// What a frame is, if everything outside is as usual; a destination that is no endpoint of ours
-/// makes it plain IP nevertheless. `None` says nothing against any other frame.
-#[inline(always)]
-fn usual<C: Chunk>(frame: &Frame<C>) -> Option<Usual> {
-    let head = frame.peek::<Head>()?;
-    let (ip, udp) = (&head.ip, &head.udp);
-    let len = usize::from(ip.total_length.get());
-    if head.ethernet.ethertype != U16::new(Ethernet::IPV4)
-        || ip.version_ihl != 0x45
-        || ip.is_fragment()
-        || len < Ipv4::LEN + Udp::LEN + head.first.len()
-        || len > frame.len() - size_of::<Ethernet>()
-    {
-        return None;
+impl Head {
+    /// What a frame of `frame_len` octets is, if everything outside is as usual: a whole IPv4 packet
+    /// without options whose lengths agree, data of L2TP or of ESP in UDP with a right outer checksum,
+    /// or anything that is for no endpoint protocol. A destination that is no endpoint of ours makes
+    /// it plain IP nevertheless. `None` says nothing against any other frame.
+    #[inline(always)]
+    pub(crate) fn usual(&self, frame_len: usize) -> Option<Usual> {
+        let (ip, udp) = (&self.ip, &self.udp);
+        let len = usize::from(ip.total_length.get());
+        if self.ethernet.ethertype != U16::new(Ethernet::IPV4)
+            || ip.version_ihl != 0x45
+            || ip.is_fragment()
+            || len < size_of::<Self>() - size_of::<Ethernet>()
+            || len > frame_len - size_of::<Ethernet>()
+        {
+            return None;
+        }
+        let kind = match (ip.protocol, udp.destination.get()) {
+            (Ipv4::UDP, Udp::L2TP) if !is_control(&self.first) => Usual::L2tp,
+            (Ipv4::UDP, Udp::NAT_T) if self.first[..4] != NON_ESP_MARKER => Usual::EspInUdp,
+            (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) | (Ipv4::ESP, _) => return None,
+            _ => return Some(Usual::Ip),
+        };
+        let is_usual = usize::from(udp.length.get()) == len - Ipv4::LEN && ip.is_right();
+        is_usual.then_some(kind)
     }
-    let kind = match (ip.protocol, udp.destination.get()) {
-        (Ipv4::UDP, Udp::L2TP) if !is_control(&head.first) => Usual::L2tp,
-        (Ipv4::UDP, Udp::NAT_T) if head.first[..4] != NON_ESP_MARKER => Usual::EspInUdp,
-        (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) | (Ipv4::ESP, _) => return None,
-        _ => return Some(Usual::Ip),
-    };
-    let is_usual = usize::from(udp.length.get()) == len - Ipv4::LEN && ip.is_right();
-    is_usual.then_some(kind)
 }
 
 /// What goes in front of nearly every frame to a peer.
@@ -308,7 +304,8 @@ pub fn write<C: Chunk>(
             if frame.len() + (OUTER - size_of::<Ethernet>()) > usize::from(interface.mtu) {
                 return Err(SendError::TooLong);
             }
-            return write_outer(frame, [meta.local, meta.remote], meta.dscp_ecn, rewrite);
+            let ends = [meta.local, meta.remote];
+            return write_outer(frame, ends, meta.dscp_ecn, ethernet(rewrite));
         }
     }
     if frame.len() > usize::from(interface.mtu) {
@@ -333,7 +330,7 @@ pub(crate) fn write_outer<C: Chunk>(
     frame: &mut Frame<C>,
     [local, remote]: [Endpoint; 2],
     dscp_ecn: u8,
-    rewrite: [[u8; 6]; 2],
+    ethernet: Ethernet,
 ) -> Result<(), SendError> {
     let len = frame.len() + Udp::LEN;
     let [source, destination] = addresses(&local, &remote)?;
@@ -345,7 +342,7 @@ pub(crate) fn write_outer<C: Chunk>(
         .grow_front(size_of::<Outer>())
         .ok_or(SendError::NoRoom)?;
     let outer = frame.peek_mut::<Outer>().ok_or(SendError::NoRoom)?;
-    outer.ethernet = ethernet(rewrite);
+    outer.ethernet = ethernet;
     outer.ip = ip;
     outer.udp = Udp {
         source: local.port().into(),

@@ -106,7 +106,7 @@ impl Stage {
         let shared = Shared::new(dataplane::Limits::default(), now);
         changes_of_all().for_each(|change| shared.apply(change));
         let (mut ends, mut slow) = mesh(1, Sizes::default());
-        let ports = (0..2).map(|port| Shelf::new(&shared, port)).collect();
+        let ports = (0..2).map(Shelf::new).collect();
         let chunks = (0..2048).map(|_| vec![0; 2048].into()).collect();
         let end = ends.pop().expect("one was asked for");
         let worker = Worker::new(Arc::clone(&shared), ports, chunks, end, Settings::default());
@@ -169,16 +169,14 @@ impl Stage {
 
 /// A port whose frames lie ready, and whose chunks go round.
 struct Shelf {
-    shared: Arc<Shared>,
     interface: Interface,
     arriving: VecDeque<(Chunk, usize)>,
     spare: Vec<Chunk>,
 }
 
 impl Shelf {
-    fn new(shared: &Arc<Shared>, port: u8) -> Self {
+    fn new(port: u8) -> Self {
         Self {
-            shared: Arc::clone(shared),
             interface: Interface {
                 port,
                 vrf: 0,
@@ -210,9 +208,7 @@ impl Port for Shelf {
         let count = max.min(self.arriving.len());
         for (chunk, len) in self.arriving.drain(..count) {
             let frame = Frame::new(chunk, HEADROOM, len).expect("it fits");
-            if let Err((_, why)) = wire::read(frame, &self.interface, &self.shared, burst) {
-                panic!("{why:?}");
-            }
+            burst.push_whole(frame);
         }
         count
     }

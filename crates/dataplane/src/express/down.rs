@@ -1,11 +1,11 @@
 //! The lane from the network to the subscriber.
 
+use packet::Chunk;
 use packet::header::{Ipv4, L2tp};
-use packet::{Chunk, Frame};
 
-use super::{Door, ETHERNET, Ticket, hop};
+use super::{Door, ETHERNET, NEAR, Seat, bring_near};
 use crate::ahead::Ahead;
-use crate::batch::{Batch, each};
+use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::esp;
 use crate::ip;
@@ -34,26 +34,29 @@ pub(crate) fn downstream<P: Port>(
     tables
         .watch
         .lap(Stage::Prepare, || seats.count_ones() as usize);
-    for seat in each(seats) {
-        let ticket = &mut batch.express.tickets[seat];
-        let frame = batch.burst.whole[seat].as_mut();
-        match frame.and_then(|frame| prepare(frame, ticket, tables)) {
-            Some(()) if ticket.work.is_some() => secured |= 1 << seat,
-            Some(()) => batch.express.out |= 1 << seat,
-            None => batch.leave_lane(seat, Door::First, tables),
+    for nth in each(seats) {
+        bring_near(batch, nth + NEAR, tables);
+        let Batch { burst, express, .. } = &mut *batch;
+        match prepare(&mut burst.whole[nth], &mut express.works[nth], tables) {
+            Some(()) if express.works[nth].is_some() => secured |= 1 << nth,
+            Some(()) => express.out |= 1 << nth,
+            None => {
+                express.works[nth] = None;
+                batch.leave_lane(nth, Door::First, tables);
+            }
         }
     }
     if secured != 0 {
         tables
             .watch
             .lap(Stage::Seal, || u64::count_ones(secured) as usize);
-        esp::encrypt(batch.works_of_lane(), tables, ahead);
+        esp::encrypt(batch.works_of_lane(secured), tables, ahead);
     }
-    for seat in each(secured) {
-        let work = batch.express.tickets[seat].work.take();
+    for nth in each(secured) {
+        let work = batch.express.works[nth].take();
         match esp::sealed(work) {
-            Ok(()) => batch.express.out |= 1 << seat,
-            Err(exit) => batch.leave_lane(seat, Door::Exit(exit), tables),
+            Ok(()) => batch.express.out |= 1 << nth,
+            Err(exit) => _ = batch.leave_lane(nth, Door::Exit(exit), tables),
         }
     }
     tables.watch.pause();
@@ -62,7 +65,12 @@ pub(crate) fn downstream<P: Port>(
 /// Everything but the cipher: the session, its policer, all headers. `None` if anything is not as
 /// usual, and then nothing has changed.
 #[inline(always)]
-fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tables) -> Option<()> {
+fn prepare<C: Chunk>(
+    Seat { frame, ticket }: &mut Seat<C>,
+    place: &mut Option<Work>,
+    tables: &mut Tables,
+) -> Option<()> {
+    let frame = frame.as_mut()?;
     let packet = &frame.bytes()[ETHERNET..];
     let inner = ip::read(packet).ok()?;
     let len = usize::from(inner.total_length.get());
@@ -70,7 +78,6 @@ fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tab
     let Tables {
         shards,
         shared,
-        interfaces,
         compat,
         ..
     } = &mut *tables;
@@ -88,16 +95,17 @@ fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tab
         Encapsulation::Esp => return None,
     };
     let ends = [path.local, path.remote];
-    let adjacency = shared.adjacency(path.next_hop(shared)?);
+    let next_hop = path.next_hop(shared)?;
+    let hop = *tables.hop(next_hop);
     let session = ticket.slot;
-    let session = shards.own(session.shard)?.sessions.at_mut(session)?;
+    let session = tables.shards.own(session.shard)?.sessions.at_mut(session)?;
     let network = session.network.as_ref()?;
     let ppp = network.ppp_header();
     let message = len + ppp.len() + size_of::<L2tp>();
     let datagram = suite.map_or(message, |suite| esp::sealed_len(suite, message));
-    let (port, rewrite) = hop(adjacency, OUTER - ETHERNET + datagram, interfaces)?;
     let has_room = frame.headroom() >= HEADROOM && frame.tailroom() >= TAILROOM;
     if !has_room
+        || OUTER - ETHERNET + datagram > usize::from(hop.mtu)
         || len > usize::from(network.mtu)
         || session.sequencing
         || inner.ttl <= 1
@@ -121,15 +129,17 @@ fn prepare<C: Chunk>(frame: &mut Frame<C>, ticket: &mut Ticket, tables: &mut Tab
         session: session.peer_session.into(),
     })?;
     let ports = session.ports;
-    let path = shards.own(slot.shard)?.paths.at_mut(slot)?;
+    let path = tables.shards.own(slot.shard)?.paths.at_mut(slot)?;
     path.tally.sent.add(message);
     path.tally.last_sent.set(now_ms);
     if suite.is_some() {
         let (work, spi) = esp::number(slot, message, tables).ok()?;
         esp::wrap(frame, ports, work.suite, spi, work.sequence)?;
-        ticket.work = Some(work);
+        *place = Some(work);
     }
-    ticket.port = port;
+    ticket.port = hop.port;
     // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
-    wire::write_outer(frame, ends, inner.dscp_ecn & !ip::CE, rewrite).ok()
+    wire::write_outer(frame, ends, inner.dscp_ecn & !ip::CE, hop.ethernet).ok()?;
+    ticket.len = (frame.len() - ETHERNET) as u16;
+    Some(())
 }

@@ -6,7 +6,7 @@ use packet::header::{Esp, Ethernet, Ipv4, Udp};
 use packet::{Chunk, Frame};
 use zerocopy::FromBytes;
 
-use super::{Door, ETHERNET, Ticket, hop};
+use super::{Door, ETHERNET, NEAR, Seat, Ticket, bring_near};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
@@ -38,12 +38,10 @@ pub(crate) fn upstream<P: Port>(
         tables
             .watch
             .lap(Stage::Forward, || seats.count_ones() as usize);
-        for seat in each(seats) {
-            let ticket = &mut batch.express.tickets[seat];
-            let frame = batch.burst.whole[seat].as_mut();
-            match frame.and_then(|frame| carry_plain(frame, ticket, tables)) {
-                Some(()) => batch.express.out |= 1 << seat,
-                None => batch.leave_lane(seat, Door::First, tables),
+        for nth in each(seats) {
+            match carry_plain(&mut batch.burst.whole[nth], tables) {
+                Some(()) => batch.express.out |= 1 << nth,
+                None => _ = batch.leave_lane(nth, Door::First, tables),
             }
         }
     }
@@ -56,46 +54,44 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
     tables
         .watch
         .lap(Stage::Admit, || seats.count_ones() as usize);
-    for seat in each(seats) {
-        let ticket = &mut batch.express.tickets[seat];
-        let frame = batch.burst.whole[seat].as_ref();
-        ticket.work = frame.and_then(|frame| admit(frame, ticket, tables));
-        if ticket.work.is_none() {
-            batch.express.sealed &= !(1 << seat);
-            batch.leave_lane(seat, Door::First, tables);
+    for nth in each(seats) {
+        let Batch { burst, express, .. } = &mut *batch;
+        let Seat { frame, ticket } = &burst.whole[nth];
+        let frame = frame.as_ref().map(Frame::bytes);
+        express.works[nth] = frame.and_then(|frame| admit(ticket, frame, tables));
+        if express.works[nth].is_none() {
+            express.sealed &= !(1 << nth);
+            batch.leave_lane(nth, Door::First, tables);
         }
     }
     let seats = batch.express.sealed;
     tables
         .watch
         .lap(Stage::Open, || seats.count_ones() as usize);
-    esp::decrypt(batch.works_of_lane(), tables, ahead);
+    esp::decrypt(batch.works_of_lane(seats), tables, ahead);
     tables
         .watch
         .lap(Stage::Accept, || seats.count_ones() as usize);
-    for seat in each(seats) {
-        let ticket = &mut batch.express.tickets[seat];
-        let Some(frame) = batch.burst.whole[seat].as_mut() else {
-            continue;
-        };
-        match accept(frame, ticket, tables) {
-            Ok(()) => batch.express.out |= 1 << seat,
-            Err(door) => batch.leave_lane(seat, door, tables),
+    for nth in each(seats) {
+        bring_near(batch, nth + NEAR, tables);
+        let work = batch.express.works[nth].take().ok_or(Door::First);
+        let seat = &mut batch.burst.whole[nth];
+        match work.and_then(|work| accept(seat, &work, tables)) {
+            Ok(()) => batch.express.out |= 1 << nth,
+            Err(door) => _ = batch.leave_lane(nth, door, tables),
         }
     }
 }
 
 /// RFC 4303 §3.4.2–3: the SA, the peer where it always is, then the window.
 #[inline(always)]
-fn admit<C: Chunk>(frame: &Frame<C>, ticket: &Ticket, tables: &Tables) -> Option<Work> {
-    let head = frame.peek::<Head>()?;
-    let len = usize::from(head.udp.length.get()) - Udp::LEN;
-    let esp = frame.bytes().get(OUTER..)?;
-    let (esp, _) = Esp::ref_from_prefix(esp).ok()?;
+fn admit(ticket: &Ticket, frame: &[u8], tables: &Tables) -> Option<Work> {
+    let esp = Esp::ref_from_bytes(frame.get(OUTER..OUTER + size_of::<Esp>())?).ok()?;
     let shard = tables.shards.peek(ticket.slot.shard)?;
     let path = shard.paths.at(ticket.path?)?;
     let is_theirs = path.encapsulation == Encapsulation::EspInUdp && path.is_between(ends(frame)?);
     let sa = shard.inbound.at(ticket.slot)?;
+    let len = usize::from(ticket.len) - (OUTER - ETHERNET);
     if !is_theirs || !sa.suite.is_packet_len(len) || !tables.compat.admits(sa.suite) {
         return None;
     }
@@ -110,38 +106,41 @@ fn admit<C: Chunk>(frame: &Frame<C>, ticket: &Ticket, tables: &Tables) -> Option
 
 /// The ends that the outer headers of a frame as usual name.
 #[inline(always)]
-fn ends<C: Chunk>(frame: &Frame<C>) -> Option<&Ends> {
-    let addresses = offset_of!(Head, ip) + offset_of!(Ipv4, source);
-    frame.bytes().get(addresses..)?.first_chunk()
+fn ends(frame: &[u8]) -> Option<&Ends> {
+    const AT: usize = offset_of!(Head, ip) + offset_of!(Ipv4, source);
+    frame.get(AT..)?.first_chunk()
 }
 
 /// What follows from the verdict, and on to the next hop.
 #[inline(always)]
 fn accept<C: Chunk>(
-    frame: &mut Frame<C>,
-    ticket: &mut Ticket,
+    Seat { frame, ticket }: &mut Seat<C>,
+    work: &Work,
     tables: &mut Tables,
 ) -> Result<(), Door> {
     let exit = |reason: Discard| Door::Exit(reason.into());
-    let work = ticket.work.take().ok_or(Door::First)?;
-    let len = esp_len(frame);
-    let shard = tables.shards.own(ticket.slot.shard).ok_or(Door::First)?;
-    let accepted = esp::authenticate(ticket.slot, len, &work, shard, &mut tables.keys);
-    let has_news = !shard.untold.is_empty();
-    tables.shards.mark(ticket.slot.shard, has_news);
-    let path = accepted.map_err(exit)?.path;
-    ticket.path = Some(path);
-    let path = tables
-        .shards
-        .own(path.shard)
-        .and_then(|shard| shard.paths.at_mut(path));
+    let frame = frame.as_mut().ok_or(Door::First)?;
+    let len = usize::from(ticket.len) - (OUTER - ETHERNET);
+    let (now_ms, from) = (tables.now_ms, ticket.from);
+    let Tables { shards, keys, .. } = &mut *tables;
+    let shard = shards.own(ticket.slot.shard).ok_or(Door::First)?;
+    let accepted = esp::authenticate(ticket.slot, len, work, shard, keys);
+    if !shard.untold.is_empty() {
+        shards.mark(ticket.slot.shard, true);
+    }
+    let slot = accepted.map_err(exit)?.path;
+    ticket.path = Some(slot);
+    let path = shards
+        .own(slot.shard)
+        .and_then(|shard| shard.paths.at_mut(slot));
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
-    path.heard(tables.now_ms);
-    path.port = Some(ticket.from);
+    path.heard(now_ms);
+    path.port = Some(from);
     let skip = OUTER + size_of::<Esp>() + work.suite.iv_len();
     let end = OUTER + len - work.suite.icv_len();
-    let len = esp::payload_len(&frame.bytes()[skip..end]).map_err(exit)?;
-    let datagram = peel_udp(&frame.bytes()[skip..skip + len]);
+    let plaintext = frame.bytes().get(skip..end).unwrap_or_default();
+    let len = esp::payload_len(plaintext).map_err(exit)?;
+    let datagram = peel_udp(&plaintext[..len]);
     let vrf = path.vrf;
     let entered = datagram.and_then(|(_, message)| Entered::read(message, path));
     let ports = datagram.map(|(ports, _)| ports);
@@ -149,13 +148,6 @@ fn accept<C: Chunk>(
         entered.and_then(|entered| forward(frame, skip + Udp::LEN, &entered, ports, vrf, tables));
     ticket.port = onward.ok_or(Door::Decap { skip, len })?;
     Ok(())
-}
-
-/// Octets of ESP in a frame as usual.
-#[inline(always)]
-fn esp_len<C: Chunk>(frame: &Frame<C>) -> usize {
-    let head = frame.peek::<Head>();
-    head.map_or(0, |head| usize::from(head.udp.length.get()) - Udp::LEN)
 }
 
 /// The ports inside the SA, ours first, and the message.
@@ -169,18 +161,15 @@ fn peel_udp(datagram: &[u8]) -> Option<([u16; 2], &[u8])> {
 
 /// A message of a plain tunnel.
 #[inline(always)]
-fn carry_plain<C: Chunk>(
-    frame: &mut Frame<C>,
-    ticket: &mut Ticket,
-    tables: &mut Tables,
-) -> Option<()> {
-    let head = frame.peek::<Head>()?;
-    let end = ETHERNET + usize::from(head.ip.total_length.get());
-    let message = frame.bytes().get(OUTER..end)?;
+fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tables) -> Option<()> {
+    let frame = frame.as_mut()?;
+    let message = frame
+        .bytes()
+        .get(OUTER..ETHERNET + usize::from(ticket.len))?;
     let slot = ticket.path?;
     let path = tables.shards.own(slot.shard)?.paths.at_mut(slot)?;
     // RFC 2661 §8.1: addresses and ports of a tunnel stay as they are for its life.
-    if path.encapsulation != Encapsulation::Plain || !path.is_between(ends(frame)?) {
+    if path.encapsulation != Encapsulation::Plain || !path.is_between(ends(frame.bytes())?) {
         return None;
     }
     let (vrf, entered) = (path.vrf, Entered::read(message, path)?);
@@ -239,8 +228,7 @@ fn forward<C: Chunk>(
     let Target::Via(next_hop) = tables.shared.lookup_v4(vrf, inner.destination()) else {
         return None;
     };
-    let adjacency = tables.shared.adjacency(next_hop);
-    let (port, rewrite) = hop(adjacency, inner_len, &tables.interfaces)?;
+    let hop = *tables.hop(next_hop);
     let session = tables
         .shards
         .own(session.0.shard)?
@@ -248,7 +236,8 @@ fn forward<C: Chunk>(
         .at_mut(session.0)?;
     let network = session.network.as_ref()?;
     // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
-    if ports.is_some_and(|ports| ports != session.ports)
+    if inner_len > usize::from(hop.mtu)
+        || ports.is_some_and(|ports| ports != session.ports)
         || !network.is_source(inner.source())
         || inner.ttl <= 1
         || is_marked
@@ -264,8 +253,8 @@ fn forward<C: Chunk>(
     session.tally.last_up.set(tables.now_ms);
     session.tally.up.add(inner_len);
     let skip = at + entered.skip - ETHERNET;
-    leave(frame, skip, inner_len, rewrite)?;
-    Some(port)
+    leave(frame, skip, inner_len, hop.ethernet)?;
+    Some(hop.port)
 }
 
 /// One hop less, and the Ethernet header in front.
@@ -274,15 +263,11 @@ fn leave<C: Chunk>(
     frame: &mut Frame<C>,
     skip: usize,
     len: usize,
-    [destination, source]: [[u8; 6]; 2],
+    ethernet: Ethernet,
 ) -> Option<()> {
     frame.narrow(skip, ETHERNET + len)?;
-    let (ethernet, rest) = Ethernet::mut_from_prefix(frame.bytes_mut()).ok()?;
-    *ethernet = Ethernet {
-        destination,
-        source,
-        ethertype: Ethernet::IPV4.into(),
-    };
+    let (front, rest) = Ethernet::mut_from_prefix(frame.bytes_mut()).ok()?;
+    *front = ethernet;
     let (inner, _) = Ipv4::mut_from_prefix(rest).ok()?;
     inner.decrement_ttl();
     Some(())

@@ -58,7 +58,7 @@ fn what_is_no_endpoint_protocol_of_ours_stays_ip() {
 
 // conformance: 4303-20
 #[test]
-fn what_is_not_for_the_line_is_named() {
+fn what_is_not_for_the_line_is_named_and_given_back() {
     let shared = tables();
     let arp = [&[0; 12][..], &[8, 6], &[0; 46]].concat();
     let mut fragment = Ipv4::new(PEER, OURS, Ipv4::ESP, 3);
@@ -77,8 +77,9 @@ fn what_is_not_for_the_line_is_named() {
         (vec![1; 13], NotOurs::Malformed),
     ];
     for (bytes, expected) in cases {
-        let (_, why) = read_one(frame(&bytes), &shared).unwrap_err();
+        let (frame, why) = read_one(frame(&bytes), &shared).unwrap_err();
         assert_eq!(why, expected);
+        assert_eq!(frame.bytes(), bytes, "it is given back as it was");
     }
 }
 
@@ -188,10 +189,7 @@ fn read_one(
     frame: Frame<Chunk>,
     shared: &Shared,
 ) -> Result<Packet<Chunk>, (Frame<Chunk>, NotOurs)> {
-    let mut burst = Burst::with_capacity(1);
-    read(frame, &INTERFACE, shared, &mut burst)?;
-    burst.read_all(&INTERFACE, shared);
-    Ok(burst.packets().next().unwrap())
+    read(frame, &INTERFACE, shared)
 }
 
 fn frame(bytes: &[u8]) -> Frame<Box<[u8]>> {

@@ -17,8 +17,8 @@ pub(crate) struct Xdp {
     socket: Socket,
     interface: Interface,
     shared: Arc<Shared>,
-    /// Chunks of frames that were not for the line, until the pool is at hand.
-    refused: Vec<Chunk>,
+    /// Chunks on their way from the pool or back.
+    spare: Vec<Chunk>,
 }
 
 impl Xdp {
@@ -27,7 +27,7 @@ impl Xdp {
             socket,
             interface,
             shared,
-            refused: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Xdp {
 
     pub(super) fn into_chunks(self) -> Vec<Chunk> {
         let mut chunks = self.socket.into_chunks();
-        chunks.extend(self.refused);
+        chunks.extend(self.spare);
         chunks
     }
 
@@ -83,26 +83,16 @@ impl Port for Xdp {
         burst: &mut Burst<Chunk>,
         max: usize,
     ) -> usize {
-        let before = burst.len();
-        let Self {
-            socket,
-            interface,
-            shared,
-            refused,
-        } = self;
-        socket.receive(max, |chunk, offset, len| {
+        let Self { socket, spare, .. } = self;
+        let count = socket.receive(max, |chunk, offset, len| {
             match Frame::new(chunk, offset, len) {
-                Some(frame) => {
-                    if let Err((frame, _)) = wire::read(frame, interface, shared, burst) {
-                        refused.push(frame.into_chunk());
-                    }
-                }
+                Some(frame) => burst.push_whole(frame),
                 None => debug_assert!(false, "the socket checks its descriptors"),
             }
         });
-        refused.drain(..).for_each(|chunk| pool.put(chunk));
-        socket.fill(|| pool.take());
-        burst.len() - before
+        pool.take_some(socket.fill_room(), spare);
+        socket.fill(|| spare.pop());
+        count
     }
 
     fn expect(&self, nth: usize) {
@@ -143,7 +133,8 @@ impl Port for Xdp {
         // An error of the kick is an interface that went down: frames stay queued, and a full
         // queue is a named discard.
         let _ = self.socket.kick();
-        self.socket.complete(|chunk| pool.put(chunk));
+        self.socket.complete(|chunk| self.spare.push(chunk));
+        pool.put_all(&mut self.spare);
     }
 
     fn in_flight(&self) -> usize {

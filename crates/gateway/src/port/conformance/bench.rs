@@ -60,7 +60,8 @@ pub(super) trait Bench: Sized {
                 port.receive(&mut spare.chunks, &mut burst, BURST);
                 port.flush(&mut spare.chunks);
                 if let Some(interface) = port.interface() {
-                    burst.read_all(&interface, &spare.shared);
+                    let refused = |frame: Frame<_>, _| spare.chunks.put(frame.into_chunk());
+                    burst.read_all(&interface, &spare.shared, refused);
                 }
                 spare.arrived.extend(burst.packets());
             }
