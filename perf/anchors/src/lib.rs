@@ -11,9 +11,11 @@
 //! |---|---|---|
 //! | `aead` | ring, AWS-LC | AES-GCM |
 //! | `evp` | OpenSSL as the system has it | AES-GCM, AES-CBC and 3DES-CBC with HMAC |
+//! | `multi_buffer` | Intel's ipsec-mb as the system has it, or not | the same |
 
 mod aead;
 mod evp;
+mod multi_buffer;
 
 /// What a suite consists of.
 #[derive(Clone, Debug)]
@@ -67,7 +69,12 @@ pub trait Anchor {
 /// Everybody who has this suite.
 #[must_use]
 pub fn anchors(suite: &Suite) -> Vec<Box<dyn Anchor>> {
-    let all = [aead::ring(suite), aead::aws_lc(suite), evp::openssl(suite)];
+    let all = [
+        aead::ring(suite),
+        aead::aws_lc(suite),
+        evp::openssl(suite),
+        multi_buffer::ipsec_mb(suite),
+    ];
     all.into_iter().flatten().collect()
 }
 
