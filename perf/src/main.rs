@@ -11,6 +11,7 @@
 //! | `measure.rs`, `run.rs` | from measurements to figures |
 //! | `report.rs` | what a person reads |
 //! | `calibrate.rs`, `check.rs` | what a capacity plan reads, and whether it is right |
+//! | `veth.rs` | what was found end to end |
 //! | `probe.rs` | what can be measured |
 //! | `path.rs`, `bare.rs` | the whole path, and its cipher alone |
 //! | `cipher.rs` | the ciphers, and other people's |
@@ -43,6 +44,7 @@ mod stall;
 mod subscriber;
 mod team;
 mod traffic;
+mod veth;
 mod watch;
 
 use anyhow::{Context, Result};

@@ -16,6 +16,7 @@ use crate::measure::{Found, Verdict};
 use crate::probe::Spec;
 use crate::run::{limit, table};
 use crate::traffic::Line::{self, Down, Up};
+use crate::veth;
 pub(crate) use machine::Machine;
 
 /// Everything that a run found.
@@ -27,6 +28,8 @@ pub(crate) struct Run {
     pub(crate) measurements: Found,
     /// Suites of which there are tables.
     pub(crate) suites: Vec<&'static str>,
+    /// What was found end to end.
+    pub(crate) veth: Vec<veth::Row>,
 }
 
 const LEAD: &str = "Every figure is the least of several rounds and of several processes; a ratio or \
@@ -78,6 +81,7 @@ impl Run {
                 section.table(self.burst_table(suite, line));
             }
         }
+        veth::describe(&self.veth, &mut page);
         page
     }
 

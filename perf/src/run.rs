@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::figures::{GROUPS, Group};
 use crate::measure::{Found, Verdict, judge};
 use crate::report::{Machine, Run};
+use crate::veth;
 
 /// What to take.
 #[derive(clap::Args)]
@@ -20,6 +21,9 @@ pub(crate) struct Arguments {
     /// Where to write the report
     #[arg(long)]
     out: Option<PathBuf>,
+    /// What `perf/veth --json` wrote, to be a section of the report
+    #[arg(long)]
+    veth: Option<PathBuf>,
     /// Only groups whose names, or figures whose names, contain one of these
     cases: Vec<String>,
 }
@@ -33,6 +37,7 @@ const WARM_UP_ROUNDS: usize = 1;
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let groups: Vec<_> = GROUPS.iter().filter(|g| arguments.wants(g)).collect();
     ensure!(!groups.is_empty(), "no such case");
+    let veth = arguments.veth.as_deref().map(veth::read).transpose()?;
     let mut found: Vec<Vec<Found>> = groups.iter().map(|_| Vec::new()).collect();
     let mut failures = Vec::new();
     for process in 0..=PROCESSES {
@@ -63,6 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .flat_map(|group| group.tables)
             .copied()
             .collect(),
+        veth: veth.unwrap_or_default(),
     };
     if let Some(directory) = &arguments.out {
         run.write(directory)?;
