@@ -90,7 +90,7 @@ pub(crate) struct Ticket {
     /// Octets of the outermost IP packet.
     len: u16,
     /// Whom its head names: tunnel and session of a plain message, the address of a packet from the
-    /// network. Of a packet from a peer then the session that is foreseen, as a word.
+    /// network.
     target: u32,
     /// What it looks up first: an SA, a tunnel, or the session that its destination names.
     slot: Slot,
@@ -149,9 +149,6 @@ impl Express {
     }
 }
 
-/// Frames between asking once more for a line and reading it.
-const NEAR: usize = 3;
-
 /// The door at which the rooms take a frame over.
 enum Door {
     /// Nothing has been done.
@@ -168,48 +165,42 @@ enum Door {
 pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, from: u8, tables: &Tables) -> usize {
     let Batch { burst, express, .. } = batch;
     let (mut others, mut octets) = (0, 0);
-    let vrf = tables.vrf(from);
     for (nth, seat) in burst.whole.iter_mut().enumerate() {
         let frame = seat.frame.as_ref();
         seat.ticket.from = from;
-        let known = frame.and_then(|frame| look_at(frame, &mut seat.ticket, vrf, tables));
-        let line = match known {
+        let line = match frame.and_then(|frame| look_at(frame, &mut seat.ticket, tables)) {
             None => &mut others,
-            Some((_, Whereabouts::Away)) => &mut express.away,
-            Some((Usual::EspInUdp, _)) => &mut express.sealed,
-            Some((Usual::L2tp, _)) => &mut express.plain,
-            Some((Usual::Ip, _)) => &mut express.network,
+            Some(Usual::EspInUdp) => &mut express.sealed,
+            Some(Usual::L2tp) => &mut express.plain,
+            Some(Usual::Ip) => &mut express.network,
         };
         *line |= 1 << nth;
         octets += usize::from(seat.ticket.len);
     }
     // What is around the canonical frame of a peer is not counted.
-    let of_peers = express.sealed | express.plain | express.away;
+    let of_peers = express.sealed | express.plain;
     octets -= of_peers.count_ones() as usize * (OUTER - ETHERNET);
+    // Not before all heads have been read: they shall not have to wait behind these lines.
+    for (nth, Seat { frame, ticket }) in burst.whole.iter().enumerate() {
+        if let (Some(usual), Some(frame)) = (ticket.usual, frame)
+            && approach_first(usual, frame, ticket, tables) == Whereabouts::Away
+        {
+            express.sealed &= !(1 << nth);
+            express.plain &= !(1 << nth);
+            express.away |= 1 << nth;
+        }
+    }
     for nth in each(others) {
         octets += batch.leave_lane(nth, Door::First, tables);
     }
     octets
 }
 
-/// Whether a shard is here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whereabouts {
-    Here,
-    Away,
-}
-
-/// What a frame as usual is, and where that is which it looks up first. `None`: not in this lane.
+/// What a frame as usual is, and what it looks up first. `None`: not in this lane.
 #[inline(always)]
-fn look_at<C: Chunk>(
-    frame: &Frame<C>,
-    ticket: &mut Ticket,
-    vrf: u16,
-    tables: &Tables,
-) -> Option<(Usual, Whereabouts)> {
+fn look_at<C: Chunk>(frame: &Frame<C>, ticket: &mut Ticket, tables: &Tables) -> Option<Usual> {
     let head = frame.peek::<Head>()?;
     let usual = head.usual(frame.len())?;
-    let len = head.ip.total_length.get();
     match usual {
         Usual::EspInUdp => {
             let [a, b, c, d, ..] = head.first;
@@ -220,14 +211,17 @@ fn look_at<C: Chunk>(
             ticket.target = link::ids(&head.first);
             ticket.slot = link::tunnel(ticket.target, listener)?;
         }
-        Usual::Ip => {
-            ticket.target = u32::from_be_bytes(head.ip.destination);
-            tables.shared.prefetch(vrf, head.ip.destination());
-            approach_end(frame, usize::from(len));
-        }
+        Usual::Ip => ticket.target = u32::from_be_bytes(head.ip.destination),
     }
-    (ticket.usual, ticket.len) = (Some(usual), len);
-    Some((usual, approach_first(usual, ticket.slot, tables)))
+    (ticket.usual, ticket.len) = (Some(usual), head.ip.total_length.get());
+    Some(usual)
+}
+
+/// Whether a shard is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whereabouts {
+    Here,
+    Away,
 }
 
 /// Asks for the line behind a packet from the network: a trailer is written there before any cipher
@@ -241,12 +235,21 @@ fn approach_end<C: Chunk>(frame: &Frame<C>, packet: usize) {
 /// What a frame of the network looks up is not yet known.
 const NOWHERE: Slot = Slot::from_word(0);
 
-/// Asks for an SA and its key, or a tunnel.
+/// Asks for an SA and its key, a tunnel, or the word of a destination.
 #[inline(always)]
-fn approach_first(usual: Usual, slot: Slot, tables: &Tables) -> Whereabouts {
+fn approach_first<C: Chunk>(
+    usual: Usual,
+    frame: &Frame<C>,
+    ticket: &Ticket,
+    tables: &Tables,
+) -> Whereabouts {
     if usual == Usual::Ip {
+        let vrf = tables.vrf(ticket.from);
+        tables.shared.prefetch(vrf, ticket.target.into());
+        approach_end(frame, usize::from(ticket.len));
         return Whereabouts::Here;
     }
+    let slot = ticket.slot;
     let Some(shard) = tables.shards.peek(slot.shard) else {
         return Whereabouts::Away;
     };
@@ -321,7 +324,7 @@ pub(crate) fn expect<C: Chunk>(batch: &Batch<C>, tables: &Tables) {
     for Seat { frame, ticket } in &batch.burst.whole {
         if let (Some(frame), Some(usual)) = (frame, ticket.usual) {
             cpu::prefetch_bytes(frame.chunk().as_ref(), frame.headroom(), HEAD_LINES);
-            approach_first(usual, ticket.slot, tables);
+            approach_first(usual, frame, ticket, tables);
         }
     }
 }
@@ -351,6 +354,7 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
     let Some(path) = shard.paths.at(known) else {
         return;
     };
+    path.expect_heard(tables.now_ms);
     // What is in an SA nobody knows before it is opened.
     let session = match ticket.usual {
         Some(Usual::L2tp) => {
@@ -364,31 +368,7 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
     {
         shard.sessions.prefetch(session.0, Session::LINES[UP]);
         tables.shared.sessions.prefetch(session.0);
-        ticket.target = session.0.word();
     }
-}
-
-/// Asks once more for the lines of a frame whose turn comes soon: since they were asked for, those of
-/// a whole batch have come, and pushed them out of the nearest cache.
-#[inline(always)]
-fn bring_near<C>(batch: &Batch<C>, nth: usize, tables: &Tables) {
-    let Some(Seat { ticket, .. }) = batch.burst.whole.get(nth) else {
-        return;
-    };
-    let Some((shard, path)) = tables.shards.peek(ticket.slot.shard).zip(ticket.path) else {
-        return;
-    };
-    let is_down = ticket.usual == Some(Usual::Ip);
-    let (way, session) = match is_down {
-        true => (DOWN, ticket.slot),
-        false => (UP, Slot::from_word(ticket.target)),
-    };
-    if ticket.usual == Some(Usual::EspInUdp) {
-        shard.inbound.prefetch(ticket.slot, Inbound::LINES);
-    }
-    shard.paths.prefetch(path, Path::LINES[way]);
-    shard.sessions.prefetch(session, Session::LINES[way]);
-    tables.shared.sessions.prefetch(session);
 }
 
 impl<C: Chunk> Batch<C> {

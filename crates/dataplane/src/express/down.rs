@@ -3,7 +3,7 @@
 use packet::Chunk;
 use packet::header::{Ipv4, L2tp};
 
-use super::{Door, ETHERNET, NEAR, Seat, bring_near};
+use super::{Door, ETHERNET, Seat};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
@@ -35,7 +35,6 @@ pub(crate) fn downstream<P: Port>(
         .watch
         .lap(Stage::Prepare, || seats.count_ones() as usize);
     for nth in each(seats) {
-        bring_near(batch, nth + NEAR, tables);
         let Batch { burst, express, .. } = &mut *batch;
         match prepare(&mut burst.whole[nth], &mut express.works[nth], tables) {
             Some(()) if express.works[nth].is_some() => secured |= 1 << nth,

@@ -6,7 +6,7 @@ use packet::header::{Esp, Ethernet, Ipv4, Udp};
 use packet::{Chunk, Frame};
 use zerocopy::FromBytes;
 
-use super::{Door, ETHERNET, NEAR, Seat, Ticket, bring_near};
+use super::{Door, ETHERNET, Seat, Ticket};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
@@ -73,7 +73,6 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
         .watch
         .lap(Stage::Accept, || seats.count_ones() as usize);
     for nth in each(seats) {
-        bring_near(batch, nth + NEAR, tables);
         let work = batch.express.works[nth].take().ok_or(Door::First);
         let seat = &mut batch.burst.whole[nth];
         match work.and_then(|work| accept(seat, &work, tables)) {

@@ -102,11 +102,24 @@ impl Path {
     /// nearly say so already.
     #[inline]
     pub(crate) fn heard(&mut self, now_ms: u64) {
-        let heard = (now_ms / HEARD_MS) as u32 + 1;
+        let heard = Self::period(now_ms);
         if self.heard != heard {
             self.heard = heard;
             self.tally.last_authentic.set(now_ms);
         }
+    }
+
+    /// Asks for that line, if the counters will be told.
+    #[inline]
+    pub(crate) fn expect_heard(&self, now_ms: u64) {
+        if self.heard != Self::period(now_ms) {
+            self.tally.prefetch();
+        }
+    }
+
+    #[inline]
+    fn period(now_ms: u64) -> u32 {
+        (now_ms / HEARD_MS) as u32 + 1
     }
 
     /// Whether frames travel in an SA.
