@@ -5,9 +5,9 @@
 //!          ▲ left edge           ▲ top: the highest authentic number
 //! ```
 //!
-//! A bit for each number in the window, in a ring of words one longer than the window needs, so
-//! that moving on clears whole words (RFC 6479). The word that `top` lies in is kept apart, where a
-//! packet in order finds it without another cache line; it enters the ring when the window leaves it.
+//! A bit for each number in the window, in a ring of words, so that moving on clears whole words
+//! (RFC 6479). The word that `top` lies in is kept apart, where a packet in order finds it without
+//! another cache line; it enters the ring when the window leaves it.
 
 /// Bits in a word.
 const WORD_BITS: u64 = 64;
@@ -31,10 +31,11 @@ impl Window {
     /// A window of `width` frames, rounded up to whole words; 0 accepts everything.
     pub(crate) fn new(width: u32, esn: bool) -> Self {
         let words = width.min(WINDOW_MAX).div_ceil(WORD_BITS as u32);
+        // As many as a window reaches into that ends in the word that is apart.
         let ring = if words == 0 {
             0
         } else {
-            (words + 1).next_power_of_two()
+            words.next_power_of_two()
         };
         Self {
             top: 0,

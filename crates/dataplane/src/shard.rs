@@ -85,11 +85,16 @@ const _: () = assert!(offset_of!(Shard, id) == 64);
 pub(crate) const TUNNELS: usize = 1 << 10;
 
 /// The tunnels of one listener.
-pub(crate) type TunnelPage = Box<[Option<PathId>; TUNNELS]>;
+pub(crate) type TunnelPage = Box<[TunnelEntry; TUNNELS]>;
+
+/// Which path a tunnel belongs to; so aligned that it never lies in two cache lines.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(16))]
+pub(crate) struct TunnelEntry(Option<PathId>);
 
 /// A page without tunnels.
 pub(crate) fn vacant_tunnels() -> TunnelPage {
-    Box::new([None; TUNNELS])
+    Box::new([TunnelEntry::default(); TUNNELS])
 }
 
 /// Where the key of an inbound SA, or of a path, lies among a worker's.
@@ -129,7 +134,7 @@ impl Shard {
     /// Which path a plain tunnel belongs to.
     #[inline]
     pub(crate) fn tunnel_path(&self, slot: Slot) -> Option<PathId> {
-        *self.tunnel_entry(slot)?
+        self.tunnel_entry(slot)?.0
     }
 
     /// Asks for the line that says so.
@@ -144,11 +149,11 @@ impl Shard {
     #[cfg(test)]
     pub(crate) fn memory_of_tunnel(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
         let start = std::ptr::from_ref(self.tunnel_entry(slot)?).addr();
-        Some(start..start + size_of::<Option<PathId>>())
+        Some(start..start + size_of::<TunnelEntry>())
     }
 
     #[inline]
-    fn tunnel_entry(&self, slot: Slot) -> Option<&Option<PathId>> {
+    fn tunnel_entry(&self, slot: Slot) -> Option<&TunnelEntry> {
         let index = slot.index as usize;
         let page = self.tunnels.get(index / TUNNELS)?.as_ref()?;
         Some(&page[index % TUNNELS])
@@ -289,6 +294,8 @@ impl Shard {
         if path.waiting.len() == WAITING_SAS {
             path.waiting.remove(0);
         }
+        // Hardly ever does more than one wait.
+        path.waiting.reserve_exact(1);
         path.waiting.push(install);
         if activation == Activation::Now || !has_one {
             self.activate(id, keys, |waiting| waiting.spi == spi);
@@ -338,7 +345,7 @@ impl Shard {
         let slot = tunnel_slot(listener, tunnel).expect("the slow path keeps to 256 listeners");
         assert_eq!(slot.shard, self.id, "a tunnel in its own shard");
         let page = self.tunnel_page(slot).get_or_insert_with(vacant_tunnels);
-        page[slot.index as usize % TUNNELS] = path;
+        page[slot.index as usize % TUNNELS] = TunnelEntry(path);
     }
 
     /// Puts a vacant page of tunnels in the place of one that is not there yet.

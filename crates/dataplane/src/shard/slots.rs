@@ -4,8 +4,8 @@ use crypto::cpu;
 
 use crate::id::Slot;
 
-/// Slots that come into being together.
-pub(crate) const PAGE_SLOTS: usize = 256;
+/// Slots that come into being together: so few that hardly any stay vacant.
+pub(crate) const PAGE_SLOTS: usize = 64;
 
 /// What the slots of one kind in one shard hold.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::counters::{Counter, TrafficCounter};
 use crate::id::{SHARDS, Slot};
 
 /// Slots that share a page.
-pub(crate) const PAGE_SLOTS: usize = 256;
+pub(crate) const PAGE_SLOTS: usize = 64;
 
 /// What a slot counts.
 pub(crate) trait Tallied: Default {
@@ -126,7 +126,7 @@ pub(crate) struct Tally<T> {
     index: u8,
 }
 
-const _: () = assert!(PAGE_SLOTS == 1 << u8::BITS);
+const _: () = assert!(PAGE_SLOTS <= 1 << u8::BITS);
 
 impl<T> Tally<T> {
     /// Brings the counters near that every packet changes.
@@ -137,7 +137,7 @@ impl<T> Tally<T> {
 
     #[inline]
     fn cell(&self) -> &Cell<T> {
-        &self.page[usize::from(self.index)]
+        &self.page[usize::from(self.index) % PAGE_SLOTS]
     }
 }
 
