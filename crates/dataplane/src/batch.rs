@@ -300,8 +300,9 @@ impl<C> Batch<C> {
         }
     }
 
+    /// How many frames: the seat of one that has left the lane for the rooms is empty.
     pub(crate) fn len(&self) -> usize {
-        self.burst.len()
+        self.burst.len() - self.express.left
     }
 
     /// How many are in the rooms.

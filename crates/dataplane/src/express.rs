@@ -134,6 +134,8 @@ pub(crate) struct Express {
     out: Seats,
     /// Who is for a shard that is not here.
     away: Seats,
+    /// How many have left for the rooms.
+    pub(crate) left: usize,
     /// How many of its frames' lines have been asked for.
     pub(crate) approached: usize,
     /// What the cipher has to do for each, while it is at work.
@@ -401,7 +403,8 @@ impl<C: Chunk> Batch<C> {
         }
         burst.whole.clear();
         (express.sealed, express.plain, express.network) = (0, 0, 0);
-        (express.out, express.away, express.approached) = (0, 0, 0);
+        (express.out, express.away) = (0, 0);
+        (express.left, express.approached) = (0, 0);
     }
 
     /// Those that are for a shard that is not here, with what is known of them.
@@ -443,6 +446,7 @@ impl<C: Chunk> Batch<C> {
             return 0;
         };
         let ticket = *ticket;
+        self.express.left += 1;
         let (mut packet, mut note, sorted) = canonical(frame, ticket.from, tables);
         let octets = packet.frame.len();
         let outcome = match door {

@@ -317,3 +317,33 @@ fn usual_frames_take_the_lane() {
         }
     }
 }
+
+#[test]
+fn who_leaves_the_lane_is_counted_once() {
+    let mut world = World::new(Gateway::new(1));
+    let all = world.gateway.workers[0].chunks();
+    // With those that leave counted twice it would look like a full burst, which waits a turn.
+    for n in 0..40 {
+        let step = Step {
+            peer: 0,
+            shape: if n < 24 {
+                Shape::DownOptions
+            } else {
+                Shape::Down
+            },
+            len: 64,
+            ttl: 64,
+            protocol: Ipv4::UDP,
+            flags: 0,
+            fault: None,
+        };
+        let (port, frame) = world.frame(&step);
+        world.gateway.send(0, port, frame);
+    }
+    let now = world.gateway.now;
+    let worker = &mut world.gateway.workers[0];
+    assert_eq!(worker.turn(now).work, 40);
+    assert_eq!(worker.chunks(), all);
+    world.gateway.settle();
+    assert_eq!(world.gateway.received(0, TUNNEL).len(), 40);
+}
