@@ -1,9 +1,9 @@
 //! A port whose network card is a pair of descriptor rings over one packet memory.
 //!
-//! It does what the AF_XDP port does for every frame, without the kernel: reads the outer headers,
-//! looks up the next hop's rewrite, writes the outer headers, keeps the fill and completion rings
-//! in balance with the worker's free chunks. Received frames wait where the generator left them;
-//! sent ones stay until they have been looked at.
+//! It does what the AF_XDP port does for every frame, without the kernel: gives it as it came, takes
+//! it as it leaves, keeps the fill and completion rings in balance with the worker's free chunks.
+//! Received frames wait where the generator left them; sent ones stay until they have been looked
+//! at.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
