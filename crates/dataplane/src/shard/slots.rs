@@ -17,7 +17,7 @@ pub(crate) struct Slots<T> {
 pub(crate) type Page<T> = Box<[Entry<T>; PAGE_SLOTS]>;
 
 /// By how many places the list of pages grows.
-const PLACES: usize = 16;
+const PLACES: usize = 64;
 
 /// A page without holders, its memory written once so that it is there: made where it stays, since it
 /// is too large for the stack.
