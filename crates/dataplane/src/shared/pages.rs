@@ -12,7 +12,7 @@ use crate::counters::{Counter, TrafficCounter};
 use crate::id::{SHARDS, Slot};
 
 /// Slots that share a page.
-pub(crate) const PAGE_SLOTS: usize = 64;
+pub(crate) const PAGE_SLOTS: usize = 256;
 
 /// What a slot counts.
 pub(crate) trait Tallied: Default {
