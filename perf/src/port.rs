@@ -105,10 +105,7 @@ impl Port for RingPort {
         max: usize,
     ) -> usize {
         let count = max.min(self.burst).min(self.arriving.len());
-        for _ in 0..count {
-            let Some(Descriptor { chunk, offset, len }) = self.arriving.pop_front() else {
-                break;
-            };
+        for Descriptor { chunk, offset, len } in self.arriving.drain(..count) {
             let frame = Frame::new(chunk, offset, len).expect("the generator keeps to the chunk");
             burst.push_whole(frame);
         }

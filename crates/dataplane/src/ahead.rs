@@ -104,9 +104,7 @@ fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tabl
         }
         return;
     }
-    let Some(shard) = tables.shards.peek(note.slot.shard) else {
-        return;
-    };
+    let shard = tables.shards.any(note.slot.shard);
     match note.room {
         Room::Open => {
             shard.inbound.prefetch(note.slot, Inbound::LINES);
@@ -141,10 +139,8 @@ fn named_by_that<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
     };
     match note.room {
         Room::Open => {
-            let shard = tables.shards.peek(note.slot.shard);
-            if let Some(shard) = shard
-                && let Some(sa) = shard.inbound.at(note.slot)
-            {
+            let shard = tables.shards.any(note.slot.shard);
+            if let Some(sa) = shard.inbound.at(note.slot) {
                 note.ahead = sa.path.0;
                 shard.paths.prefetch(sa.path.0, Path::LINES[DOWN]);
                 tables.shared.paths.prefetch(sa.path.0);
@@ -189,8 +185,7 @@ fn named_at_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
 /// The session that a peer's next frame is most likely for.
 #[inline]
 fn approach_session_of_path(path: Slot, tables: &Tables) {
-    let shard = tables.shards.peek(path.shard);
-    let path = shard.and_then(|shard| shard.paths.at(path));
+    let path = tables.shards.any(path.shard).paths.at(path);
     if let Some(session) = path.and_then(|path| path.directory.likely()) {
         approach_session(session.0, UP, tables);
     }
@@ -198,17 +193,15 @@ fn approach_session_of_path(path: Slot, tables: &Tables) {
 
 #[inline]
 fn approach_session(session: Slot, way: usize, tables: &Tables) {
-    if let Some(shard) = tables.shards.peek(session.shard) {
-        shard.sessions.prefetch(session, Session::LINES[way]);
-        tables.shared.sessions.prefetch(session);
-    }
+    let shard = tables.shards.any(session.shard);
+    shard.sessions.prefetch(session, Session::LINES[way]);
+    tables.shared.sessions.prefetch(session);
 }
 
 #[inline]
 fn approach_path_of_session(session: Slot, tables: &Tables) {
-    if let Some(shard) = tables.shards.peek(session.shard)
-        && let Some(session) = shard.sessions.at(session)
-    {
+    let shard = tables.shards.any(session.shard);
+    if let Some(session) = shard.sessions.at(session) {
         shard.paths.prefetch(session.path.0, Path::LINES[DOWN]);
         tables.shared.paths.prefetch(session.path.0);
         tables.keys.sealing.prefetch(key_slot(session.path.0));

@@ -12,11 +12,12 @@
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
-use crypto::esp::{KeySlot, Suite, Verdict};
+use crypto::esp::{EspJob, KeySlot, Verdict};
 use packet::{Chunk, Frame};
 
 use crate::change::Class;
 use crate::discard::Discard;
+use crate::esp::{Jobs, Shape};
 use crate::express::{Express, Seat};
 use crate::id::{SessionSlot, Slot};
 use crate::port::{Burst, Meta, Packet};
@@ -130,12 +131,24 @@ pub(crate) enum Source {
 /// What the cipher has to do for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Work {
-    pub(crate) suite: Suite,
+    pub(crate) shape: Shape,
     pub(crate) key: KeySlot,
     /// The whole sequence number.
     pub(crate) sequence: u64,
     pub(crate) esn: bool,
-    pub(crate) verdict: Verdict,
+}
+
+impl Work {
+    /// To be done with this packet.
+    #[inline(always)]
+    pub(crate) fn on(self, packet: &mut [u8]) -> EspJob<'_> {
+        EspJob {
+            packet,
+            slot: self.key,
+            esn_high: self.esn.then_some((self.sequence >> 32) as u32),
+            verdict: Verdict::Pending,
+        }
+    }
 }
 
 /// What the rooms behind a frame have learnt.
@@ -366,10 +379,19 @@ impl<C> Batch<C> {
     /// Runs one room over every frame in line. Those it refuses step out.
     #[inline(always)]
     pub(crate) fn walk(&mut self, mut room: impl FnMut(&mut Guest<'_, C>) -> Result<(), Exit>) {
+        self.walk_seats(|_, guest| room(guest));
+    }
+
+    /// The same for a room that has to know the seat.
+    #[inline(always)]
+    pub(crate) fn walk_seats(
+        &mut self,
+        mut room: impl FnMut(usize, &mut Guest<'_, C>) -> Result<(), Exit>,
+    ) {
         for seat in each(self.line) {
             self.at_hand = seat;
             let mut guest = Guest::new(&mut self.burst.packets[seat], &mut self.notes[seat]);
-            if let Err(exit) = room(&mut guest) {
+            if let Err(exit) = room(seat, &mut guest) {
                 self.notes[seat].exit = Some(exit);
                 self.line &= !(1 << seat);
             }
@@ -390,19 +412,20 @@ impl<C> Batch<C> {
         self.burst.packets.get(seat).zip(self.notes.get_mut(seat))
     }
 
-    /// The window and the work of those in line that have work for a cipher.
+    /// What those in line have for a cipher.
     #[inline]
-    pub(crate) fn works(&mut self) -> impl Iterator<Item = (&mut [u8], &mut Work)>
+    pub(crate) fn jobs(&mut self) -> Jobs<'_>
     where
         C: Chunk,
     {
-        let line = self.line;
-        let packets = self.burst.packets.iter_mut();
-        let seats = packets.zip(&mut self.notes).enumerate();
-        seats.filter_map(move |(seat, (packet, note))| {
-            let work = note.work.as_mut().filter(|_| line >> seat & 1 != 0)?;
-            Some((packet.frame.bytes_mut(), work))
-        })
+        let mut jobs = Jobs::default();
+        let seats = self.burst.packets.iter_mut().zip(&self.notes).enumerate();
+        for (seat, (packet, note)) in seats {
+            if let Some(work) = note.work.filter(|_| self.line >> seat & 1 != 0) {
+                jobs.add(seat, work.shape, work.on(packet.frame.bytes_mut()));
+            }
+        }
+        jobs
     }
 
     /// Empties the batch, in order of arrival.

@@ -9,6 +9,8 @@ use std::cell::Cell;
 use crypto::cpu;
 use crypto::esp::Suite;
 
+use crate::esp::{Shape, is_dear};
+
 /// The share is kept over this many cycles: about 10 ms.
 const WINDOW: u64 = 1 << 25;
 
@@ -42,8 +44,8 @@ impl Ceiling {
 
     /// Whether a packet of this suite may go on.
     #[inline]
-    pub(crate) fn admits(&self, suite: Suite) -> bool {
-        !is_dear(suite) || self.left.get() > 0 || self.percent == 100
+    pub(crate) fn admits(&self, shape: Shape) -> bool {
+        !shape.is_dear || self.left.get() > 0 || self.percent == 100
     }
 
     /// Runs a cipher, at the ceiling's expense if it is a dear one.
@@ -61,9 +63,4 @@ impl Ceiling {
 
 fn share(cycles: u64, percent: u64) -> i64 {
     (cycles * percent / 100) as i64
-}
-
-#[inline]
-fn is_dear(suite: Suite) -> bool {
-    matches!(suite, Suite::TripleDesCbc { .. })
 }

@@ -11,10 +11,9 @@
 //! the verdicts in order of arrival.
 
 mod cipher;
+mod shape;
 
-use std::ops::BitOr;
-
-use crypto::esp::{Suite, Verdict};
+use crypto::esp::Verdict;
 use packet::header::{Esp, Ipv4, Udp};
 use packet::{Chunk, Frame};
 
@@ -22,12 +21,14 @@ use crate::ahead::Ahead;
 use crate::batch::{Batch, Exit, Guest, Room, Work};
 use crate::change::{Activation, Encapsulation, Kind};
 use crate::discard::Discard;
-use crate::id::{InboundSa, Slot};
+use crate::id::{InboundSa, Perhaps, Slot};
 use crate::port::Port;
 use crate::shard::news::{Item, Subject};
 use crate::shard::{KeyRings, Shard, key_slot};
 use crate::stages::Stage;
 use crate::tables::Tables;
+pub(crate) use cipher::{Jobs, Verdicts};
+pub(crate) use shape::{Shape, is_dear};
 
 /// RFC 4303 §2.6: the next header of a dummy packet.
 const DUMMY: u8 = 59;
@@ -44,7 +45,7 @@ const PADDING: [u8; 255] = {
 };
 
 /// Pad length and next header.
-const TRAILER: usize = 2;
+pub(crate) const TRAILER: usize = 2;
 
 /// Opens ESP in place.
 pub(crate) fn open<P: Port>(
@@ -54,41 +55,41 @@ pub(crate) fn open<P: Port>(
 ) {
     batch.walk(|t| admit(t, tables));
     tables.watch.lap(Stage::Open, || batch.in_line());
-    decrypt(batch.works(), tables, ahead);
+    let verdicts = decrypt(batch.jobs(), tables, ahead);
     tables.watch.lap(Stage::Accept, || batch.in_line());
-    batch.walk(|t| accept(t, tables));
+    batch.walk_seats(|seat, t| accept(t, verdicts.of(seat), tables));
 }
 
 /// Verifies and decrypts packets in place, those of a suite in one go.
 #[inline]
-pub(crate) fn decrypt<'b, P: Port>(
-    works: impl Iterator<Item = (&'b mut [u8], &'b mut Work)>,
+pub(crate) fn decrypt<P: Port>(
+    jobs: Jobs<'_>,
     tables: &Tables,
     ahead: &mut Ahead<'_, P>,
-) {
-    cipher::run(works, |suite, jobs| {
+) -> Verdicts {
+    jobs.run(|suite, jobs| {
         let step = &mut |_| ahead.step(tables);
         let keys = &tables.keys.opening;
         tables
             .compat
             .charge(suite, || keys.open_with(suite, jobs, step));
-    });
+    })
 }
 
 /// Encrypts and signs packets in place, those of a suite in one go.
 #[inline]
-pub(crate) fn encrypt<'b, P: Port>(
-    works: impl Iterator<Item = (&'b mut [u8], &'b mut Work)>,
+pub(crate) fn encrypt<P: Port>(
+    jobs: Jobs<'_>,
     tables: &Tables,
     ahead: &mut Ahead<'_, P>,
-) {
-    cipher::run(works, |suite, jobs| {
+) -> Verdicts {
+    jobs.run(|suite, jobs| {
         let step = &mut |_| ahead.step(tables);
         let keys = &tables.keys.sealing;
         tables
             .compat
             .charge(suite, || keys.seal_with(suite, jobs, step));
-    });
+    })
 }
 
 /// RFC 4303 §3.4.2–3: the SA, then the window, before any cryptography.
@@ -96,44 +97,46 @@ fn admit<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit
     let shard = tables.shards.at(Room::Open, t.slot)?;
     let sa = shard.inbound.at(t.slot).ok_or(Discard::UnknownSpi)?;
     let esp = t.frame.peek::<Esp>().ok_or(Discard::Truncated)?;
-    if !sa.suite.is_packet_len(t.frame.len()) {
+    if !sa.shape.is_packet_len(t.frame.len()) {
         return Err(Discard::BadEspLength.into());
     }
     let Some(sequence) = sa.window.check(esp.sequence.get()) else {
         sa.tally.replayed.add(1);
         return Err(Discard::Replayed.into());
     };
-    if !tables.compat.admits(sa.suite) {
+    if !tables.compat.admits(sa.shape) {
         return Err(Discard::CompatShare.into());
     }
     t.work = Some(Work {
-        suite: sa.suite,
+        shape: sa.shape,
         key: key_slot(t.slot),
         sequence,
         esn: sa.esn,
-        verdict: Verdict::Pending,
     });
     Ok(())
 }
 
 /// What follows from the verdict, in order of arrival.
-fn accept<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
+fn accept<C: Chunk>(
+    t: &mut Guest<'_, C>,
+    verdict: Verdict,
+    tables: &mut Tables,
+) -> Result<(), Exit> {
     let slot = t.slot;
     let shard = tables.shards.at(Room::Open, slot)?;
     let work = t.work.take().ok_or(Discard::UnknownSpi)?;
     let len = t.frame.len();
-    let is_ours = authenticate(slot, len, &work, shard, &mut tables.keys).and_then(|accepted| {
+    let said = (work.sequence, verdict);
+    let is_ours = authenticate(slot, len, said, shard, &mut tables.keys).and_then(|accepted| {
         t.slot = accepted.path;
         follow(t, accepted.is_newest, shard, tables.now_ms)
     });
     let has_news = !shard.untold.is_empty();
     tables.shards.mark(slot.shard, has_news);
     is_ours?;
-    let suite = work.suite;
-    t.frame
-        .skip(size_of::<Esp>() + suite.iv_len())
-        .ok_or(Discard::Truncated)?;
-    t.frame.trim(suite.icv_len()).ok_or(Discard::Truncated)?;
+    let shape = work.shape;
+    t.frame.skip(shape.front()).ok_or(Discard::Truncated)?;
+    t.frame.trim(shape.icv_len()).ok_or(Discard::Truncated)?;
     let len = payload_len(t.frame.bytes())?;
     t.frame.truncate(len).ok_or(Discard::Truncated)?;
     Ok(())
@@ -142,21 +145,24 @@ fn accept<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exi
 /// What is known of an authentic frame.
 pub(crate) struct Accepted {
     pub(crate) path: Slot,
+    pub(crate) shape: Shape,
+    /// The session that the last one was for.
+    pub(crate) likely: Perhaps,
     /// No later one of its SA has come.
     is_newest: bool,
 }
 
-/// Lets a frame of `len` octets count as its SA's.
+/// Lets a frame of `len` octets count as its SA's, by what the cipher has said of its number.
 #[inline(always)]
 pub(crate) fn authenticate(
     slot: Slot,
     len: usize,
-    work: &Work,
+    (sequence, verdict): (u64, Verdict),
     shard: &mut Shard,
     keys: &mut KeyRings,
 ) -> Result<Accepted, Discard> {
     let sa = shard.inbound.at_mut(slot).ok_or(Discard::UnknownSpi)?;
-    match work.verdict {
+    match verdict {
         Verdict::Ok => {}
         Verdict::BadLength => return Err(Discard::BadEspLength),
         // RFC 4303 §3.4.4.1: nothing of a frame whose ICV is wrong goes on.
@@ -167,12 +173,13 @@ pub(crate) fn authenticate(
     }
     // RFC 4303 §3.4.3: the window moves only once the ICV has been verified. The second check
     // catches the second of two copies in one burst.
-    if !sa.window.advance(work.sequence) {
+    if !sa.window.advance(sequence) {
         sa.tally.replayed.add(1);
         return Err(Discard::Replayed);
     }
     let is_first = !std::mem::replace(&mut sa.is_used, true);
-    let (id, path) = (sa.id, sa.path.0);
+    let (id, path) = (InboundSa(slot), sa.path.0);
+    let (shape, likely) = (sa.shape, sa.likely);
     if !sa.usage.take(len) {
         if sa.usage.hard_news() {
             note(shard, path, Item::Hard);
@@ -182,7 +189,7 @@ pub(crate) fn authenticate(
     let tally = &*sa.tally;
     tally.received.add(len);
     tally.sequence.set(sa.window.top());
-    let is_newest = sa.window.top() == work.sequence;
+    let is_newest = sa.window.top() == sequence;
     let is_soft = sa.usage.soft_news();
     if is_first {
         begin(id, shard, keys);
@@ -190,7 +197,12 @@ pub(crate) fn authenticate(
     if is_soft {
         note(shard, path, Item::Soft);
     }
-    Ok(Accepted { path, is_newest })
+    Ok(Accepted {
+        path,
+        shape,
+        likely,
+        is_newest,
+    })
 }
 
 /// The first authentic frame of an SA: what waited for it may be used.
@@ -242,25 +254,37 @@ fn follow<C: Chunk>(
 /// RFC 4303 §2.4: the octets in front of padding, pad length and next header, which are checked.
 #[inline]
 pub(crate) fn payload_len(plaintext: &[u8]) -> Result<usize, Discard> {
-    let [payload @ .., pad_len, next_header] = plaintext else {
+    let [padded @ .., pad_len, next_header] = plaintext else {
         return Err(Discard::Truncated);
     };
-    let payload_len = payload
+    let payload_len = padded
         .len()
         .checked_sub(usize::from(*pad_len))
         .ok_or(Discard::BadPadding)?;
-    let padding = payload[payload_len..].iter().zip(&PADDING);
-    if padding
-        .map(|(octet, right)| octet ^ right)
-        .fold(0, BitOr::bitor)
-        != 0
-    {
+    if !ends_in_padding(padded, *pad_len) {
         return Err(Discard::BadPadding);
     }
     match *next_header {
         Ipv4::UDP => Ok(payload_len),
         DUMMY => Err(Discard::Dummy),
         _ => Err(Discard::NotUdp),
+    }
+}
+
+/// Whether the last so many octets are 1, 2, 3 …. In little-endian order the last octet is the uppermost.
+#[inline(always)]
+fn ends_in_padding(octets: &[u8], pad_len: u8) -> bool {
+    const RIGHT: u128 = 0x100f_0e0d_0c0b_0a09_0807_0605_0403_0201;
+    let bits = 8 * u32::from(pad_len);
+    match (pad_len, octets.last_chunk(), octets.last_chunk()) {
+        // In two steps, because no shift takes all bits away.
+        (0..8, Some(last), _) => {
+            u64::from_le_bytes(*last) >> 8 >> (56 - bits) == RIGHT as u64 & !(!0 << bits)
+        }
+        (8..16, _, Some(last)) => {
+            u128::from_le_bytes(*last) >> (128 - bits) == RIGHT & !(!0 << bits)
+        }
+        _ => octets.ends_with(&PADDING[..usize::from(pad_len)]),
     }
 }
 
@@ -271,8 +295,11 @@ pub(crate) fn seal<P: Port>(
     ahead: &mut Ahead<'_, P>,
 ) {
     tables.watch.lap(Stage::Seal, || batch.in_line());
-    encrypt(batch.works(), tables, ahead);
-    batch.walk(|t| sealed(t.work.take()));
+    let verdicts = encrypt(batch.jobs(), tables, ahead);
+    batch.walk_seats(|seat, t| match t.work.take() {
+        Some(_) => sealed(verdicts.of(seat)).map_err(Exit::from),
+        None => Ok(()),
+    });
 }
 
 /// Takes a sequence number and lays the packet out, if it is for a peer that has SAs.
@@ -286,9 +313,9 @@ pub(crate) fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
     }
     let len = t.frame.len();
     let (work, spi) = number(t.slot, len, tables)?;
-    let (suite, sequence) = (work.suite, work.sequence);
+    let (shape, sequence) = (work.shape, work.sequence);
     t.work = Some(work);
-    wrap(t.frame, t.ports, suite, spi, sequence).ok_or(Discard::NoHeadroom)?;
+    wrap(t.frame, t.ports, shape, spi, sequence).ok_or(Discard::NoHeadroom)?;
     Ok(())
 }
 
@@ -300,8 +327,8 @@ pub(crate) fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Wor
     let path = shard.paths.at_mut(slot).ok_or(Discard::NoPath)?;
     // RFC 3193 §4.2.2: without an SA nothing is sent, least of all in the clear.
     let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
-    let (suite, esn, spi) = (sa.suite, sa.esn, sa.spi);
-    if !tables.compat.admits(suite) {
+    let (shape, esn, spi) = (sa.shape, sa.esn, sa.spi);
+    if !tables.compat.admits(shape) {
         return Err(Discard::CompatShare.into());
     }
     let sequence = match sa.take(len) {
@@ -320,20 +347,19 @@ pub(crate) fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Wor
         tables.shards.mark(slot.shard, true);
     }
     let work = Work {
-        suite,
+        shape,
         key: key_slot(slot),
         sequence,
         esn,
-        verdict: Verdict::Pending,
     };
     Ok((work, spi))
 }
 
 /// Octets of ESP around UDP around so many octets of L2TP.
 #[inline]
-pub(crate) fn sealed_len(suite: Suite, message: usize) -> usize {
-    let padded = (Udp::LEN + message + TRAILER).next_multiple_of(suite.block_len());
-    size_of::<Esp>() + suite.iv_len() + padded + suite.icv_len()
+pub(crate) fn sealed_len(shape: Shape, message: usize) -> usize {
+    let padded = shape.padded(Udp::LEN + message + TRAILER);
+    shape.front() + padded + shape.icv_len()
 }
 
 /// UDP, trailer, room for IV and ICV, ESP header.
@@ -341,7 +367,7 @@ pub(crate) fn sealed_len(suite: Suite, message: usize) -> usize {
 pub(crate) fn wrap<C: Chunk>(
     frame: &mut Frame<C>,
     [local, remote]: [u16; 2],
-    suite: Suite,
+    shape: Shape,
     spi: u32,
     sequence: u64,
 ) -> Option<()> {
@@ -353,24 +379,36 @@ pub(crate) fn wrap<C: Chunk>(
         checksum: 0.into(),
     })?;
     let payload = frame.len();
-    let pad_len = (payload + TRAILER).next_multiple_of(suite.block_len()) - payload - TRAILER;
-    frame.grow_back(pad_len + TRAILER + suite.icv_len())?;
-    let trailer = &mut frame.bytes_mut()[payload..];
-    trailer[..pad_len].copy_from_slice(&PADDING[..pad_len]);
-    trailer[pad_len..][..TRAILER].copy_from_slice(&[pad_len as u8, Ipv4::UDP]);
-    frame.grow_front(suite.iv_len())?;
+    let pad_len = shape.padded(payload + TRAILER) - payload - TRAILER;
+    frame.grow_back(pad_len + TRAILER + shape.icv_len())?;
+    write_trailer(&mut frame.bytes_mut()[payload..], pad_len);
+    frame.grow_front(shape.iv_len())?;
     frame.prepend(&Esp {
         spi: spi.into(),
         sequence: (sequence as u32).into(),
     })
 }
 
+/// RFC 4303 §2.4–2.6: padding, its length and the next header, where the ICV will follow.
+#[inline(always)]
+pub(crate) fn write_trailer(trailer: &mut [u8], pad_len: usize) {
+    const MOST: usize = 16;
+    match trailer.first_chunk_mut() {
+        // What is too much lies where the rest will be written.
+        Some(front) if pad_len < MOST => {
+            *front = *PADDING.first_chunk::<MOST>().expect("it has 255")
+        }
+        _ => trailer[..pad_len].copy_from_slice(&PADDING[..pad_len]),
+    }
+    trailer[pad_len..][..TRAILER].copy_from_slice(&[pad_len as u8, Ipv4::UDP]);
+}
+
 /// What follows from the verdict.
-#[inline]
-pub(crate) fn sealed(work: Option<Work>) -> Result<(), Exit> {
-    match work.map(|work| work.verdict) {
-        None | Some(Verdict::Ok) => Ok(()),
-        Some(Verdict::Pending | Verdict::BadIcv) => Err(Discard::NoOutboundSa.into()),
-        Some(Verdict::BadLength) => Err(Discard::BadEspLength.into()),
+#[inline(always)]
+pub(crate) fn sealed(verdict: Verdict) -> Result<(), Discard> {
+    match verdict {
+        Verdict::Ok => Ok(()),
+        Verdict::Pending | Verdict::BadIcv => Err(Discard::NoOutboundSa),
+        Verdict::BadLength => Err(Discard::BadEspLength),
     }
 }

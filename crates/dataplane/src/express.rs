@@ -31,9 +31,9 @@ use packet::header::Ethernet;
 use packet::{Chunk, Frame};
 
 use crate::ahead::{DOWN, UP};
-use crate::batch::{BATCH_FRAMES, Batch, Exit, Note, Room, Seats, Source, Stop, Work, each};
+use crate::batch::{BATCH_FRAMES, Batch, Exit, Note, Room, Seats, Source, Stop, each};
 use crate::discard::Discard;
-use crate::id::{InboundSa, ShardId, Slot};
+use crate::id::{InboundSa, SessionSlot, ShardId, Slot};
 use crate::link;
 use crate::port::{Meta, Packet};
 use crate::shard::inbound::Inbound;
@@ -134,18 +134,20 @@ pub(crate) struct Express {
     out: Seats,
     /// Who is for a shard that is not here.
     away: Seats,
+    /// Of whom two lines in a row have to be seen before the last is known.
+    distant: Seats,
     /// How many have left for the rooms.
     pub(crate) left: usize,
     /// How many of its frames' lines have been asked for.
     pub(crate) approached: usize,
-    /// What the cipher has to do for each, while it is at work.
-    works: Vec<Option<Work>>,
+    /// The whole sequence number of each, while the cipher is at work.
+    numbers: Vec<u64>,
 }
 
 impl Express {
     pub(crate) fn with_capacity() -> Self {
         Self {
-            works: vec![None; BATCH_FRAMES],
+            numbers: vec![0; BATCH_FRAMES],
             ..Self::default()
         }
     }
@@ -252,9 +254,10 @@ fn approach_first<C: Chunk>(
         return Whereabouts::Here;
     }
     let slot = ticket.slot;
-    let Some(shard) = tables.shards.peek(slot.shard) else {
+    if !tables.shards.has(slot.shard) {
         return Whereabouts::Away;
-    };
+    }
+    let shard = tables.shards.any(slot.shard);
     if usual == Usual::EspInUdp {
         shard.inbound.prefetch(slot, Inbound::LINES);
         tables.keys.opening.prefetch(key_slot(slot));
@@ -264,38 +267,59 @@ fn approach_first<C: Chunk>(
     Whereabouts::Here
 }
 
-/// Asks for what the first lines name: the path of an SA or tunnel, the session of a destination.
+/// Asks for what the first lines name: path and likely session of an SA or tunnel, the session of a
+/// destination.
 #[inline(always)]
 pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: &Tables) {
     let Batch { burst, express, .. } = batch;
     let Some(Seat { ticket, .. }) = burst.whole.get_mut(nth) else {
         return;
     };
-    if ticket.usual == Some(Usual::Ip) {
+    let usual = ticket.usual;
+    if usual == Some(Usual::Ip) {
         if ticket.path.is_none() {
             find_session(ticket, tables);
         }
-        if approach_session(ticket, tables) == Some(Whereabouts::Away) {
-            express.network &= !(1 << nth);
-            express.away |= 1 << nth;
+        match approach_session(ticket, tables) {
+            Some(Whereabouts::Here) => express.distant |= 1 << nth,
+            Some(Whereabouts::Away) => {
+                express.network &= !(1 << nth);
+                express.away |= 1 << nth;
+            }
+            None => {}
         }
         return;
     }
-    let Some(shard) = tables.shards.peek(ticket.slot.shard) else {
+    let shard = tables.shards.any(ticket.slot.shard);
+    let (path, likely) = if usual == Some(Usual::L2tp) {
+        let Some(tunnel) = shard.tunnel_entry(ticket.slot) else {
+            return;
+        };
+        (tunnel.path(), tunnel.likely())
+    } else {
+        let Some(sa) = shard.inbound.at(ticket.slot) else {
+            return;
+        };
+        sa.tally.prefetch();
+        (Some(sa.path), sa.likely.slot().map(SessionSlot))
+    };
+    let Some(path) = path else {
         return;
     };
-    let path = match ticket.usual {
-        Some(Usual::EspInUdp) => shard.inbound.at(ticket.slot).map(|sa| {
-            sa.tally.prefetch();
-            sa.path
-        }),
-        Some(Usual::L2tp) => shard.tunnel_path(ticket.slot),
-        Some(Usual::Ip) | None => None,
-    };
-    if let Some(path) = path {
-        ticket.path = Some(path.0);
-        shard.paths.prefetch(path.0, Path::LINES[UP]);
+    ticket.path = Some(path.0);
+    shard.paths.prefetch(path.0, Path::LINES[UP]);
+    match likely {
+        Some(session) => approach_entered(session, tables),
+        None => express.distant |= 1 << nth,
     }
+}
+
+/// Asks for the session that a packet from a subscriber is for.
+#[inline(always)]
+fn approach_entered(session: SessionSlot, tables: &Tables) {
+    let shard = tables.shards.any(session.0.shard);
+    shard.sessions.prefetch(session.0, Session::LINES[UP]);
+    tables.shared.sessions.prefetch(session.0);
 }
 
 /// The session of a destination.
@@ -312,9 +336,10 @@ fn find_session(ticket: &mut Ticket, tables: &Tables) {
 #[inline(always)]
 fn approach_session(ticket: &Ticket, tables: &Tables) -> Option<Whereabouts> {
     let session = ticket.path?;
-    let Some(shard) = tables.shards.peek(session.shard) else {
+    if !tables.shards.has(session.shard) {
         return Some(Whereabouts::Away);
-    };
+    }
+    let shard = tables.shards.any(session.shard);
     shard.sessions.prefetch(session, Session::LINES[DOWN]);
     tables.shared.sessions.prefetch(session);
     Some(Whereabouts::Here)
@@ -331,18 +356,19 @@ pub(crate) fn expect<C: Chunk>(batch: &Batch<C>, tables: &Tables) {
     }
 }
 
-/// Asks for what those name: the session of a path, the path of a session.
+/// Asks for what those name of whom it is not yet known: the session of a path, the path of a session.
 #[inline(always)]
 pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: &Tables) {
     let Some(Seat { ticket, .. }) = batch.burst.whole.get_mut(nth) else {
         return;
     };
+    if batch.express.distant >> nth & 1 == 0 {
+        return;
+    }
     let Some(known) = ticket.path else {
         return;
     };
-    let Some(shard) = tables.shards.peek(known.shard) else {
-        return;
-    };
+    let shard = tables.shards.any(known.shard);
     if ticket.usual == Some(Usual::Ip) {
         let path = shard.sessions.at(known).map(|session| session.path.0);
         ticket.path = path;
@@ -356,37 +382,17 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
     let Some(path) = shard.paths.at(known) else {
         return;
     };
-    path.expect_heard(tables.now_ms);
     // What is in an SA nobody knows before it is opened.
     let session = match ticket.usual {
-        Some(Usual::L2tp) => {
-            let [tunnel, session] = [(ticket.target >> 16) as u16, ticket.target as u16];
-            path.directory.find(tunnel, session)
-        }
+        Some(Usual::L2tp) => path.directory.find_ids(ticket.target),
         Some(Usual::EspInUdp | Usual::Ip) | None => path.directory.likely(),
     };
-    if let Some(session) = session
-        && let Some(shard) = tables.shards.peek(session.0.shard)
-    {
-        shard.sessions.prefetch(session.0, Session::LINES[UP]);
-        tables.shared.sessions.prefetch(session.0);
+    if let Some(session) = session {
+        approach_entered(session, tables);
     }
 }
 
 impl<C: Chunk> Batch<C> {
-    /// The ESP packet, which begins behind the outer headers, and the work of some seats.
-    #[inline]
-    fn works_of_lane(&mut self, seats: Seats) -> impl Iterator<Item = (&mut [u8], &mut Work)> {
-        let Self { burst, express, .. } = self;
-        let all = burst.whole.iter_mut().zip(&mut express.works).enumerate();
-        let some = all.filter(move |(nth, _)| seats >> nth & 1 != 0);
-        some.filter_map(|(_, (Seat { frame, ticket }, work))| {
-            let end = ETHERNET + usize::from(ticket.len);
-            let esp = frame.as_mut()?.bytes_mut().get_mut(OUTER..end)?;
-            Some((esp, work.as_mut()?))
-        })
-    }
-
     /// Empties the lane at its end: each frame, the port it leaves by, and its octets without what
     /// is outside the canonical frame.
     #[inline(always)]
@@ -403,7 +409,7 @@ impl<C: Chunk> Batch<C> {
         }
         burst.whole.clear();
         (express.sealed, express.plain, express.network) = (0, 0, 0);
-        (express.out, express.away) = (0, 0);
+        (express.out, express.away, express.distant) = (0, 0, 0);
         (express.left, express.approached) = (0, 0);
     }
 
@@ -472,7 +478,7 @@ fn decapped<C: Chunk>(
     tables: &Tables,
 ) -> Result<Stop, Exit> {
     let path = path.ok_or(Discard::NoPath)?;
-    let shard = tables.shards.peek(path.shard).ok_or(Discard::NoPath)?;
+    let shard = tables.shards.any(path.shard);
     packet.meta.vrf = shard.paths.at(path).ok_or(Discard::NoPath)?.vrf;
     // The window of the packet begins behind the outer headers.
     let skip = skip.checked_sub(OUTER).ok_or(Discard::Truncated)?;

@@ -73,6 +73,24 @@ impl Slot {
     }
 }
 
+/// A slot or none, in eight octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Perhaps(u64);
+
+impl Perhaps {
+    /// Beside the word of a slot.
+    const IS: u64 = 1 << 32;
+
+    pub(crate) fn of(slot: Option<Slot>) -> Self {
+        Self(slot.map_or(0, |slot| Self::IS | u64::from(slot.word())))
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(self) -> Option<Slot> {
+        (self.0 != 0).then(|| Slot::from_word(self.0 as u32))
+    }
+}
+
 macro_rules! slots {
     ($($(#[$doc:meta])* $name:ident,)*) => {$(
         $(#[$doc])*

@@ -173,12 +173,28 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Ipv4, Discard> {
     if !is_right {
         return Err(Discard::IpChecksum);
     }
-    // RFC 1812 §5.3.7, §5.3.5: neither "this network", loopback, multicast nor broadcast.
-    let is_martian = |address: [u8; 4]| matches!(address[0], 0 | 127 | 224..=255);
     if is_martian(header.source) || is_martian(header.destination) {
         return Err(Discard::Martian);
     }
     Ok(header)
+}
+
+/// RFC 1812 §5.3.7, §5.3.5: neither "this network", loopback, multicast nor broadcast.
+#[inline(always)]
+fn is_martian([first, ..]: [u8; 4]) -> bool {
+    matches!(first, 0 | 127 | 224..=255)
+}
+
+/// The length of a packet that has no options and that [`read`] finds right, among `room` octets.
+#[inline(always)]
+pub(crate) fn usual_len(header: &Ipv4, room: usize) -> Option<usize> {
+    let len = usize::from(header.total_length.get());
+    let is_usual = header.version_ihl == 0x45
+        && (Ipv4::LEN..=room).contains(&len)
+        && header.is_right()
+        && !is_martian(header.source)
+        && !is_martian(header.destination);
+    is_usual.then_some(len)
 }
 
 /// RFC 1812 §5.3.1: one hop less, or its end.

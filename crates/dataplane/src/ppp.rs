@@ -64,6 +64,19 @@ pub(crate) fn protocol(bytes: &[u8]) -> Option<(u16, usize)> {
     }
 }
 
+/// Octets of framing in front of an IPv4 packet, of which `first` are the first four octets; `None` in
+/// front of anything else.
+#[inline(always)]
+pub(crate) fn ipv4_header_len(first: u32) -> Option<usize> {
+    match first {
+        0xff03_0021 => Some(4),
+        0xff03_2100..=0xff03_21ff => Some(3),
+        0x0021_0000..=0x0021_ffff => Some(2),
+        0x2100_0000..=0x21ff_ffff => Some(1),
+        _ => None,
+    }
+}
+
 /// LCP, authentication, IPCP: as often as a session may.
 fn control(session: &mut Session, now_ms: u64) -> Exit {
     if session.punts.take(PUNTS, now_ms) {

@@ -22,7 +22,7 @@ use crypto::cpu;
 use crypto::esp::{Backend, Compartment, Direction, KeySlot, Keys};
 
 use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
-use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
+use crate::id::{InboundSa, PathId, Perhaps, SessionSlot, ShardId, Slot};
 use crate::police::Policer;
 use crate::shared::Shared;
 use inbound::Inbound;
@@ -87,10 +87,28 @@ pub(crate) const TUNNELS: usize = 1 << 10;
 /// The tunnels of one listener.
 pub(crate) type TunnelPage = Box<[TunnelEntry; TUNNELS]>;
 
-/// Which path a tunnel belongs to; so aligned that it never lies in two cache lines.
+/// A tunnel; so aligned that it never lies in two cache lines.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(16))]
-pub(crate) struct TunnelEntry(Option<PathId>);
+pub(crate) struct TunnelEntry {
+    path: Perhaps,
+    /// The session of the path, if it has but one: its lines are asked for before the path is there.
+    only: Perhaps,
+}
+
+impl TunnelEntry {
+    /// Which path it belongs to.
+    #[inline(always)]
+    pub(crate) fn path(&self) -> Option<PathId> {
+        self.path.slot().map(PathId)
+    }
+
+    /// Whom its next message is for, unless there are several.
+    #[inline(always)]
+    pub(crate) fn likely(&self) -> Option<SessionSlot> {
+        self.only.slot().map(SessionSlot)
+    }
+}
 
 /// A page without tunnels.
 pub(crate) fn vacant_tunnels() -> TunnelPage {
@@ -134,7 +152,7 @@ impl Shard {
     /// Which path a plain tunnel belongs to.
     #[inline]
     pub(crate) fn tunnel_path(&self, slot: Slot) -> Option<PathId> {
-        self.tunnel_entry(slot)?.0
+        self.tunnel_entry(slot)?.path()
     }
 
     /// Asks for the line that says so.
@@ -152,8 +170,9 @@ impl Shard {
         Some(start..start + size_of::<TunnelEntry>())
     }
 
-    #[inline]
-    fn tunnel_entry(&self, slot: Slot) -> Option<&TunnelEntry> {
+    /// The tunnel that is looked up in a [`tunnel_slot`].
+    #[inline(always)]
+    pub(crate) fn tunnel_entry(&self, slot: Slot) -> Option<&TunnelEntry> {
         let index = slot.index as usize;
         let page = self.tunnels.get(index / TUNNELS)?.as_ref()?;
         Some(&page[index % TUNNELS])
@@ -345,7 +364,28 @@ impl Shard {
         let slot = tunnel_slot(listener, tunnel).expect("the slow path keeps to 256 listeners");
         assert_eq!(slot.shard, self.id, "a tunnel in its own shard");
         let page = self.tunnel_page(slot).get_or_insert_with(vacant_tunnels);
-        page[slot.index as usize % TUNNELS] = TunnelEntry(path);
+        let path = Perhaps::of(path.map(|path| path.0));
+        page[slot.index as usize % TUNNELS] = TunnelEntry {
+            path,
+            only: Perhaps::default(),
+        };
+    }
+
+    /// The sessions of a path have changed, one of this tunnel.
+    fn expect_session(&mut self, path: PathId, tunnel: u16) {
+        let Some(holder) = self.paths.at_mut(path.0) else {
+            return;
+        };
+        let only = Perhaps::of(holder.directory.only().map(|session| session.0));
+        if ShardId::of(u32::from(tunnel)) != self.id {
+            return;
+        }
+        for page in self.tunnels.iter_mut().flatten() {
+            let entry = &mut page[usize::from(tunnel >> 6) % TUNNELS];
+            if entry.path() == Some(path) {
+                entry.only = only;
+            }
+        }
     }
 
     /// Puts a vacant page of tunnels in the place of one that is not there yet.
@@ -372,6 +412,7 @@ impl Shard {
         {
             path.directory
                 .insert(session.tunnel, session.session, session.id);
+            self.expect_session(session.path, session.tunnel);
         }
         if slot.shard != self.id {
             return;
@@ -395,11 +436,12 @@ impl Shard {
         session
             .news
             .note(Item::Retired, Subject::Session(id), &mut self.untold);
-        let path = session.path.0;
-        if path.shard == self.id
-            && let Some(path) = self.paths.at_mut(path)
+        let (path, tunnel, number) = (session.path, session.tunnel, session.session);
+        if path.0.shard == self.id
+            && let Some(holder) = self.paths.at_mut(path.0)
         {
-            path.directory.remove(session.tunnel, session.session, id);
+            holder.directory.remove(tunnel, number, id);
+            self.expect_session(path, tunnel);
         }
     }
 

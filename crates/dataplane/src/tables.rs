@@ -95,7 +95,7 @@ impl Hop {
 
 impl Tables {
     pub(crate) fn new(id: WorkerId, shared: Arc<Shared>, settings: &Settings) -> Self {
-        let shards = Shards::new(|shard| (shared.owner(shard) == id).then(|| Shard::new(shard)));
+        let shards = Shards::new(|shard| shared.owner(shard) == id);
         Self {
             id,
             snapshot: shared.snapshot(),
@@ -235,9 +235,10 @@ impl Tables {
     /// Puts pages in their places.
     pub(crate) fn take_supply(&mut self, supply: Supply) {
         let slot = supply.slot;
-        let Some(shard) = self.shards.own(slot.shard) else {
+        if !self.shards.has(slot.shard) {
             return;
-        };
+        }
+        let shard = self.shards.any_mut(slot.shard);
         match supply.slots {
             Some(SlotPages::Paths(slots, counters)) => {
                 shard.paths.supply(slot, slots);
@@ -340,25 +341,52 @@ fn homes(change: &Change) -> [ShardId; 2] {
 /// The shards at home at this worker.
 #[derive(Debug)]
 pub(crate) struct Shards {
-    /// In one piece, so that the way to a slot is short.
-    owned: Box<[Option<Shard>; SHARDS]>,
+    /// In one piece, so that the way to a slot is short. In the place of one that is elsewhere is an
+    /// empty one, in which nothing is found.
+    all: Box<[Shard; SHARDS]>,
+    /// Those that are here, a bit each.
+    here: u64,
     /// Shards that were looked at and may have something to tell.
     pub(crate) touched: u64,
 }
 
 impl Shards {
-    fn new(make: impl Fn(ShardId) -> Option<Shard>) -> Self {
+    fn new(is_here: impl Fn(ShardId) -> bool) -> Self {
+        let bit = |shard: ShardId| u64::from(is_here(shard)) << shard.index();
         Self {
-            owned: Box::new(std::array::from_fn(|index| make(ShardId::new(index as u8)))),
+            all: Box::new(std::array::from_fn(|index| {
+                Shard::new(ShardId::new(index as u8))
+            })),
+            here: ShardId::all().map(bit).sum(),
             touched: 0,
         }
+    }
+
+    /// Whether a shard is here.
+    #[inline(always)]
+    pub(crate) fn has(&self, shard: ShardId) -> bool {
+        self.here >> shard.index() & 1 != 0
+    }
+
+    /// What is here of a shard: all of it or nothing.
+    #[inline(always)]
+    pub(crate) fn any(&self, shard: ShardId) -> &Shard {
+        &self.all[shard.index()]
+    }
+
+    /// What is here of a shard, by whom nothing is to be told.
+    #[inline(always)]
+    pub(crate) fn any_mut(&mut self, shard: ShardId) -> &mut Shard {
+        &mut self.all[shard.index()]
     }
 
     /// The shard in which `room` looks `slot` up; a frame whose shard is elsewhere moves there.
     #[inline]
     pub(crate) fn at(&mut self, room: Room, slot: Slot) -> Result<&mut Shard, Exit> {
-        let shard = self.owned[slot.shard.index()].as_mut();
-        shard.ok_or_else(|| Exit::Move(room.stop(slot)))
+        match self.has(slot.shard) {
+            true => Ok(self.any_mut(slot.shard)),
+            false => Err(Exit::Move(room.stop(slot))),
+        }
     }
 
     /// The session that `room` looks up.
@@ -377,30 +405,20 @@ impl Shards {
     /// A shard, if it is here.
     pub(crate) fn owned(&mut self, shard: ShardId) -> Option<&mut Shard> {
         self.touched |= 1 << shard.index();
-        self.owned[shard.index()].as_mut()
+        self.has(shard).then(|| self.any_mut(shard))
     }
 
-    /// A shard, if it is here, by whom nothing is to be told.
-    #[inline]
-    pub(crate) fn own(&mut self, shard: ShardId) -> Option<&mut Shard> {
-        self.owned[shard.index()].as_mut()
+    fn take(&mut self, shard: ShardId) -> Option<Shard> {
+        let is_here = self.has(shard);
+        self.here &= !(1 << shard.index());
+        is_here.then(|| std::mem::replace(self.any_mut(shard), Shard::new(shard)))
     }
 
-    /// A shard, if it is here, to read.
-    #[inline]
-    pub(crate) fn peek(&self, shard: ShardId) -> Option<&Shard> {
-        self.owned[shard.index()].as_ref()
-    }
-
-    pub(crate) fn take(&mut self, shard: ShardId) -> Option<Shard> {
-        self.owned[shard.index()].take()
-    }
-
-    pub(crate) fn put(&mut self, shard: Shard) {
+    fn put(&mut self, shard: Shard) {
         let id = shard.id();
-        self.touched |= 1 << id.index();
-        let before = self.owned[id.index()].replace(shard);
-        assert!(before.is_none(), "every shard has exactly one owner");
+        assert!(!self.has(id), "every shard has exactly one owner");
+        (self.touched, self.here) = (self.touched | 1 << id.index(), self.here | 1 << id.index());
+        *self.any_mut(id) = shard;
     }
 }
 

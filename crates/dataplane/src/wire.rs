@@ -4,6 +4,7 @@
 //! that are never fragmented): the MTU inside follows from the path's, so none is too large to
 //! begin with, and a router with a smaller MTU says so by ICMP, which reaches the slow path.
 
+use std::mem::offset_of;
 use std::net::Ipv4Addr;
 
 use packet::header::{Ethernet, Ipv4, L2tp, Udp};
@@ -14,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::change::Kind;
 use crate::discard::Discard;
 use crate::port::{Meta, Packet, SendError};
+use crate::shard::path::{Ends, ends};
 use crate::shared::{Shared, Target};
 
 /// RFC 3948 §2.2: four zero octets in front of ISAKMP on the NAT-T port.
@@ -80,7 +82,7 @@ pub(crate) fn read<C: Chunk>(
 pub const HEAD_LINES: usize = 3;
 
 /// What nearly every frame begins with, and the octets that tell what is in it.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct Head {
     pub(crate) ethernet: Ethernet,
@@ -110,34 +112,76 @@ impl Head {
     /// it plain IP nevertheless. `None` says nothing against any other frame.
     #[inline(always)]
     pub(crate) fn usual(&self, frame_len: usize) -> Option<Usual> {
-        let (ip, udp) = (&self.ip, &self.udp);
-        let len = usize::from(ip.total_length.get());
-        if self.ethernet.ethertype != U16::new(Ethernet::IPV4)
-            || ip.version_ihl != 0x45
-            || ip.is_fragment()
+        // Three loads: ethertype to identification, fragment to source, ports to checksum.
+        let [front, middle, udp] = [self.word(12), self.word(20), self.word(34)];
+        let len = usize::from((front >> 16) as u16);
+        let is_fragment = middle >> 48 & u64::from(Ipv4::MF | Ipv4::OFFSET) != 0;
+        if front >> 40 != PLAIN_IPV4
+            || is_fragment
             || len < size_of::<Self>() - size_of::<Ethernet>()
             || len > frame_len - size_of::<Ethernet>()
         {
             return None;
         }
-        let kind = match (ip.protocol, udp.destination.get()) {
+        let (protocol, port) = ((middle >> 32) as u8, (udp >> 32) as u16);
+        let kind = match (protocol, port) {
             (Ipv4::UDP, Udp::L2TP) if !is_control(&self.first) => Usual::L2tp,
             (Ipv4::UDP, Udp::NAT_T) if self.first[..4] != NON_ESP_MARKER => Usual::EspInUdp,
             (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) | (Ipv4::ESP, _) => return None,
             _ => return Some(Usual::Ip),
         };
-        let is_usual = usize::from(udp.length.get()) == len - Ipv4::LEN && ip.is_right();
+        let is_usual = usize::from((udp >> 16) as u16) == len - Ipv4::LEN && self.ip.is_right();
         is_usual.then_some(kind)
     }
+
+    /// The ends, as the outer headers name them.
+    #[inline(always)]
+    pub(crate) fn ends(&self) -> &Ends {
+        const AT: usize = offset_of!(Head, ip) + offset_of!(Ipv4, source);
+        let octets: &[u8; size_of::<Self>()] = zerocopy::transmute_ref!(self);
+        octets[AT..].first_chunk().expect("they lie inside")
+    }
+
+    /// Eight octets, in the order of the network.
+    #[inline(always)]
+    fn word(&self, at: usize) -> u64 {
+        let octets: &[u8; size_of::<Self>()] = zerocopy::transmute_ref!(self);
+        let mut word = [0; 8];
+        word.copy_from_slice(&octets[at..at + 8]);
+        u64::from_be_bytes(word)
+    }
 }
+
+/// The ethertype of IPv4, version 4, and a header of five words.
+const PLAIN_IPV4: u64 = (Ethernet::IPV4 as u64) << 8 | 0x45;
 
 /// What goes in front of nearly every frame to a peer.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Outer {
+pub(crate) struct Outer {
     ethernet: Ethernet,
     ip: Ipv4,
     udp: Udp,
+}
+
+impl Outer {
+    /// Writes the headers of a frame between these ends, with so many octets behind UDP.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, ethernet: Ethernet, ends: &Ends, dscp_ecn: u8, datagram: usize) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *ends;
+        let len = (Udp::LEN + datagram) as u16;
+        let (source, destination) = ([a, b, c, d].into(), [e, f, g, h].into());
+        let mut ip = Ipv4::bare(source, destination, Ipv4::UDP, len);
+        ip.dscp_ecn = dscp_ecn;
+        ip.renew_checksum();
+        (self.ethernet, self.ip) = (ethernet, ip);
+        self.udp = Udp {
+            source: U16::from_bytes([i, j]),
+            destination: U16::from_bytes([k, l]),
+            length: len.into(),
+            checksum: 0.into(),
+        };
+    }
 }
 
 fn canonical<C: Chunk>(
@@ -332,24 +376,12 @@ pub(crate) fn write_outer<C: Chunk>(
     dscp_ecn: u8,
     ethernet: Ethernet,
 ) -> Result<(), SendError> {
-    let len = frame.len() + Udp::LEN;
-    let [source, destination] = addresses(&local, &remote)?;
-    let mut ip = Ipv4::bare(source, destination, Ipv4::UDP, len as u16);
-    ip.dscp_ecn = dscp_ecn;
-    ip.renew_checksum();
+    let len = frame.len();
+    addresses(&local, &remote)?;
     // Written in place: a copy of what has just been put together would wait for its parts.
-    frame
-        .grow_front(size_of::<Outer>())
-        .ok_or(SendError::NoRoom)?;
+    frame.grow_front(OUTER).ok_or(SendError::NoRoom)?;
     let outer = frame.peek_mut::<Outer>().ok_or(SendError::NoRoom)?;
-    outer.ethernet = ethernet;
-    outer.ip = ip;
-    outer.udp = Udp {
-        source: local.port().into(),
-        destination: remote.port().into(),
-        length: (len as u16).into(),
-        checksum: 0.into(),
-    };
+    outer.write(ethernet, &ends(local, remote), dscp_ecn, len);
     Ok(())
 }
 

@@ -439,7 +439,7 @@ impl<P: Port> Worker<P> {
 
     /// The shards that are at home here.
     pub fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
-        ShardId::all().filter(|shard| self.tables.shards.peek(*shard).is_some())
+        ShardId::all().filter(|shard| self.tables.shards.has(*shard))
     }
 
     /// The ports.

@@ -92,6 +92,14 @@ impl<C: Chunk> Frame<C> {
             .map(|(header, _)| header)
     }
 
+    /// The header at the head of the window, even if it goes on behind the window's end, in whatever the
+    /// chunk holds there: for who compares the lengths in it with the window's.
+    #[inline(always)]
+    pub fn peek_chunk<T: FromBytes + KnownLayout + Immutable + Unaligned>(&self) -> Option<&T> {
+        let rest = self.chunk.as_ref().get(self.head as usize..)?;
+        T::ref_from_prefix(rest).ok().map(|(header, _)| header)
+    }
+
     /// Takes the header at the head off the window.
     #[inline]
     pub fn peel<T: FromBytes + KnownLayout + Immutable + Unaligned + Copy>(&mut self) -> Option<T> {

@@ -7,7 +7,8 @@
 use arrayvec::ArrayVec;
 use crypto::esp::{EspJob, Suite, Verdict};
 
-use crate::batch::{BATCH_FRAMES, Work};
+use super::shape::Shape;
+use crate::batch::{BATCH_FRAMES, Seats};
 
 /// Lengths in one class need the same number of wide registers.
 const LENGTH_CLASS: usize = 64;
@@ -17,120 +18,158 @@ const LENGTH_CLASS: usize = 64;
 struct Entry(u32);
 
 const SEAT_BITS: u32 = BATCH_FRAMES.ilog2();
-const CLASS_BITS: u32 = 10;
+const CLASS_BITS: u32 = 16 - LENGTH_CLASS.ilog2();
 
 const _: () = assert!(BATCH_FRAMES.is_power_of_two());
 
 impl Entry {
-    #[inline]
-    fn new(suite: Suite, len: usize, seat: usize) -> Self {
-        let class = (len / LENGTH_CLASS).min((1 << CLASS_BITS) - 1);
-        Self((u32::from(rank(suite)) << CLASS_BITS | class as u32) << SEAT_BITS | seat as u32)
+    /// An IP packet, and so what it carries, has less than 2^16 octets.
+    #[inline(always)]
+    fn new(shape: Shape, len: usize, seat: usize) -> Self {
+        let class = (len / LENGTH_CLASS) as u32;
+        Self((u32::from(shape.rank()) << CLASS_BITS | class) << SEAT_BITS | seat as u32)
     }
 
     fn seat(self) -> usize {
         self.0 as usize % BATCH_FRAMES
     }
 
-    fn suite(self) -> u32 {
-        self.0 >> (CLASS_BITS + SEAT_BITS)
+    fn rank(self) -> u8 {
+        (self.0 >> (CLASS_BITS + SEAT_BITS)) as u8
     }
 }
 
-/// A number for each suite.
-#[inline]
-fn rank(suite: Suite) -> u8 {
-    match suite {
-        Suite::AesGcm16 { key_bits } => (key_bits / 64) as u8,
-        Suite::AesCbc {
-            key_bits,
-            integrity,
-        } => ((key_bits / 64) as u8) << 4 | integrity as u8,
-        Suite::TripleDesCbc { integrity } => 0x80 | integrity as u8,
-    }
-}
-
-/// Jobs, and where their verdicts go.
+/// What a batch has for the ciphers: a job for some of its seats, in order of arrival.
 #[derive(Default)]
-struct Jobs<'b> {
+pub(crate) struct Jobs<'b> {
+    entries: ArrayVec<Entry, BATCH_FRAMES>,
     jobs: ArrayVec<EspJob<'b>, BATCH_FRAMES>,
-    verdicts: ArrayVec<&'b mut Verdict, BATCH_FRAMES>,
+    /// The last one.
+    last: Entry,
+    is_out_of_order: bool,
 }
 
-impl Jobs<'_> {
-    /// Has them done: they are of one suite.
+impl<'b> Jobs<'b> {
+    /// Adds what is to be done for the frame in a seat.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, seat: usize, shape: Shape, job: EspJob<'b>) {
+        let entry = Entry::new(shape, job.packet.len(), seat);
+        self.is_out_of_order |= entry < self.last;
+        self.last = entry;
+        self.entries.push(entry);
+        self.jobs.push(job);
+    }
+
+    /// Calls `cipher` once for each suite, with the packets that are of it.
     #[inline]
-    fn run(&mut self, suite: Suite, cipher: &mut impl FnMut(Suite, &mut [EspJob<'_>])) {
-        cipher(suite, &mut self.jobs);
-        for (job, verdict) in self.jobs.iter().zip(&mut self.verdicts) {
-            **verdict = job.verdict;
+    pub(crate) fn run(mut self, mut cipher: impl FnMut(Suite, &mut [EspJob<'_>])) -> Verdicts {
+        if self.is_out_of_order {
+            self.sort();
         }
+        let mut rest = &mut *self.jobs;
+        for group in self.entries.chunk_by(|a, b| a.rank() == b.rank()) {
+            let (some, others) = rest.split_at_mut(group.len());
+            cipher(Shape::suite_of(group[0].rank()), some);
+            rest = others;
+        }
+        let mut verdicts = Verdicts::default();
+        for (entry, job) in self.entries.iter().zip(&self.jobs) {
+            verdicts.note(entry.seat(), job.verdict);
+        }
+        verdicts
     }
-}
 
-/// Calls `cipher` for each suite with the packets that are of it, and leaves the verdicts with them.
-#[inline]
-pub(crate) fn run<'b>(
-    works: impl Iterator<Item = (&'b mut [u8], &'b mut Work)>,
-    mut cipher: impl FnMut(Suite, &mut [EspJob<'_>]),
-) {
-    let mut all = Jobs::default();
-    let mut order = ArrayVec::<_, BATCH_FRAMES>::new();
-    let (mut one, mut last, mut is_in_order) = (None, Entry::default(), true);
-    for (seat, (packet, work)) in works.take(BATCH_FRAMES).enumerate() {
-        let entry = Entry::new(work.suite, packet.len(), seat);
-        is_in_order &= one.is_none_or(|one| one == work.suite) && entry >= last;
-        (one, last) = (Some(work.suite), entry);
-        order.push((entry, work.suite));
-        all.jobs.push(job_of(work, packet));
-        all.verdicts.push(&mut work.verdict);
-    }
-    match one {
-        Some(suite) if is_in_order => all.run(suite, &mut cipher),
-        Some(_) => run_groups(&mut order, &mut all, &mut cipher),
-        None => {}
-    }
-}
-
-/// Packets of several suites or lengths.
-fn run_groups(
-    order: &mut [(Entry, Suite)],
-    all: &mut Jobs<'_>,
-    cipher: &mut impl FnMut(Suite, &mut [EspJob<'_>]),
-) {
-    order.sort_unstable_by_key(|(entry, _)| *entry);
-    let jobs = all.jobs.drain(..).zip(all.verdicts.drain(..));
-    let mut jobs: ArrayVec<_, BATCH_FRAMES> = jobs.map(Some).collect();
-    for group in order.chunk_by(|(a, _), (b, _)| a.suite() == b.suite()) {
-        let mut some = Jobs::default();
-        for (entry, _) in group {
-            if let Some((job, verdict)) = jobs[entry.seat()].take() {
-                some.jobs.push(job);
-                some.verdicts.push(verdict);
+    /// By suite, then by length.
+    #[inline(never)]
+    fn sort(&mut self) {
+        let mut order: ArrayVec<(Entry, u8), BATCH_FRAMES> = ArrayVec::new();
+        order.extend(self.entries.iter().copied().zip(0..));
+        order.sort_unstable();
+        let mut jobs: ArrayVec<_, BATCH_FRAMES> = self.jobs.drain(..).map(Some).collect();
+        self.entries.clear();
+        for (entry, place) in order {
+            if let Some(job) = jobs[usize::from(place)].take() {
+                self.entries.push(entry);
+                self.jobs.push(job);
             }
         }
-        some.run(group[0].1, cipher);
     }
 }
 
-#[inline]
-fn job_of<'f>(work: &Work, packet: &'f mut [u8]) -> EspJob<'f> {
-    EspJob {
-        packet,
-        slot: work.key,
-        esn_high: work.esn.then_some((work.sequence >> 32) as u32),
-        verdict: Verdict::Pending,
+/// What the ciphers have said of the frames in some seats.
+#[derive(Default)]
+pub(crate) struct Verdicts {
+    /// Whose packet is sealed, or authentic.
+    pub(crate) good: Seats,
+    bad_icv: Seats,
+    bad_length: Seats,
+}
+
+impl Verdicts {
+    #[inline(always)]
+    fn note(&mut self, seat: usize, verdict: Verdict) {
+        let seats = match verdict {
+            Verdict::Ok => &mut self.good,
+            Verdict::BadIcv => &mut self.bad_icv,
+            Verdict::BadLength => &mut self.bad_length,
+            Verdict::Pending => return,
+        };
+        *seats |= 1 << seat;
+    }
+
+    /// Of the frame in a seat.
+    #[inline(always)]
+    pub(crate) fn of(&self, seat: usize) -> Verdict {
+        let is_in = |seats: Seats| seats >> seat & 1 != 0;
+        if is_in(self.good) {
+            Verdict::Ok
+        } else if is_in(self.bad_icv) {
+            Verdict::BadIcv
+        } else if is_in(self.bad_length) {
+            Verdict::BadLength
+        } else {
+            Verdict::Pending
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
+    use crypto::esp::KeySlot;
+
+    const GCM: Suite = Suite::AesGcm16 { key_bits: 128 };
 
     #[test]
-    fn every_suite_has_a_rank_of_its_own() {
-        let ranks: BTreeSet<_> = Suite::ALL.into_iter().map(rank).collect();
-        assert_eq!(ranks.len(), Suite::ALL.len());
+    fn each_suite_is_called_once_shortest_first_and_every_seat_hears_its_own_verdict() {
+        let dear = Suite::ALL[Suite::ALL.len() - 1];
+        let mut packets: Vec<_> = [900, 100, 500, 100].map(|len| vec![0; len]).into();
+        let mut jobs = Jobs::default();
+        let suites = [dear, GCM, GCM, dear];
+        for (at, packet) in packets.iter_mut().enumerate() {
+            let job = EspJob {
+                packet,
+                slot: KeySlot(at as u32),
+                esn_high: None,
+                verdict: Verdict::Pending,
+            };
+            jobs.add(10 + at, Shape::of(suites[at]), job);
+        }
+        let mut calls = Vec::new();
+        let verdicts = jobs.run(|suite, jobs| {
+            let slots: Vec<_> = jobs.iter().map(|job| job.slot.0).collect();
+            calls.push((suite, slots));
+            for job in jobs {
+                job.verdict = match job.slot.0 {
+                    0 => Verdict::BadIcv,
+                    1 => Verdict::BadLength,
+                    _ => Verdict::Ok,
+                };
+            }
+        });
+        assert_eq!(calls, [(GCM, vec![1, 2]), (dear, vec![3, 0])]);
+        let said = [10, 11, 12, 13, 14].map(|seat| verdicts.of(seat));
+        use Verdict::{BadIcv, BadLength, Ok, Pending};
+        assert_eq!(said, [BadIcv, BadLength, Ok, Ok, Pending]);
     }
 }

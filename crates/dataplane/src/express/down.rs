@@ -1,24 +1,51 @@
 //! The lane from the network to the subscriber.
 
-use packet::Chunk;
-use packet::header::{Ipv4, L2tp};
+use packet::header::{Esp, Ethernet, Ipv4, L2tp, Udp};
+use packet::{Chunk, Frame};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{Door, ETHERNET, Seat};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
-use crate::esp;
+use crate::esp::{self, Jobs, Shape};
 use crate::ip;
 use crate::port::Port;
+use crate::shard::path::Ends;
+use crate::shard::session::PppHeader;
 use crate::stages::Stage;
 use crate::tables::Tables;
-use crate::wire::{self, OUTER};
+use crate::wire::{OUTER, Outer};
 
 /// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
 /// L2TP, PPP.
-const HEADROOM: usize = 14 + 20 + 8 + 8 + 16 + 8 + 6 + 4;
+const HEADROOM: usize = OUTER + 8 + 16 + size_of::<Inside>() + 4;
 /// Octets of padding up to a block, pad length, next header and ICV, at most.
-const TAILROOM: usize = 15 + 2 + 32;
+const TAILROOM: usize = 15 + esp::TRAILER + 32;
+
+/// A frame of the network.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Arrived {
+    ethernet: Ethernet,
+    ip: Ipv4,
+}
+
+/// What is outside, and what comes next.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Front<T: Unaligned> {
+    outer: Outer,
+    last: T,
+}
+
+/// What an SA protects in front of PPP.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Inside {
+    udp: Udp,
+    l2tp: L2tp,
+}
 
 /// Everything that comes from the network.
 pub(crate) fn downstream<P: Port>(
@@ -30,85 +57,94 @@ pub(crate) fn downstream<P: Port>(
     if seats == 0 {
         return;
     }
-    let mut secured = 0;
     tables
         .watch
         .lap(Stage::Prepare, || seats.count_ones() as usize);
-    for nth in each(seats) {
-        let Batch { burst, express, .. } = &mut *batch;
-        match prepare(&mut burst.whole[nth], &mut express.works[nth], tables) {
-            Some(()) if express.works[nth].is_some() => secured |= 1 << nth,
-            Some(()) => express.out |= 1 << nth,
-            None => {
-                express.works[nth] = None;
-                batch.leave_lane(nth, Door::First, tables);
+    let Batch { burst, express, .. } = &mut *batch;
+    let (mut jobs, mut plain, mut secured) = (Jobs::default(), 0, 0);
+    for (nth, seat) in burst.whole.iter_mut().enumerate() {
+        if seats >> nth & 1 == 0 {
+            continue;
+        }
+        match prepare(seat, tables) {
+            Some(Some((work, packet))) => {
+                jobs.add(nth, work.shape, work.on(packet));
+                secured |= 1 << nth;
             }
+            Some(None) => plain |= 1 << nth,
+            None => {}
         }
     }
+    express.out |= plain;
     if secured != 0 {
         tables
             .watch
             .lap(Stage::Seal, || u64::count_ones(secured) as usize);
-        esp::encrypt(batch.works_of_lane(secured), tables, ahead);
     }
-    for nth in each(secured) {
-        let work = batch.express.works[nth].take();
-        match esp::sealed(work) {
-            Ok(()) => batch.express.out |= 1 << nth,
-            Err(exit) => _ = batch.leave_lane(nth, Door::Exit(exit), tables),
+    let verdicts = esp::encrypt(jobs, tables, ahead);
+    batch.express.out |= verdicts.good;
+    for nth in each(secured & !verdicts.good) {
+        if let Err(why) = esp::sealed(verdicts.of(nth)) {
+            batch.leave_lane(nth, Door::Exit(why.into()), tables);
         }
+    }
+    for nth in each(seats & !plain & !secured) {
+        batch.leave_lane(nth, Door::First, tables);
     }
     tables.watch.pause();
 }
 
-/// Everything but the cipher: the session, its policer, all headers. `None` if anything is not as
-/// usual, and then nothing has changed.
+/// Everything but the cipher: the session, its policer, all headers; says what the cipher has to do, if
+/// there is an SA. `None` if anything is not as usual, and then nothing has changed.
 #[inline(always)]
-fn prepare<C: Chunk>(
-    Seat { frame, ticket }: &mut Seat<C>,
-    place: &mut Option<Work>,
+fn prepare<'f, C: Chunk>(
+    Seat { frame, ticket }: &'f mut Seat<C>,
     tables: &mut Tables,
-) -> Option<()> {
+) -> Option<Option<(Work, &'f mut [u8])>> {
     let frame = frame.as_mut()?;
-    let packet = &frame.bytes()[ETHERNET..];
-    let inner = ip::read(packet).ok()?;
-    let len = usize::from(inner.total_length.get());
-    let (slot, now_ms) = (ticket.path?, tables.now_ms);
+    let arrived = frame.peek_chunk::<Arrived>()?;
+    let len = ip::usual_len(&arrived.ip, frame.len() - ETHERNET)?;
+    let (path_slot, now_ms) = (ticket.path?, tables.now_ms);
     let Tables {
         shards,
         shared,
         compat,
         ..
     } = &mut *tables;
-    let path = shards.own(slot.shard)?.paths.at_mut(slot)?;
-    let suite = match path.encapsulation {
+    let path = shards.any_mut(path_slot.shard).paths.at_mut(path_slot)?;
+    let shape = match path.encapsulation {
         Encapsulation::Plain if shared.checks_data() => return None,
         Encapsulation::Plain => None,
         Encapsulation::EspInUdp => {
             let sa = path.outbound.as_ref()?;
-            if !sa.has_left(len + HEADROOM) || !compat.admits(sa.suite) {
+            if !sa.has_left(len + HEADROOM) || !compat.admits(sa.shape) {
                 return None;
             }
-            Some(sa.suite)
+            Some(sa.shape)
         }
         Encapsulation::Esp => return None,
     };
-    let ends = [path.local, path.remote];
+    let ends = path.ends_back()?;
     let next_hop = path.next_hop(shared)?;
     let hop = *tables.hop(next_hop);
     let session = ticket.slot;
-    let session = tables.shards.own(session.shard)?.sessions.at_mut(session)?;
+    let session = tables
+        .shards
+        .any_mut(session.shard)
+        .sessions
+        .at_mut(session)?;
     let network = session.network.as_ref()?;
-    let ppp = network.ppp_header();
-    let message = len + ppp.len() + size_of::<L2tp>();
-    let datagram = suite.map_or(message, |suite| esp::sealed_len(suite, message));
+    let ppp = network.ppp_header_at_end();
+    let (_, ppp_len) = ppp;
+    let message = size_of::<L2tp>() + ppp_len + len;
+    let datagram = shape.map_or(message, |shape| esp::sealed_len(shape, message));
     let has_room = frame.headroom() >= HEADROOM && frame.tailroom() >= TAILROOM;
     if !has_room
         || OUTER - ETHERNET + datagram > usize::from(hop.mtu)
         || len > usize::from(network.mtu)
         || session.sequencing
-        || inner.ttl <= 1
-        || network.clamp_mss && ip::may_open_tcp(&inner, packet)
+        || arrived.ip.ttl <= 1
+        || network.clamp_mss && ip::may_open_tcp(&arrived.ip, &frame.bytes()[ETHERNET..])
     {
         return None;
     }
@@ -119,26 +155,113 @@ fn prepare<C: Chunk>(
     }
     session.tally.down.add(len);
     session.tally.last_down.set(now_ms);
-    frame.narrow(ETHERNET, len)?;
-    frame.peek_mut::<Ipv4>()?.decrement_ttl();
-    frame.prepend_bytes(network.ppp_header())?;
-    frame.prepend(&L2tp {
-        flags: 2.into(),
-        tunnel: session.peer_tunnel.into(),
-        session: session.peer_session.into(),
-    })?;
-    let ports = session.ports;
-    let path = tables.shards.own(slot.shard)?.paths.at_mut(slot)?;
+    let (tunnel, session_id, ports) = (session.peer_tunnel, session.peer_session, session.ports);
+    let path = tables
+        .shards
+        .any_mut(path_slot.shard)
+        .paths
+        .at_mut(path_slot)?;
     path.tally.sent.add(message);
     path.tally.last_sent.set(now_ms);
-    if suite.is_some() {
-        let (work, spi) = esp::number(slot, message, tables).ok()?;
-        esp::wrap(frame, ports, work.suite, spi, work.sequence)?;
-        *place = Some(work);
-    }
-    ticket.port = hop.port;
     // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
-    wire::write_outer(frame, ends, inner.dscp_ecn & !ip::CE, hop.ethernet).ok()?;
-    ticket.len = (frame.len() - ETHERNET) as u16;
+    let dscp_ecn = arrived.ip.dscp_ecn & !ip::CE;
+    let outside = Outside {
+        ethernet: hop.ethernet,
+        ends,
+        dscp_ecn,
+        datagram,
+    };
+    let l2tp = L2tp {
+        flags: 2.into(),
+        tunnel: tunnel.into(),
+        session: session_id.into(),
+    };
+    frame.narrow(ETHERNET, len)?;
+    frame.peek_mut::<Ipv4>()?.decrement_ttl();
+    ticket.port = hop.port;
+    ticket.len = (OUTER - ETHERNET + datagram) as u16;
+    let Some(shape) = shape else {
+        write_plain(frame, &outside, l2tp, ppp)?;
+        return Some(None);
+    };
+    let (work, spi) = esp::number(path_slot, message, tables).ok()?;
+    let inside = Inside {
+        udp: Udp {
+            source: ports[0].into(),
+            destination: ports[1].into(),
+            length: ((Udp::LEN + message) as u16).into(),
+            // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
+            checksum: 0.into(),
+        },
+        l2tp,
+    };
+    let esp = Esp {
+        spi: spi.into(),
+        sequence: (work.sequence as u32).into(),
+    };
+    write_sealed(frame, &outside, esp, shape, &inside, ppp)?;
+    Some(Some((work, frame.bytes_mut().get_mut(OUTER..)?)))
+}
+
+/// Outer headers that are to be written.
+struct Outside {
+    ethernet: Ethernet,
+    ends: Ends,
+    dscp_ecn: u8,
+    /// Octets behind UDP.
+    datagram: usize,
+}
+
+impl Outside {
+    #[inline(always)]
+    fn write(&self, outer: &mut Outer) {
+        outer.write(self.ethernet, &self.ends, self.dscp_ecn, self.datagram);
+    }
+}
+
+/// Puts all headers of plain L2TP in front of an IP packet.
+#[inline(always)]
+fn write_plain<C: Chunk>(
+    frame: &mut Frame<C>,
+    outside: &Outside,
+    l2tp: L2tp,
+    (ppp, ppp_len): PppHeader,
+) -> Option<()> {
+    let front = OUTER + size_of::<L2tp>() + ppp_len;
+    frame.grow_front(front)?;
+    let octets = frame.bytes_mut();
+    *octets.get_mut(front - ppp.len()..)?.first_chunk_mut()? = ppp;
+    let (headers, _) = Front::<L2tp>::mut_from_prefix(octets).ok()?;
+    headers.last = l2tp;
+    outside.write(&mut headers.outer);
+    Some(())
+}
+
+/// Puts all headers in front of an IP packet, and the trailer behind it.
+#[inline(always)]
+fn write_sealed<C: Chunk>(
+    frame: &mut Frame<C>,
+    outside: &Outside,
+    esp: Esp,
+    shape: Shape,
+    inside: &Inside,
+    (ppp, ppp_len): PppHeader,
+) -> Option<()> {
+    let payload = size_of::<Inside>() + ppp_len + frame.len();
+    let padded = shape.padded(payload + esp::TRAILER);
+    frame.grow_front(OUTER + shape.front() + size_of::<Inside>() + ppp_len)?;
+    frame.grow_back(padded - payload + shape.icv_len())?;
+    let (front, rest) = frame
+        .bytes_mut()
+        .split_at_mut_checked(OUTER + shape.front())?;
+    *rest
+        .get_mut(size_of::<Inside>() + ppp_len - ppp.len()..)?
+        .first_chunk_mut()? = ppp;
+    let (headers, _) = Inside::mut_from_prefix(rest).ok()?;
+    *headers = *inside;
+    esp::write_trailer(rest.get_mut(payload..)?, padded - payload - esp::TRAILER);
+    let (headers, _) = Front::<Esp>::mut_from_prefix(front).ok()?;
+    headers.last = esp;
+    outside.write(&mut headers.outer);
     Some(())
 }

@@ -1,28 +1,24 @@
 //! The lane from the subscriber to the network.
 
-use std::mem::offset_of;
-
-use packet::header::{Esp, Ethernet, Ipv4, Udp};
+use crypto::esp::Verdict;
+use packet::header::{Ethernet, Ipv4, L2tp, Udp};
 use packet::{Chunk, Frame};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Door, ETHERNET, Seat, Ticket};
+use super::{Door, ETHERNET, Seat};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::discard::Discard;
-use crate::esp;
-use crate::id::SessionSlot;
-use crate::l2tp::Header;
+use crate::esp::{self, Jobs};
+use crate::id::{Perhaps, SessionSlot, Slot};
 use crate::port::Port;
 use crate::shard::key_slot;
-use crate::shard::path::{Ends, Path};
 use crate::shared::Target;
 use crate::stages::Stage;
 use crate::tables::Tables;
 use crate::wire::{Head, OUTER};
 use crate::{ip, ppp};
-use crypto::esp::Verdict;
 
 /// Everything that comes from subscribers.
 pub(crate) fn upstream<P: Port>(
@@ -54,67 +50,78 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
     tables
         .watch
         .lap(Stage::Admit, || seats.count_ones() as usize);
-    for nth in each(seats) {
-        let Batch { burst, express, .. } = &mut *batch;
-        let Seat { frame, ticket } = &burst.whole[nth];
-        let frame = frame.as_ref().map(Frame::bytes);
-        express.works[nth] = frame.and_then(|frame| admit(ticket, frame, tables));
-        if express.works[nth].is_none() {
-            express.sealed &= !(1 << nth);
-            batch.leave_lane(nth, Door::First, tables);
+    let Batch { burst, express, .. } = &mut *batch;
+    let (mut jobs, mut admitted) = (Jobs::default(), 0);
+    let places = burst.whole.iter_mut().zip(&mut express.numbers);
+    for (nth, (seat, number)) in places.enumerate() {
+        if seats >> nth & 1 != 0
+            && let Some((work, packet)) = admit(seat, tables)
+        {
+            *number = work.sequence;
+            jobs.add(nth, work.shape, work.on(packet));
+            admitted |= 1 << nth;
         }
     }
-    let seats = batch.express.sealed;
     tables
         .watch
-        .lap(Stage::Open, || seats.count_ones() as usize);
-    esp::decrypt(batch.works_of_lane(seats), tables, ahead);
+        .lap(Stage::Open, || u64::count_ones(admitted) as usize);
+    let verdicts = esp::decrypt(jobs, tables, ahead);
     tables
         .watch
-        .lap(Stage::Accept, || seats.count_ones() as usize);
-    for nth in each(seats) {
-        let work = batch.express.works[nth].take().ok_or(Door::First);
-        let seat = &mut batch.burst.whole[nth];
-        match work.and_then(|work| accept(seat, &work, tables)) {
-            Ok(()) => batch.express.out |= 1 << nth,
-            Err(door) => _ = batch.leave_lane(nth, door, tables),
-        }
+        .lap(Stage::Accept, || u64::count_ones(admitted) as usize);
+    for nth in each(verdicts.good) {
+        accept_seat(batch, nth, Verdict::Ok, tables);
+    }
+    for nth in each(admitted & !verdicts.good) {
+        accept_seat(batch, nth, verdicts.of(nth), tables);
+    }
+    for nth in each(seats & !admitted) {
+        batch.leave_lane(nth, Door::First, tables);
+    }
+}
+
+/// What follows from the verdict of a seat.
+#[inline(always)]
+fn accept_seat<C: Chunk>(batch: &mut Batch<C>, nth: usize, verdict: Verdict, tables: &mut Tables) {
+    let Batch { burst, express, .. } = &mut *batch;
+    let said = (express.numbers[nth], verdict);
+    match accept(&mut burst.whole[nth], said, tables) {
+        Ok(()) => express.out |= 1 << nth,
+        Err(door) => _ = batch.leave_lane(nth, door, tables),
     }
 }
 
 /// RFC 4303 §3.4.2–3: the SA, the peer where it always is, then the window.
 #[inline(always)]
-fn admit(ticket: &Ticket, frame: &[u8], tables: &Tables) -> Option<Work> {
-    let esp = Esp::ref_from_bytes(frame.get(OUTER..OUTER + size_of::<Esp>())?).ok()?;
-    let shard = tables.shards.peek(ticket.slot.shard)?;
-    let path = shard.paths.at(ticket.path?)?;
-    let is_theirs = path.encapsulation == Encapsulation::EspInUdp && path.is_between(ends(frame)?);
+fn admit<'f, C: Chunk>(
+    Seat { frame, ticket }: &'f mut Seat<C>,
+    tables: &Tables,
+) -> Option<(Work, &'f mut [u8])> {
+    let frame = frame.as_mut()?;
+    let head = frame.peek_chunk::<Head>()?;
+    let shard = tables.shards.any(ticket.slot.shard);
     let sa = shard.inbound.at(ticket.slot)?;
+    let path = shard.paths.at(sa.path.0)?;
+    let is_theirs = path.encapsulation == Encapsulation::EspInUdp && path.is_between(head.ends());
     let len = usize::from(ticket.len) - (OUTER - ETHERNET);
-    if !is_theirs || !sa.suite.is_packet_len(len) || !tables.compat.admits(sa.suite) {
+    if !is_theirs || !sa.shape.is_packet_len(len) || !tables.compat.admits(sa.shape) {
         return None;
     }
-    Some(Work {
-        suite: sa.suite,
+    let [.., a, b, c, d] = head.first;
+    let work = Work {
+        shape: sa.shape,
         key: key_slot(ticket.slot),
-        sequence: sa.window.check(esp.sequence.get())?,
+        sequence: sa.window.check(u32::from_be_bytes([a, b, c, d]))?,
         esn: sa.esn,
-        verdict: Verdict::Pending,
-    })
-}
-
-/// The ends that the outer headers of a frame as usual name.
-#[inline(always)]
-fn ends(frame: &[u8]) -> Option<&Ends> {
-    const AT: usize = offset_of!(Head, ip) + offset_of!(Ipv4, source);
-    frame.get(AT..)?.first_chunk()
+    };
+    Some((work, frame.bytes_mut().get_mut(OUTER..OUTER + len)?))
 }
 
 /// What follows from the verdict, and on to the next hop.
 #[inline(always)]
 fn accept<C: Chunk>(
     Seat { frame, ticket }: &mut Seat<C>,
-    work: &Work,
+    said: (u64, Verdict),
     tables: &mut Tables,
 ) -> Result<(), Door> {
     let exit = |reason: Discard| Door::Exit(reason.into());
@@ -122,152 +129,185 @@ fn accept<C: Chunk>(
     let len = usize::from(ticket.len) - (OUTER - ETHERNET);
     let (now_ms, from) = (tables.now_ms, ticket.from);
     let Tables { shards, keys, .. } = &mut *tables;
-    let shard = shards.own(ticket.slot.shard).ok_or(Door::First)?;
-    let accepted = esp::authenticate(ticket.slot, len, work, shard, keys);
+    let shard = shards.any_mut(ticket.slot.shard);
+    let accepted = esp::authenticate(ticket.slot, len, said, shard, keys);
     if !shard.untold.is_empty() {
-        shards.mark(ticket.slot.shard, true);
+        shards.touched |= 1 << ticket.slot.shard.index();
     }
-    let slot = accepted.map_err(exit)?.path;
+    let accepted = accepted.map_err(exit)?;
+    let (slot, shape) = (accepted.path, accepted.shape);
     ticket.path = Some(slot);
-    let path = shards
-        .own(slot.shard)
-        .and_then(|shard| shard.paths.at_mut(slot));
+    let path = shards.any_mut(slot.shard).paths.at_mut(slot);
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
     path.heard(now_ms);
     path.port = Some(from);
-    let skip = OUTER + size_of::<Esp>() + work.suite.iv_len();
-    let end = OUTER + len - work.suite.icv_len();
+    let skip = OUTER + shape.front();
+    let end = OUTER + len - shape.icv_len();
     let plaintext = frame.bytes().get(skip..end).unwrap_or_default();
     let len = esp::payload_len(plaintext).map_err(exit)?;
-    let datagram = peel_udp(&plaintext[..len]);
+    let door = Door::Decap { skip, len };
+    let Some((ports, data)) = peel_udp(plaintext, len) else {
+        return Err(door);
+    };
+    let Some(session) = path.directory.find_ids(data.ids) else {
+        return Err(door);
+    };
+    let data = Data {
+        at: skip + Udp::LEN + data.at,
+        ..data
+    };
     let vrf = path.vrf;
-    let entered = datagram.and_then(|(_, message)| Entered::read(message, path));
-    let ports = datagram.map(|(ports, _)| ports);
-    let onward =
-        entered.and_then(|entered| forward(frame, skip + Udp::LEN, &entered, ports, vrf, tables));
-    ticket.port = onward.ok_or(Door::Decap { skip, len })?;
+    let Some(port) = forward(frame, session, &data, Some(ports), vrf, tables) else {
+        return Err(door);
+    };
+    ticket.port = port;
+    if accepted.likely.slot() != Some(session.0) {
+        learn(ticket.slot, session, tables);
+    }
     Ok(())
 }
 
-/// The ports inside the SA, ours first, and the message.
+/// The next packet of an SA will be for this session as well.
+#[cold]
+fn learn(sa: Slot, session: SessionSlot, tables: &mut Tables) {
+    if let Some(sa) = tables.shards.any_mut(sa.shard).inbound.at_mut(sa) {
+        sa.likely = Perhaps::of(Some(session.0));
+    }
+}
+
+/// The ports inside the SA, and the message in a payload of `len` octets.
 #[inline(always)]
-fn peel_udp(datagram: &[u8]) -> Option<([u16; 2], &[u8])> {
-    let (udp, message) = Udp::ref_from_prefix(datagram).ok()?;
-    let len = usize::from(udp.length.get()).checked_sub(Udp::LEN)?;
+fn peel_udp(plaintext: &[u8], len: usize) -> Option<([u16; 2], Data)> {
+    let (udp, message) = Udp::ref_from_prefix(plaintext).ok()?;
     let ports = [udp.destination.get(), udp.source.get()];
-    Some((ports, message.get(..len)?))
+    let datagram = usize::from(udp.length.get());
+    if datagram > len {
+        return None;
+    }
+    let data = Data::read(message, datagram.checked_sub(Udp::LEN)?)?;
+    Some((ports, data))
 }
 
 /// A message of a plain tunnel.
 #[inline(always)]
 fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tables) -> Option<()> {
     let frame = frame.as_mut()?;
-    let message = frame
-        .bytes()
-        .get(OUTER..ETHERNET + usize::from(ticket.len))?;
     let slot = ticket.path?;
-    let path = tables.shards.own(slot.shard)?.paths.at_mut(slot)?;
+    let path = tables.shards.any_mut(slot.shard).paths.at_mut(slot)?;
+    let head = frame.peek_chunk::<Head>()?;
     // RFC 2661 §8.1: addresses and ports of a tunnel stay as they are for its life.
-    if path.encapsulation != Encapsulation::Plain || !path.is_between(ends(frame.bytes())?) {
+    if path.encapsulation != Encapsulation::Plain || !path.is_between(head.ends()) {
         return None;
     }
-    let (vrf, entered) = (path.vrf, Entered::read(message, path)?);
+    let message = frame.bytes().get(OUTER..)?;
+    let len = usize::from(ticket.len) - (OUTER - ETHERNET);
+    let data = Data::read(message, len)?;
+    let data = Data {
+        at: OUTER + data.at,
+        ..data
+    };
+    let session = path.directory.find_ids(data.ids)?;
     // The rooms would note the same.
     path.heard(tables.now_ms);
     path.port = Some(ticket.from);
-    ticket.port = forward(frame, OUTER, &entered, None, vrf, tables)?;
+    let vrf = path.vrf;
+    ticket.port = forward(frame, session, &data, None, vrf, tables)?;
     Some(())
 }
 
-/// An IP packet in the data message of a session.
-struct Entered {
-    session: SessionSlot,
-    /// Octets of message in front of it.
-    skip: usize,
-    inner: Ipv4,
-    /// Whether it may open a TCP connection.
-    may_open_tcp: bool,
+/// An IP packet in a data message whose headers are as usual.
+#[derive(Clone, Copy)]
+struct Data {
+    /// Tunnel and session.
+    ids: u32,
+    /// Where the packet begins.
+    at: usize,
+    /// Octets of the packet.
+    len: usize,
 }
 
-impl Entered {
-    /// Reads the headers of a message; `None` if they are not as usual.
+impl Data {
+    /// Reads the headers of a message of `len` octets, with which `octets` begin; `None` if they are not
+    /// as usual.
     #[inline(always)]
-    fn read(message: &[u8], path: &Path) -> Option<Self> {
-        let header = Header::read(message).ok()?;
-        let body = message.get(header.len..header.end)?;
-        let (protocol, ppp_len) = ppp::protocol(body)?;
-        let packet = body.get(ppp_len..)?;
-        let inner = ip::read(packet).ok()?;
-        if header.is_control || header.ns.is_some() || protocol != ppp::IPV4 {
-            return None;
-        }
-        Some(Self {
-            session: path.directory.find(header.tunnel, header.session)?,
-            skip: header.len + ppp_len,
-            may_open_tcp: ip::may_open_tcp(&inner, packet),
-            inner,
+    fn read(octets: &[u8], len: usize) -> Option<Self> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *octets.first_chunk()?;
+        let front = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        // RFC 2661 §3.1: with a length or without it, and nothing else.
+        let (ids, header, end, ppp) = match front >> 48 {
+            LENGTH => (front as u32, 8, (front >> 32) as u16, [i, j, k, l]),
+            NO_LENGTH => ((front >> 16) as u32, 6, len as u16, [g, h, i, j]),
+            _ => return None,
+        };
+        let at = header + ppp::ipv4_header_len(u32::from_be_bytes(ppp))?;
+        let end = usize::from(end);
+        let (inner, _) = Ipv4::ref_from_prefix(octets.get(at..)?).ok()?;
+        let inner_len = ip::usual_len(inner, end.checked_sub(at)?)?;
+        (end <= len).then_some(Self {
+            ids,
+            at,
+            len: inner_len,
         })
     }
 }
 
-/// From an L2TP message, so many octets into the frame, to the next hop's Ethernet header. Says by
-/// which port; `None` if anything at all is not as usual, and then nothing has changed.
+/// Flags and version of a data message with a length, and of one without.
+const LENGTH: u64 = (L2tp::LENGTH | 2) as u64;
+const NO_LENGTH: u64 = 2;
+
+/// From an IP packet inside a frame to the next hop's Ethernet header. Says by which port; `None` if
+/// anything at all is not as usual, and then nothing has changed.
 #[inline(always)]
 fn forward<C: Chunk>(
     frame: &mut Frame<C>,
-    at: usize,
-    entered: &Entered,
+    session: SessionSlot,
+    data: &Data,
     ports: Option<[u16; 2]>,
     vrf: u16,
     tables: &mut Tables,
 ) -> Option<u8> {
-    let Entered { session, inner, .. } = entered;
-    let inner_len = usize::from(inner.total_length.get());
-    let is_marked = frame.peek::<Head>()?.ip.dscp_ecn & ip::CE == ip::CE;
+    let is_marked = frame.peek_chunk::<Head>()?.ip.dscp_ecn & ip::CE == ip::CE;
+    let packet = frame.bytes().get(data.at..)?;
+    let (inner, _) = Ipv4::ref_from_prefix(packet).ok()?;
     let Target::Via(next_hop) = tables.shared.lookup_v4(vrf, inner.destination()) else {
         return None;
     };
     let hop = *tables.hop(next_hop);
+    let now_ms = tables.now_ms;
     let session = tables
         .shards
-        .own(session.0.shard)?
+        .any_mut(session.0.shard)
         .sessions
         .at_mut(session.0)?;
     let network = session.network.as_ref()?;
     // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
-    if inner_len > usize::from(hop.mtu)
+    if data.len > usize::from(hop.mtu)
         || ports.is_some_and(|ports| ports != session.ports)
         || !network.is_source(inner.source())
         || inner.ttl <= 1
         || is_marked
-        || network.clamp_mss && entered.may_open_tcp
+        || network.clamp_mss && ip::may_open_tcp(inner, &packet[..data.len])
     {
         return None;
     }
     if let Some(policer) = &mut session.up
-        && !policer.passes(inner_len, tables.now_ms)
+        && !policer.passes(data.len, now_ms)
     {
         return None;
     }
-    session.tally.last_up.set(tables.now_ms);
-    session.tally.up.add(inner_len);
-    let skip = at + entered.skip - ETHERNET;
-    leave(frame, skip, inner_len, hop.ethernet)?;
+    session.tally.last_up.set(now_ms);
+    session.tally.up.add(data.len);
+    frame.narrow(data.at - ETHERNET, ETHERNET + data.len)?;
+    let front = frame.peek_mut::<Leaving>()?;
+    front.ethernet = hop.ethernet;
+    front.ip.decrement_ttl();
     Some(hop.port)
 }
 
-/// One hop less, and the Ethernet header in front.
-#[inline(always)]
-fn leave<C: Chunk>(
-    frame: &mut Frame<C>,
-    skip: usize,
-    len: usize,
+/// What a frame leaves with.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Leaving {
     ethernet: Ethernet,
-) -> Option<()> {
-    frame.narrow(skip, ETHERNET + len)?;
-    let (front, rest) = Ethernet::mut_from_prefix(frame.bytes_mut()).ok()?;
-    *front = ethernet;
-    let (inner, _) = Ipv4::mut_from_prefix(rest).ok()?;
-    inner.decrement_ttl();
-    Some(())
+    ip: Ipv4,
 }

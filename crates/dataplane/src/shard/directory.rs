@@ -54,10 +54,23 @@ impl Directory {
         self.others.as_ref()?.find(tunnel, session)
     }
 
+    /// The same for ids in one word, that of the tunnel first.
+    #[inline(always)]
+    pub(crate) fn find_ids(&self, ids: u32) -> Option<SessionSlot> {
+        self.find((ids >> 16) as u16, ids as u16)
+    }
+
     /// The session of a peer that has but one, as nearly all have.
     #[inline]
     pub(crate) fn likely(&self) -> Option<SessionSlot> {
         self.first.map(|entry| entry.slot)
+    }
+
+    /// The session of a peer that has no other.
+    pub(crate) fn only(&self) -> Option<SessionSlot> {
+        self.first
+            .filter(|_| self.others.is_none())
+            .map(|entry| entry.slot)
     }
 
     /// Whether a tunnel has a session.

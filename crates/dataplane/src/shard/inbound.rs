@@ -1,11 +1,10 @@
 //! An SA to receive on.
 
-use crypto::esp::Suite;
-
 use super::news::News;
 use super::path::Usage;
 use crate::change::{InstallInbound, Limits};
-use crate::id::{InboundSa, PathId};
+use crate::esp::Shape;
+use crate::id::{PathId, Perhaps};
 use crate::replay::Window;
 use crate::shared::{SaTally, Tally};
 
@@ -16,8 +15,9 @@ pub(crate) struct Inbound {
     pub(crate) tally: Tally<SaTally>,
     pub(crate) window: Window,
     pub(crate) path: PathId,
-    pub(crate) id: InboundSa,
-    pub(crate) suite: Suite,
+    /// The session that its last packet was for.
+    pub(crate) likely: Perhaps,
+    pub(crate) shape: Shape,
     pub(crate) esn: bool,
     /// Whether an authentic packet has come.
     pub(crate) is_used: bool,
@@ -36,9 +36,9 @@ impl Inbound {
 
     pub(crate) fn new(install: &InstallInbound, tally: Tally<SaTally>) -> Self {
         Self {
-            id: install.sa,
             path: install.path,
-            suite: install.suite,
+            likely: Perhaps::default(),
+            shape: Shape::of(install.suite),
             esn: install.esn,
             window: Window::new(install.window, install.esn),
             usage: Usage::new(install.limits),

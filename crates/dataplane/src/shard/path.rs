@@ -9,9 +9,9 @@ use super::news::News;
 use crate::bucket::{Bucket, Rate};
 use crate::change::{self, AdjacencyId, Encapsulation, InstallOutbound, Limits};
 use crate::discard::Discard;
+use crate::esp::Shape;
 use crate::id::{InboundSa, PathId};
 use crate::shared::{PathTally, Shared, Tally};
-use crypto::esp::Suite;
 
 /// Outbound SAs that may wait at the same time.
 pub(crate) const WAITING_SAS: usize = 4;
@@ -75,7 +75,7 @@ impl Path {
             id: path.id,
             local: path.local,
             remote: path.remote,
-            ends: ends(path.local, path.remote),
+            ends: ends(path.remote, path.local),
             encapsulation: path.encapsulation,
             vrf: path.vrf,
             way: (0, None),
@@ -109,14 +109,6 @@ impl Path {
         }
     }
 
-    /// Asks for that line, if the counters will be told.
-    #[inline]
-    pub(crate) fn expect_heard(&self, now_ms: u64) {
-        if self.heard != Self::period(now_ms) {
-            self.tally.prefetch();
-        }
-    }
-
     #[inline]
     fn period(now_ms: u64) -> u32 {
         (now_ms / HEARD_MS) as u32 + 1
@@ -131,7 +123,7 @@ impl Path {
     /// The peer is elsewhere.
     pub(crate) fn go_to(&mut self, local: Endpoint, remote: Endpoint) {
         (self.local, self.remote) = (local, remote);
-        self.ends = ends(local, remote);
+        self.ends = ends(remote, local);
         self.way = (0, None);
     }
 
@@ -139,6 +131,14 @@ impl Path {
     #[inline]
     pub(crate) fn is_between(&self, ends: &Ends) -> bool {
         self.ends == *ends
+    }
+
+    /// The ends of a frame of ours; `None` if they are not of IPv4.
+    #[inline(always)]
+    pub(crate) fn ends_back(&self) -> Option<Ends> {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.ends;
+        let back = [e, f, g, h, a, b, c, d, k, l, i, j];
+        (self.ends != Ends::default()).then_some(back)
     }
 
     /// The next hop towards the peer.
@@ -169,14 +169,15 @@ impl Path {
 /// frame of IPv4 without options and UDP.
 pub(crate) type Ends = [u8; 12];
 
-/// Of the peer's frames; all zero, as in no frame, if they are not of IPv4.
-fn ends(local: Endpoint, remote: Endpoint) -> Ends {
+/// Of frames from the first to the second; all zero, as in no frame, if they are not of IPv4.
+#[inline]
+pub(crate) fn ends(from: Endpoint, to: Endpoint) -> Ends {
     let mut ends = Ends::default();
-    if let (Some(source), Some(destination)) = (remote.as_v4(), local.as_v4()) {
+    if let (Some(source), Some(destination)) = (from.as_v4(), to.as_v4()) {
         ends[..4].copy_from_slice(&source.octets());
         ends[4..8].copy_from_slice(&destination.octets());
-        ends[8..10].copy_from_slice(&remote.port().to_be_bytes());
-        ends[10..].copy_from_slice(&local.port().to_be_bytes());
+        ends[8..10].copy_from_slice(&from.port().to_be_bytes());
+        ends[10..].copy_from_slice(&to.port().to_be_bytes());
     }
     ends
 }
@@ -186,7 +187,7 @@ fn ends(local: Endpoint, remote: Endpoint) -> Ends {
 #[repr(C)]
 pub(crate) struct Outbound {
     pub(crate) spi: u32,
-    pub(crate) suite: Suite,
+    pub(crate) shape: Shape,
     pub(crate) esn: bool,
     next: u64,
     pub(crate) usage: Usage,
@@ -200,7 +201,7 @@ impl Outbound {
         }
         Self {
             spi: install.spi,
-            suite: install.suite,
+            shape: Shape::of(install.suite),
             esn: install.esn,
             next: install.first_sequence.max(1),
             usage: Usage::new(limits),

@@ -70,6 +70,9 @@ pub(crate) struct Network {
     header_len: u8,
 }
 
+/// Octets of which so many at the end are PPP's.
+pub(crate) type PppHeader = ([u8; 4], usize);
+
 /// Networks behind a subscriber: few have any.
 #[derive(Debug)]
 struct Prefixes(Vec<Ipv4Net>);
@@ -147,6 +150,15 @@ impl Network {
     pub(crate) fn is_source(&self, source: Ipv4Addr) -> bool {
         let has = |Prefixes(all): &Prefixes| all.iter().any(|prefix| prefix.contains(&source));
         self.address == Some(source) || self.prefixes.as_deref().is_some_and(has)
+    }
+
+    /// The same as the last of four octets.
+    #[inline(always)]
+    pub(crate) fn ppp_header_at_end(&self) -> PppHeader {
+        let len = usize::from(self.header_len);
+        let unused = 32 - 8 * u32::from(self.header_len);
+        let word = u32::from_be_bytes(self.header).wrapping_shr(unused);
+        (word.to_be_bytes(), len)
     }
 
     /// What goes in front of an IP packet.

@@ -81,7 +81,7 @@ impl<P: Port> Worker<P> {
             return self.fragment(traveller);
         }
         let shard = stop.slot.shard;
-        if !stop.room.is_sharded() || self.tables.shards.peek(shard).is_some() {
+        if !stop.room.is_sharded() || self.tables.shards.has(shard) {
             self.lobby.push_back(traveller);
             return;
         }
