@@ -72,9 +72,14 @@ impl<'b, P: Port> Ahead<'b, P> {
 
 /// Asks for all lines of a batch that is about to be walked.
 pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
-    while batch.express.approached < batch.burst.whole.len() + STRIDE {
-        approach(batch, tables);
+    let (from, count) = (batch.express.approached, batch.burst.whole.len());
+    for seat in from..count {
+        express::approach_second(batch, seat, tables);
     }
+    for seat in from.saturating_sub(STRIDE)..count {
+        express::approach_last(batch, seat, tables);
+    }
+    batch.express.approached = count + STRIDE;
     for stage in [named_by_the_frame, named_by_that, named_at_last] {
         for seat in 0..batch.guests() {
             stage(batch, seat, tables);

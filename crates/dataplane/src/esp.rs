@@ -245,8 +245,7 @@ fn follow<C: Chunk>(
     } else if !path.remote.is_at(&t.meta.remote) {
         return Err(Discard::WrongEndpoint);
     }
-    path.heard(now_ms);
-    path.port = Some(t.meta.port);
+    path.heard_by(t.meta.port, now_ms);
     t.meta.vrf = path.vrf;
     Ok(())
 }
@@ -322,17 +321,16 @@ pub(crate) fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
 /// Takes the next sequence number of a path for `len` octets of L2TP; says what the cipher has to
 /// do, and the SPI.
 #[inline]
-pub(crate) fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Exit> {
+fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Exit> {
     let shard = tables.shards.at(Room::Seal, slot)?;
     let path = shard.paths.at_mut(slot).ok_or(Discard::NoPath)?;
     // RFC 3193 §4.2.2: without an SA nothing is sent, least of all in the clear.
     let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
-    let (shape, esn, spi) = (sa.shape, sa.esn, sa.spi);
-    if !tables.compat.admits(shape) {
+    if !tables.compat.admits(sa.shape) {
         return Err(Discard::CompatShare.into());
     }
-    let sequence = match sa.take(len) {
-        Ok(sequence) => sequence,
+    let work = match sa.number(slot, len) {
+        Ok(work) => work,
         Err(reason) => {
             if sa.usage.hard_news() {
                 note(shard, slot, Item::Hard);
@@ -341,18 +339,19 @@ pub(crate) fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Wor
             return Err(reason.into());
         }
     };
-    path.tally.sequence.set(sequence);
+    let numbered = (work, sa.spi);
+    path.tally.sequence.set(work.sequence);
     if sa.usage.soft_news() {
-        note(shard, slot, Item::Soft);
-        tables.shards.mark(slot.shard, true);
+        tell_soft(slot, tables);
     }
-    let work = Work {
-        shape,
-        key: key_slot(slot),
-        sequence,
-        esn,
-    };
-    Ok((work, spi))
+    Ok(numbered)
+}
+
+/// The slow path hears that a path's SA has passed a soft limit.
+#[cold]
+pub(crate) fn tell_soft(path: Slot, tables: &mut Tables) {
+    note(tables.shards.any_mut(path.shard), path, Item::Soft);
+    tables.shards.mark(path.shard, true);
 }
 
 /// Octets of ESP around UDP around so many octets of L2TP.
@@ -410,5 +409,29 @@ pub(crate) fn sealed(verdict: Verdict) -> Result<(), Discard> {
         Verdict::Ok => Ok(()),
         Verdict::Pending | Verdict::BadIcv => Err(Discard::NoOutboundSa),
         Verdict::BadLength => Err(Discard::BadEspLength),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_of_every_length_is_looked_at_to_its_last_octet() {
+        for pad_len in 0..=255_u8 {
+            for before in [0, 1, 20] {
+                let mut plaintext = vec![7; before];
+                plaintext.extend_from_slice(&PADDING[..usize::from(pad_len)]);
+                plaintext.extend([pad_len, Ipv4::UDP]);
+                assert_eq!(payload_len(&plaintext), Ok(before));
+                for at in before..before + usize::from(pad_len) {
+                    plaintext[at] ^= 0x80;
+                    assert_eq!(payload_len(&plaintext), Err(Discard::BadPadding));
+                    plaintext[at] ^= 0x80;
+                }
+            }
+            let too_long = [pad_len, Ipv4::UDP];
+            assert_eq!(payload_len(&too_long).is_ok(), pad_len == 0);
+        }
     }
 }

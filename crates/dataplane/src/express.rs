@@ -228,12 +228,14 @@ enum Whereabouts {
     Away,
 }
 
-/// Asks for the line behind a packet from the network: a trailer is written there before any cipher
-/// has asked for the body.
+/// Asks for the lines in front of a packet from the network and behind it: headers and a trailer are
+/// written there before any cipher has asked for the body.
 #[inline(always)]
-fn approach_end<C: Chunk>(frame: &Frame<C>, packet: usize) {
-    let end = frame.headroom() + ETHERNET + packet;
-    cpu::prefetch_bytes(frame.chunk().as_ref(), end, 1);
+fn approach_ends<C: Chunk>(frame: &Frame<C>, packet: usize) {
+    let start = frame.headroom() + ETHERNET;
+    let chunk = frame.chunk().as_ref();
+    cpu::prefetch_bytes(chunk, start.saturating_sub(down::HEADROOM), 1);
+    cpu::prefetch_bytes(chunk, start + packet, 1);
 }
 
 /// What a frame of the network looks up is not yet known.
@@ -250,7 +252,7 @@ fn approach_first<C: Chunk>(
     if usual == Usual::Ip {
         let vrf = tables.vrf(ticket.from);
         tables.shared.prefetch(vrf, ticket.target.into());
-        approach_end(frame, usize::from(ticket.len));
+        approach_ends(frame, usize::from(ticket.len));
         return Whereabouts::Here;
     }
     let slot = ticket.slot;

@@ -234,3 +234,32 @@ fn mark_congestion<C: Chunk>(frame: &mut Frame<C>) -> Result<(), Discard> {
     header.checksum = checksum::update(header.checksum.get(), old, word(header)).into();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    proptest! {
+        /// The short look against the long one.
+        #[test]
+        fn a_header_is_usual_if_it_is_right_and_has_no_options(
+            (source, destination) in (any::<[u8; 4]>(), any::<[u8; 4]>()),
+            payload in 0_u16..20,
+            cut in 0_usize..10,
+            fault in prop::option::of((0_usize..20, 1_u8..)),
+        ) {
+            let mut header = Ipv4::new(source.into(), destination.into(), Ipv4::UDP, payload);
+            if let Some((at, by)) = fault {
+                header.as_mut_bytes()[at] ^= by;
+            }
+            let room = (Ipv4::LEN + usize::from(payload)).saturating_sub(cut).max(Ipv4::LEN);
+            let packet = [header.as_bytes(), &[0; 20]].concat();
+            let read = read(&packet[..room]).ok();
+            let right = read.filter(|header| header.header_len() == Ipv4::LEN);
+            let len = right.map(|header| usize::from(header.total_length.get()));
+            prop_assert_eq!(usual_len(&header, room), len);
+        }
+    }
+}

@@ -50,8 +50,7 @@ fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -
     if (path.local, path.remote) != (t.meta.local, t.meta.remote) {
         return Err(Discard::WrongEndpoint.into());
     }
-    path.heard(now_ms);
-    path.port = Some(t.meta.port);
+    path.heard_by(t.meta.port, now_ms);
     t.meta.vrf = path.vrf;
     if header.is_control {
         path.may_control(now_ms)?;

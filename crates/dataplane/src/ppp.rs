@@ -132,3 +132,19 @@ pub(crate) fn frame<C: Chunk>(
         .ok_or(Discard::NoHeadroom)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_octets_tell_the_same_framing_of_ipv4_as_a_look_at_the_whole() {
+        let octets = [0x00, 0x01, 0x03, 0x20, 0x21, 0x22, 0x57, 0xc0, 0xff];
+        for at in 0..octets.len().pow(4) {
+            let first = [0, 1, 2, 3].map(|n| octets[at / octets.len().pow(n) % octets.len()]);
+            let whole = protocol(&first).filter(|(protocol, _)| *protocol == IPV4);
+            let seen = ipv4_header_len(u32::from_be_bytes(first));
+            assert_eq!(seen, whole.map(|(_, len)| len), "{first:02x?}");
+        }
+    }
+}

@@ -364,11 +364,13 @@ impl Shard {
         let slot = tunnel_slot(listener, tunnel).expect("the slow path keeps to 256 listeners");
         assert_eq!(slot.shard, self.id, "a tunnel in its own shard");
         let page = self.tunnel_page(slot).get_or_insert_with(vacant_tunnels);
-        let path = Perhaps::of(path.map(|path| path.0));
         page[slot.index as usize % TUNNELS] = TunnelEntry {
-            path,
+            path: Perhaps::of(path.map(|path| path.0)),
             only: Perhaps::default(),
         };
+        if let Some(path) = path {
+            self.expect_session(path, tunnel);
+        }
     }
 
     /// The sessions of a path have changed, one of this tunnel.

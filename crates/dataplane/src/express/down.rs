@@ -19,7 +19,7 @@ use crate::wire::{OUTER, Outer};
 
 /// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
 /// L2TP, PPP.
-const HEADROOM: usize = OUTER + 8 + 16 + size_of::<Inside>() + 4;
+pub(super) const HEADROOM: usize = OUTER + 8 + 16 + size_of::<Inside>() + 4;
 /// Octets of padding up to a block, pad length, next header and ICV, at most.
 const TAILROOM: usize = 15 + esp::TRAILER + 32;
 
@@ -163,6 +163,17 @@ fn prepare<'f, C: Chunk>(
         .at_mut(path_slot)?;
     path.tally.sent.add(message);
     path.tally.last_sent.set(now_ms);
+    let (mut numbered, mut is_soft) = (None, false);
+    if shape.is_some() {
+        let sa = path.outbound.as_mut()?;
+        let work = sa.number(path_slot, message).ok()?;
+        path.tally.sequence.set(work.sequence);
+        is_soft = sa.usage.soft_news();
+        numbered = Some((work, sa.spi));
+    }
+    if is_soft {
+        esp::tell_soft(path_slot, tables);
+    }
     // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
     let dscp_ecn = arrived.ip.dscp_ecn & !ip::CE;
     let outside = Outside {
@@ -180,11 +191,10 @@ fn prepare<'f, C: Chunk>(
     frame.peek_mut::<Ipv4>()?.decrement_ttl();
     ticket.port = hop.port;
     ticket.len = (OUTER - ETHERNET + datagram) as u16;
-    let Some(shape) = shape else {
+    let Some((work, spi)) = numbered else {
         write_plain(frame, &outside, l2tp, ppp)?;
         return Some(None);
     };
-    let (work, spi) = esp::number(path_slot, message, tables).ok()?;
     let inside = Inside {
         udp: Udp {
             source: ports[0].into(),
@@ -199,7 +209,7 @@ fn prepare<'f, C: Chunk>(
         spi: spi.into(),
         sequence: (work.sequence as u32).into(),
     };
-    write_sealed(frame, &outside, esp, shape, &inside, ppp)?;
+    write_sealed(frame, &outside, esp, work.shape, &inside, ppp)?;
     Some(Some((work, frame.bytes_mut().get_mut(OUTER..)?)))
 }
 

@@ -139,8 +139,7 @@ fn accept<C: Chunk>(
     ticket.path = Some(slot);
     let path = shards.any_mut(slot.shard).paths.at_mut(slot);
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
-    path.heard(now_ms);
-    path.port = Some(from);
+    path.heard_by(from, now_ms);
     let skip = OUTER + shape.front();
     let end = OUTER + len - shape.icv_len();
     let plaintext = frame.bytes().get(skip..end).unwrap_or_default();
@@ -208,8 +207,7 @@ fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tabl
     };
     let session = path.directory.find_ids(data.ids)?;
     // The rooms would note the same.
-    path.heard(tables.now_ms);
-    path.port = Some(ticket.from);
+    path.heard_by(ticket.from, tables.now_ms);
     let vrf = path.vrf;
     ticket.port = forward(frame, session, &data, None, vrf, tables)?;
     Some(())

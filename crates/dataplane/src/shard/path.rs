@@ -5,12 +5,14 @@ use std::mem::offset_of;
 use packet::Endpoint;
 
 use super::directory::Directory;
+use super::key_slot;
 use super::news::News;
+use crate::batch::Work;
 use crate::bucket::{Bucket, Rate};
 use crate::change::{self, AdjacencyId, Encapsulation, InstallOutbound, Limits};
 use crate::discard::Discard;
 use crate::esp::Shape;
-use crate::id::{InboundSa, PathId};
+use crate::id::{InboundSa, PathId, Slot};
 use crate::shared::{PathTally, Shared, Tally};
 
 /// Outbound SAs that may wait at the same time.
@@ -98,13 +100,13 @@ impl Path {
         may.then_some(()).ok_or(Discard::PuntLimited)
     }
 
-    /// The peer was heard. Counters have a cache line of their own, which is left alone if they
-    /// nearly say so already.
-    #[inline]
-    pub(crate) fn heard(&mut self, now_ms: u64) {
+    /// The peer was heard by a port. Counters have a cache line of their own, which is left alone if they
+    /// nearly say so already; so is this one, which for packets that go up is otherwise only read.
+    #[inline(always)]
+    pub(crate) fn heard_by(&mut self, port: u8, now_ms: u64) {
         let heard = Self::period(now_ms);
-        if self.heard != heard {
-            self.heard = heard;
+        if (self.heard, self.port) != (heard, Some(port)) {
+            (self.heard, self.port) = (heard, Some(port));
             self.tally.last_authentic.set(now_ms);
         }
     }
@@ -208,16 +210,22 @@ impl Outbound {
         }
     }
 
-    /// Takes the next sequence number for a packet of `len` octets.
-    #[inline]
-    pub(crate) fn take(&mut self, len: usize) -> Result<u64, Discard> {
+    /// Takes the next sequence number for a packet of `len` octets of this path: what the cipher has to
+    /// do.
+    #[inline(always)]
+    pub(crate) fn number(&mut self, path: Slot, len: usize) -> Result<Work, Discard> {
         // RFC 4303 §3.3.3: a packet whose number would wrap is never sent.
         if !self.is_usable() || !self.usage.take(len) {
             return Err(Discard::SaExhausted);
         }
         let sequence = self.next;
         self.next += 1;
-        Ok(sequence)
+        Ok(Work {
+            shape: self.shape,
+            key: key_slot(path),
+            sequence,
+            esn: self.esn,
+        })
     }
 
     #[cfg(test)]

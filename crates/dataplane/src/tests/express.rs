@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use super::gateway::{Gateway, OWN, SERVER, ethernet, ip, ip_with};
 use super::{Fate, NETWORK, Peer, TUNNEL};
 use crate::WorkerCounters;
-use crate::change::{Change, Rate};
-use crate::id::WorkerId;
+use crate::change::{Change, Rate, Session};
+use crate::id::{SessionSlot, Slot, WorkerId};
+use crate::shard::tunnel_slot;
 
 /// One step: a frame for either side, or time that passes.
 #[derive(Clone, Debug)]
@@ -346,4 +347,43 @@ fn who_leaves_the_lane_is_counted_once() {
     assert_eq!(worker.chunks(), all);
     world.gateway.settle();
     assert_eq!(world.gateway.received(0, TUNNEL).len(), 40);
+}
+
+#[test]
+fn a_tunnel_foretells_its_only_session_and_an_sa_the_session_of_its_last_packet() {
+    let [mut plain, mut secured] = [Peer::new(6, 5).plain(), Peer::new(7, 6)];
+    let mut gateway = Gateway::with_peer(&mut plain);
+    gateway.open(&mut secured);
+    gateway.settle();
+    let likely = |gateway: &mut Gateway, peer: &Peer| {
+        let slot = tunnel_slot(1, peer.tunnel()).unwrap();
+        let shard = gateway.workers[0].shard(slot.shard).unwrap();
+        shard.tunnel_entry(slot).unwrap().likely()
+    };
+    assert_eq!(likely(&mut gateway, &plain), Some(plain.session));
+    let second = Session {
+        id: SessionSlot(Slot {
+            index: plain.session.0.index + 100,
+            ..plain.session.0
+        }),
+        session: plain.session_id() + 1,
+        ..plain.as_session()
+    };
+    let shard = plain.session.0.shard;
+    gateway.change(shard, Change::OpenSession(second));
+    gateway.settle();
+    assert_eq!(likely(&mut gateway, &plain), None, "it may be either");
+    gateway.change(shard, Change::CloseSession(second.id));
+    gateway.settle();
+    assert_eq!(likely(&mut gateway, &plain), Some(plain.session));
+
+    let slot = secured.slot;
+    let last = |gateway: &mut Gateway| {
+        let shard = gateway.workers[0].shard(slot.shard).unwrap();
+        shard.inbound.at(slot).unwrap().likely.slot()
+    };
+    assert_eq!(last(&mut gateway), None);
+    let frame = secured.data(&ip(secured.address, SERVER, 100));
+    gateway.fate(TUNNEL, frame);
+    assert_eq!(last(&mut gateway), Some(secured.session.0));
 }
