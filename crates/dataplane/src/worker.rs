@@ -45,6 +45,9 @@ use hold::Held;
 
 /// Changes and injects taken in a turn.
 const CHANGES: usize = 64;
+/// The same while a full burst waits: a session's worth of them would be felt by each of its frames. At
+/// tens of thousands of turns a second these are many still.
+const CHANGES_BESIDE_FRAMES: usize = 4;
 /// How soon to try again what a full ring had no room for.
 const AGAIN: Duration = Duration::from_millis(1);
 /// Busy turns after which the quantiles of the burst time are published.
@@ -216,8 +219,13 @@ impl<P: Port> Worker<P> {
     }
 
     fn drain_changes(&mut self) -> usize {
+        let is_waited_for = self.bursts.iter().any(|burst| burst.waiting.len() > 0);
+        let most = match is_waited_for {
+            true => CHANGES_BESIDE_FRAMES,
+            false => CHANGES,
+        };
         let mut count = 0;
-        while count < CHANGES {
+        while count < most {
             let Some(Delivery { message, supply }) = self.end.changes.receive() else {
                 break;
             };

@@ -318,3 +318,31 @@ impl Usage {
         !std::mem::replace(&mut self.hard_told, true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared::pages::Pages;
+
+    #[test]
+    fn a_peer_is_remembered_by_its_last_port_and_by_the_second_in_which_it_was_heard() {
+        let slot = Slot::from_word(5);
+        let path = change::Path {
+            id: PathId(slot),
+            local: Endpoint::v4([192, 0, 2, 1], 4500),
+            remote: Endpoint::v4([198, 51, 100, 1], 4500),
+            mtu: 1500,
+            vrf: 0,
+            encapsulation: Encapsulation::EspInUdp,
+        };
+        let mut path = Path::new(&path, Pages::new(1024).open(slot).unwrap());
+        let mut heard = |port, now_ms| {
+            path.heard_by(port, now_ms);
+            (path.port, path.tally.last_authentic.ms())
+        };
+        assert_eq!(heard(1, 2048), (Some(1), Some(2048)));
+        assert_eq!(heard(1, 2050), (Some(1), Some(2048)), "nothing new");
+        assert_eq!(heard(2, 2051), (Some(2), Some(2051)));
+        assert_eq!(heard(2, 3072), (Some(2), Some(3072)));
+    }
+}

@@ -380,6 +380,28 @@ fn between_two_bursts_at_most_64_changes_are_applied() {
     }
 }
 
+#[test]
+fn while_a_full_burst_waits_changes_come_four_at_a_time() {
+    let mut gateway = Gateway::new(1);
+    let mut peer = Peer::new(1, 5);
+    gateway.open(&mut peer);
+    let before = gateway.shared.worker(WorkerId(0)).applied.load(Relaxed);
+    for _ in 0..100 {
+        gateway.change(peer.slot.shard, Change::CloseSession(SessionSlot(STALE)));
+    }
+    for _ in 0..3 * BATCH_FRAMES {
+        let frame = peer.data(&ip(peer.address, SERVER, 100));
+        gateway.send(0, TUNNEL, frame);
+    }
+    // The first burst waits from the first turn on, the last one is walked in the fourth.
+    for (expected, frames) in [(64, 0), (68, 64), (72, 64), (76, 64), (100, 0)] {
+        gateway.turn(0);
+        let applied = gateway.shared.worker(WorkerId(0)).applied.load(Relaxed);
+        assert_eq!(applied - before, expected);
+        assert_eq!(gateway.received(0, NETWORK).len(), frames);
+    }
+}
+
 /// A slot that nobody holds.
 const STALE: Slot = Slot {
     shard: ShardId::new(1),
