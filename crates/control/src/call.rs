@@ -87,17 +87,16 @@ impl Control {
             true => key.path.0.shard,
             false => self.outbox.any_shard(),
         };
-        let mut id = tunnel.session_ids.take(now, shard, &mut self.random);
+        let (ids, sessions) = (&mut tunnel.session_ids, &tunnel.sessions);
+        let is_held = |id| sessions.contains_key(&id);
+        let mut id = ids.take(now, shard, &mut self.random, is_held);
         if id.is_none() {
             // Short calls leave so many ids at rest that a shard can run out of them.
             shard = self.outbox.any_shard();
-            id = tunnel.session_ids.take(now, shard, &mut self.random);
+            id = ids.take(now, shard, &mut self.random, is_held);
         }
-        let (id, slot) = (id?, self.subscribers.vacant(shard));
-        let Some(slot) = slot.map(SessionSlot) else {
-            tunnel.session_ids.free(id);
-            return None;
-        };
+        let id = id?;
+        let slot = SessionSlot(self.subscribers.vacant(shard)?);
         peer.sessions_numbered += 1;
         let correlation = tunnel.correlation.session(peer.sessions_numbered);
         let opened = Session {

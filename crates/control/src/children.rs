@@ -78,8 +78,8 @@ impl Control {
             return;
         };
         let (local, remote) = match encapsulation {
-            Encapsulation::EspInUdp | Encapsulation::Plain => (ike.local, ike.remote),
-            Encapsulation::Esp => (ike.local.with_port(0), ike.remote.with_port(0)),
+            Encapsulation::EspInUdp | Encapsulation::Plain => (ike.name.local, ike.name.remote),
+            Encapsulation::Esp => (ike.name.local.with_port(0), ike.name.remote.with_port(0)),
         };
         let is_same = (peer.remote, peer.encapsulation) == (remote, encapsulation);
         (peer.local, peer.remote, peer.encapsulation) = (local, remote, encapsulation);
@@ -181,7 +181,7 @@ impl Control {
             return;
         };
         log::child_failed(exchange.correlation, reason);
-        if let Some(spi) = inbound.filter(|spi| exchange.reserved.remove(&spi.0)) {
+        if let Some(spi) = inbound.filter(|spi| exchange.reserved.remove(&spi.0).is_some()) {
             self.inbound.release(Slot::from_word(spi.0));
         }
     }

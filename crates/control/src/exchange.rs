@@ -8,7 +8,7 @@
 //!                       └───────Down, set-up limit──────────────────────────────────►
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,8 +17,10 @@ use crypto::Random;
 use dataplane::change::{Entry, Kind};
 use dataplane::cookie::CookieKey;
 use dataplane::id::{PathId, ShardId, Slot, WorkerId};
+use ike::policy::Phase1Proposal;
 use ike::v1::Sa;
 use ike::{Cookie, Cookies, DownReason, Refusal, Refused, Spi};
+use l2tp::Few;
 use packet::Endpoint;
 
 use crate::compute::Computations;
@@ -68,9 +70,9 @@ pub(crate) struct Exchange {
     /// A quick mode is wanted as soon as it is established.
     pub(crate) wants_child: bool,
     /// SPIs drawn for quick modes that are under way.
-    pub(crate) reserved: BTreeSet<u32>,
-    /// What was negotiated, for people.
-    pub(crate) suite: String,
+    pub(crate) reserved: Few<u32, ()>,
+    /// What was negotiated, once established.
+    pub(crate) suite: Option<Phase1Proposal>,
     has_told_wrong_key: bool,
     /// Messages refused while it was half-open.
     refused: u8,
@@ -132,7 +134,7 @@ fn slot_of(cookie: Cookie) -> Slot {
 struct Environment<'a> {
     random: &'a mut Random,
     spis: &'a mut Slots<Option<PathId>>,
-    reserved: &'a mut BTreeSet<u32>,
+    reserved: &'a mut Few<u32, ()>,
     shard: ShardId,
 }
 
@@ -143,7 +145,7 @@ impl ike::Environment for Environment<'_> {
 
     fn allocate_spi(&mut self) -> Option<Spi> {
         let spi = self.spis.insert(self.shard, None)?.word();
-        self.reserved.insert(spi);
+        self.reserved.insert(spi, ());
         Some(Spi(spi))
     }
 }
@@ -278,13 +280,13 @@ impl Control {
         if ike.renewal.is_some() || self.shutdown.is_some() {
             return;
         }
-        let (listener, ends) = (peer.listener, (ike.local, ike.remote));
+        let (listener, ends) = (peer.listener, (ike.name.local, ike.name.remote));
         let correlation = peer.correlation;
         let Some(slot) = self.ike.slots.vacant(path.0.shard) else {
             return self.counters.add(Counter::IkeNoSlot);
         };
         let cookie = Cookie(self.ike.key.cookie(slot, ends.1.address()));
-        let (mut out, mut reserved) = (Vec::new(), BTreeSet::new());
+        let (mut out, mut reserved) = (Vec::new(), Few::default());
         let Some(sa) = self.initiate(now, path, cookie, &mut reserved, &mut out) else {
             return;
         };
@@ -310,12 +312,12 @@ impl Control {
         now: Instant,
         path: PathId,
         cookie: Cookie,
-        reserved: &mut BTreeSet<u32>,
+        reserved: &mut Few<u32, ()>,
         out: &mut Vec<ike::Output>,
     ) -> Option<Sa> {
         let established = self.established(path);
         let (peer, ike) = self.ike_peer(path)?;
-        let (local, remote) = (ike.local.into(), ike.remote.into());
+        let (local, remote) = (ike.name.local.into(), ike.name.remote.into());
         let policy = self.settings.listeners[peer.listener].ike.clone()?;
         let mut env = Environment {
             random: &mut self.random,
@@ -487,7 +489,7 @@ impl Control {
         if let Some(first) = exchange.first {
             self.ike.firsts.remove(&first);
         }
-        for spi in exchange.reserved {
+        for &spi in exchange.reserved.keys() {
             self.inbound.release(Slot::from_word(spi));
         }
         if let Some(path) = exchange.peer.or(exchange.renews) {
@@ -545,8 +547,8 @@ impl Exchange {
             renews: None,
             is_initial_contact: false,
             wants_child: false,
-            reserved: BTreeSet::new(),
-            suite: String::new(),
+            reserved: Few::default(),
+            suite: None,
             has_told_wrong_key: false,
             refused: 0,
         }

@@ -14,7 +14,7 @@ use packet::Endpoint;
 use tracing::{debug, info, warn};
 
 use crate::exchange::Exchange;
-use crate::peer::suite_text;
+use crate::peer::{phase1_text, suite_text};
 use crate::subscriber::Subscriber;
 
 /// Names a peer, and behind a point its sessions, in every line.
@@ -141,7 +141,7 @@ pub(crate) fn peer_up(log: &Log, exchange: &Exchange, identity: &str, joined: bo
         id = %exchange.correlation,
         peer = %log.shown(exchange.remote),
         identity = %log.shown(identity),
-        suite = exchange.suite,
+        suite = phase1_text(exchange.suite),
         "{}",
         if joined { "IKE peer authenticated anew" } else { "IKE peer authenticated" }
     );

@@ -5,13 +5,12 @@
 //! ours; a repeated one is told from a new one by the tunnel machine itself. Who is not admitted is told so
 //! without a trace of him being kept; only where room is had again in moments, silence makes him repeat himself.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use dataplane::change::{Change, Encapsulation, Entry, Kind, Path};
 use dataplane::id::{PathId, WorkerId};
-use l2tp::TunnelId;
+use l2tp::{Few, TunnelId};
 use packet::Endpoint;
 
 use crate::counters::Counter;
@@ -209,7 +208,7 @@ impl Control {
             local_port,
             peer_port,
             half_open: Some(source),
-            sessions: BTreeMap::new(),
+            sessions: Few::default(),
             session_ids: Ids::default(),
             since: now,
             end: None,
@@ -299,8 +298,10 @@ impl Control {
             Carrier::Secured { path, .. } => {
                 let peer = self.peers.slots.get_mut(path.0)?;
                 let ike = peer.ike.as_mut()?;
-                let id = ike.ids.take(now, path.0.shard, &mut self.random)?;
-                peer.tunnels.insert(id);
+                let is_held = |id| peer.tunnels.contains_key(&id);
+                let shard = path.0.shard;
+                let id = ike.ids.take(now, shard, &mut self.random, is_held)?;
+                peer.tunnels.insert(id, ());
                 Some((TunnelKey { path, id }, peer.correlation))
             }
             Carrier::Plain {
@@ -328,7 +329,8 @@ impl Control {
         let shard = self.outbox.choose_shard(worker);
         let path = PathId(self.peers.slots.vacant(shard)?);
         let ids = self.tunnels.ids.entry(number).or_default();
-        let id = ids.take(now, shard, &mut self.random)?;
+        let is_held = |id| self.tunnels.plain.contains_key(&(number, id));
+        let id = ids.take(now, shard, &mut self.random, is_held)?;
         let correlation = Correlation::new(&mut self.random);
         let peer = Peer {
             correlation,
@@ -339,7 +341,7 @@ impl Control {
             encapsulation: Encapsulation::Plain,
             learnt_mtu: None,
             ike: None,
-            tunnels: BTreeSet::from([id]),
+            tunnels: Few::of(id, ()),
             sessions_numbered: 0,
         };
         self.announce_plain(path, number, id, &peer);

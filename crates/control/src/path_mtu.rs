@@ -192,7 +192,7 @@ impl Control {
         if before == Some(peer.carriage(self.settings.path_mtu)) {
             return;
         }
-        let tunnels = peer.tunnels.iter().map(|id| TunnelKey { path, id: *id });
+        let tunnels = peer.tunnels.keys().map(|id| TunnelKey { path, id: *id });
         let tunnels = tunnels.filter_map(|key| self.tunnels.by_key.get(&key));
         for &session in tunnels.flat_map(|tunnel| tunnel.sessions.values()) {
             let Some(subscriber) = self.subscribers.get(session.0) else {

@@ -15,15 +15,20 @@
 
 mod ending;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crypto::cipher::Algorithm;
+use crypto::dh::Group;
 use crypto::esp::Suite;
+use crypto::hash::Hash;
 use dataplane::change::{Encapsulation, Event};
 use dataplane::id::PathId;
 use ike::payload::identification::Identity;
+use ike::policy::Phase1Proposal;
 use ike::{Established, Spi};
+use l2tp::Few;
 use packet::Endpoint;
 
 use crate::counters::Counter;
@@ -41,8 +46,9 @@ const EXCHANGES_MAX: usize = 2;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PeerName {
     pub(crate) identity: Identity,
-    local: Endpoint,
-    remote: Endpoint,
+    /// Where ISAKMP messages go from and to.
+    pub(crate) local: Endpoint,
+    pub(crate) remote: Endpoint,
     vrf: u16,
 }
 
@@ -62,7 +68,7 @@ pub(crate) struct Peer {
     /// `None` for a plain L2TP peer.
     pub(crate) ike: Option<IkePeer>,
     /// Our ids of its tunnels.
-    pub(crate) tunnels: BTreeSet<u16>,
+    pub(crate) tunnels: Few<u16, ()>,
     /// How many sessions it has had, to number the next.
     pub(crate) sessions_numbered: u32,
 }
@@ -70,16 +76,14 @@ pub(crate) struct Peer {
 /// What an IKE peer has beside.
 #[derive(Debug)]
 pub(crate) struct IkePeer {
-    pub(crate) name: PeerName,
-    /// Where ISAKMP messages go from and to.
-    pub(crate) local: Endpoint,
-    pub(crate) remote: Endpoint,
+    /// Shared with the map of names.
+    pub(crate) name: Arc<PeerName>,
     /// Established ISAKMP SAs, the newest last.
     pub(crate) exchanges: Vec<IkeId>,
     /// The main mode by which we renew the ISAKMP SA.
     pub(crate) renewal: Option<IkeId>,
     /// By our SPI.
-    pub(crate) children: BTreeMap<u32, Box<Pair>>,
+    pub(crate) children: Few<u32, Box<Pair>>,
     /// The pair that came last.
     pub(crate) newest: Option<u32>,
     /// The lifetime agreed on when the peer asked for a pair last.
@@ -150,7 +154,7 @@ impl Peer {
 
     /// The outer endpoint that tells it from others: with the port, where there is one.
     pub(crate) fn shown(&self) -> Endpoint {
-        self.ike.as_ref().map_or(self.remote, |ike| ike.remote)
+        self.ike.as_ref().map_or(self.remote, |ike| ike.name.remote)
     }
 }
 
@@ -183,16 +187,16 @@ impl Control {
         let Some(exchange) = self.ike.slots.get_mut(id.0) else {
             return;
         };
-        if is_weak_phase1(&established.suite) {
+        if is_weak_phase1(established.suite) {
             self.counters.add(Counter::WeakPhase1);
         }
-        exchange.suite = established.suite;
-        let name = PeerName {
+        exchange.suite = Some(established.suite);
+        let name = Arc::new(PeerName {
             identity: established.identity,
             local: exchange.local,
             remote: exchange.remote,
             vrf: self.settings.listeners[exchange.listener].vrf,
-        };
+        });
         let living = self.peers.by_name.get(&name).copied();
         let renews = exchange.renews;
         let path = match (living, renews) {
@@ -222,7 +226,7 @@ impl Control {
         Ok(())
     }
 
-    fn new_peer(&mut self, now: Instant, id: IkeId, name: PeerName) -> Option<PathId> {
+    fn new_peer(&mut self, now: Instant, id: IkeId, name: Arc<PeerName>) -> Option<PathId> {
         if let Err((counter, what)) = self.admit_peer(name.remote) {
             self.counters.add(counter);
             self.log_limit(now, name.remote, what);
@@ -238,12 +242,10 @@ impl Control {
             encapsulation: Encapsulation::EspInUdp,
             learnt_mtu: None,
             ike: Some(IkePeer {
-                local: name.local,
-                remote: name.remote,
-                name: name.clone(),
+                name: Arc::clone(&name),
                 exchanges: Vec::new(),
                 renewal: None,
-                children: BTreeMap::new(),
+                children: Few::default(),
                 newest: None,
                 agreed_lifetime: None,
                 is_open: false,
@@ -252,7 +254,7 @@ impl Control {
                 is_ending: false,
                 ids: Ids::default(),
             }),
-            tunnels: BTreeSet::new(),
+            tunnels: Few::default(),
             sessions_numbered: 0,
         };
         let Some(slot) = self.peers.slots.insert(id.0.shard, peer) else {
@@ -278,6 +280,8 @@ impl Control {
             if ike.renewal == Some(id) {
                 ike.renewal = None;
             }
+            // One, as nearly all have: a list that grows by itself begins with room for four.
+            ike.exchanges.reserve_exact(1);
             ike.exchanges.push(id);
             ike.has_left = false;
             if let Some(agreed) = ike.agreed_lifetime {
@@ -375,10 +379,12 @@ impl Control {
         let Some((id, ike)) = self.ike_peer_mut(path) else {
             return;
         };
-        let old = ike.name.clone();
-        (ike.local, ike.remote) = (local, remote);
-        (ike.name.local, ike.name.remote) = (local, remote);
-        let name = ike.name.clone();
+        let name = Arc::new(PeerName {
+            local,
+            remote,
+            ..PeerName::clone(&ike.name)
+        });
+        let old = std::mem::replace(&mut ike.name, Arc::clone(&name));
         log::note(id, &remote, "peer moved");
         if self.peers.by_name.get(&old) == Some(&path) {
             self.peers.by_name.remove(&old);
@@ -423,10 +429,10 @@ impl Control {
         };
         // ESP in UDP shares its ports with IKE (RFC 3948 §2); raw ESP has none.
         let remote = match remote.port() {
-            0 => remote.with_port(ike.remote.port()),
+            0 => remote.with_port(ike.name.remote.port()),
             _ => remote,
         };
-        let local = ike.local;
+        let local = ike.name.local;
         self.move_peer(path, local, remote);
     }
 }
@@ -436,9 +442,14 @@ pub(crate) fn suite_text(suite: Option<Suite>) -> String {
     suite.map_or_else(|| "none".to_owned(), |suite| suite.to_string())
 }
 
-/// Whether what was negotiated, as `AES256/SHA1/MODP2048`, is only there because old clients offer
-/// nothing better.
-fn is_weak_phase1(suite: &str) -> bool {
-    const WEAK: [&str; 4] = ["3DES", "SHA1", "MODP1024", "MODP1536"];
-    suite.split('/').any(|part| WEAK.contains(&part))
+/// What main mode came to, for people.
+pub(crate) fn phase1_text(suite: Option<Phase1Proposal>) -> String {
+    suite.map_or_else(String::new, |suite| suite.to_string())
+}
+
+/// Whether what was negotiated is only there because old clients offer nothing better.
+fn is_weak_phase1(suite: Phase1Proposal) -> bool {
+    suite.cipher == Algorithm::TripleDesCbc
+        || suite.hash == Hash::Sha1
+        || matches!(suite.group, Group::Modp1024 | Group::Modp1536)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crypto::Random;
 use dataplane::id::{PathId, Slot};
@@ -16,7 +17,7 @@ use crate::tunnel::TunnelKey;
 #[derive(Debug)]
 pub(crate) struct Peers {
     pub(crate) slots: Slots<Peer>,
-    pub(crate) by_name: BTreeMap<PeerName, PathId>,
+    pub(crate) by_name: BTreeMap<Arc<PeerName>, PathId>,
     /// Where data goes to, by source.
     by_source: BTreeSet<(IpAddr, PathId)>,
     sources: BTreeMap<PathId, IpAddr>,
@@ -58,7 +59,7 @@ impl Peers {
 
     /// The tunnels on a path.
     pub(crate) fn tunnels_of(&self, path: PathId) -> Vec<TunnelKey> {
-        let ids = self.slots.get(path.0).map(|peer| peer.tunnels.iter());
+        let ids = self.slots.get(path.0).map(|peer| peer.tunnels.keys());
         let key = |&id| TunnelKey { path, id };
         ids.into_iter().flatten().map(key).collect()
     }

@@ -13,7 +13,7 @@ use crate::admin::{
     Clear, Filter, PoolRow, Request, Response, SaRow, SessionRow, Table, Totals, TunnelRow, Usage,
 };
 use crate::counters::Counter;
-use crate::peer::{Pair, Peer, suite_text};
+use crate::peer::{Pair, Peer, phase1_text, suite_text};
 use crate::pool::verification::{Stage, Verification};
 use crate::slots::Cursor;
 use crate::subscriber::Subscriber;
@@ -211,7 +211,7 @@ impl Control {
                 shard: path.0.shard.index() as u8,
             })
         };
-        peer.tunnels.iter().filter_map(row).collect()
+        peer.tunnels.keys().filter_map(row).collect()
     }
 
     /// Whether one of the sessions is what the filter says about sessions.
@@ -234,10 +234,12 @@ impl Control {
     fn is_wanted_peer(&self, path: PathId, peer: &Peer, filter: &Filter) -> bool {
         let tunnels = peer
             .tunnels
-            .iter()
+            .keys()
             .filter_map(|&id| self.tunnels.by_key.get(&TunnelKey { path, id }));
         is_wanted(filter.peer.as_ref(), &peer.remote.address())
-            && filter.tunnel.is_none_or(|id| peer.tunnels.contains(&id))
+            && filter
+                .tunnel
+                .is_none_or(|id| peer.tunnels.contains_key(&id))
             && self.has_session(tunnels.flat_map(|tunnel| tunnel.sessions.values()), filter)
     }
 
@@ -259,8 +261,8 @@ impl Control {
             };
             SaRow {
                 identity: ike.name.identity.to_string(),
-                peer: ike.remote.to_string(),
-                phase1: phase1.map_or_else(String::new, |exchange| exchange.suite.clone()),
+                peer: ike.name.remote.to_string(),
+                phase1: phase1_text(phase1.and_then(|exchange| exchange.suite)),
                 inbound_spi: format!("{spi:08x}"),
                 outbound_spi: format!("{:08x}", pair.outbound),
                 suite: pair.suite.to_string(),
@@ -356,12 +358,9 @@ impl Control {
     }
 
     fn clear_tunnel(&mut self, now: Instant, key: TunnelKey, why: &str) {
-        let sessions = self
-            .tunnels
-            .by_key
-            .get(&key)
-            .map(|tunnel| tunnel.sessions.clone());
-        for slot in sessions.unwrap_or_default().into_values() {
+        let tunnel = self.tunnels.by_key.get(&key);
+        let sessions = tunnel.map(|tunnel| tunnel.sessions.clone());
+        for &slot in sessions.unwrap_or_default().values() {
             self.terminate(now, slot, DownReason::Cleared, why);
         }
         self.with_tunnel(now, key, |tunnel, _, out| {

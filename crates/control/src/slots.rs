@@ -17,16 +17,17 @@ use dataplane::id::{SHARDS, ShardId, Slot};
 
 /// What is held lies apart: slots grow by doubling, and most of what they have then is free.
 #[derive(Debug)]
-enum State<T> {
-    Free,
-    Held(Box<T>),
-    Retiring(Box<T>),
-}
-
-#[derive(Debug)]
 struct Entry<T> {
     generation: u8,
-    state: State<T>,
+    is_retiring: bool,
+    /// `None` while it is free.
+    value: Option<Box<T>>,
+}
+
+impl<T> Entry<T> {
+    fn held(&self) -> Option<&T> {
+        self.value.as_deref().filter(|_| !self.is_retiring)
+    }
 }
 
 #[derive(Debug)]
@@ -84,12 +85,13 @@ impl<T> Slots<T> {
         if entries.free.pop_front().is_none() {
             entries.entries.push(Entry {
                 generation: slot.generation,
-                state: State::Free,
+                is_retiring: false,
+                value: None,
             });
         }
         let entry = &mut entries.entries[slot.index as usize];
-        debug_assert!(matches!(entry.state, State::Free));
-        entry.state = State::Held(Box::new(value));
+        debug_assert!(entry.value.is_none() && !entry.is_retiring);
+        entry.value = Some(Box::new(value));
         self.held += 1;
         Some(slot)
     }
@@ -110,48 +112,32 @@ impl<T> Slots<T> {
 
     /// What is held in the slot; `None` if it is free, retiring or somebody else's.
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
-        match &self.entry(slot)?.state {
-            State::Held(value) => Some(value),
-            State::Free | State::Retiring(_) => None,
-        }
+        self.entry(slot)?.held()
     }
 
     /// As [`Slots::get`].
     pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        match &mut self.entry_mut(slot)?.state {
-            State::Held(value) => Some(value),
-            State::Free | State::Retiring(_) => None,
-        }
+        let entry = self.entry_mut(slot)?;
+        entry.value.as_deref_mut().filter(|_| !entry.is_retiring)
     }
 
     /// The holder is gone, the fast path does not know yet. Returns whether it was held.
     pub(crate) fn retire(&mut self, slot: Slot) -> bool {
-        let Some(entry) = self.entry_mut(slot) else {
+        let entry = self.entry_mut(slot);
+        let Some(entry) = entry.filter(|entry| entry.held().is_some()) else {
             return false;
         };
-        match std::mem::replace(&mut entry.state, State::Free) {
-            State::Held(value) => {
-                entry.state = State::Retiring(value);
-                self.held -= 1;
-                self.retiring += 1;
-                true
-            }
-            State::Retiring(value) => {
-                entry.state = State::Retiring(value);
-                false
-            }
-            State::Free => false,
-        }
+        entry.is_retiring = true;
+        self.held -= 1;
+        self.retiring += 1;
+        true
     }
 
     /// The slot is free; what was in it.
     pub(crate) fn release(&mut self, slot: Slot) -> Option<T> {
         let entry = self.entry_mut(slot)?;
-        let (value, was_held) = match std::mem::replace(&mut entry.state, State::Free) {
-            State::Held(value) => (value, true),
-            State::Retiring(value) => (value, false),
-            State::Free => return None,
-        };
+        let value = entry.value.take()?;
+        let was_held = !std::mem::take(&mut entry.is_retiring);
         entry.generation = entry.generation.checked_add(1).unwrap_or(1);
         self.shards[slot.shard.index()].free.push_back(slot.index);
         if was_held {
@@ -182,16 +168,13 @@ impl<T> Slots<T> {
         let entries = self.shards[shard.index()].entries.iter().enumerate();
         entries
             .skip(first as usize)
-            .filter_map(move |(index, entry)| match &entry.state {
-                State::Held(value) => {
-                    let slot = Slot {
-                        shard,
-                        index: index as u32,
-                        generation: entry.generation,
-                    };
-                    Some((slot, &**value))
-                }
-                State::Free | State::Retiring(_) => None,
+            .filter_map(move |(index, entry)| {
+                let slot = Slot {
+                    shard,
+                    index: index as u32,
+                    generation: entry.generation,
+                };
+                Some((slot, entry.held()?))
             })
     }
 
@@ -207,7 +190,7 @@ impl<T> Slots<T> {
                     return (found, Some(Cursor(shard, index)));
                 }
                 let entry = &entries[index as usize];
-                if matches!(entry.state, State::Held(_)) {
+                if entry.held().is_some() {
                     found.push(Slot {
                         shard: ShardId::new(shard),
                         index,

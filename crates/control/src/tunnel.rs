@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use dataplane::change::{Change, Entry, Kind};
 use dataplane::id::{PathId, SessionSlot, Slot, WorkerId};
-use l2tp::TunnelEnd;
+use l2tp::{Few, TunnelEnd};
 use packet::Endpoint;
 
 use crate::counters::Counter;
@@ -76,11 +76,11 @@ pub(crate) struct Tunnel {
     /// While it counts as half-open: under which source.
     pub(crate) half_open: Option<Source>,
     /// By our session id.
-    pub(crate) sessions: BTreeMap<u16, SessionSlot>,
+    pub(crate) sessions: Few<u16, SessionSlot>,
     pub(crate) session_ids: Ids,
     pub(crate) since: Instant,
     /// Why it is over.
-    pub(crate) end: Option<TunnelEnd>,
+    pub(crate) end: Option<Box<TunnelEnd>>,
 }
 
 impl Tunnel {
@@ -148,7 +148,7 @@ impl Control {
         let result = act(&mut tunnel.machine, &mut self.random, &mut out);
         // Calls end before their tunnel does, and each is told why.
         if let Some(end) = out.iter().find_map(end_of) {
-            tunnel.end = Some(end);
+            tunnel.end = Some(Box::new(end));
         }
         for output in out {
             self.take_tunnel_output(now, key, output);
@@ -180,7 +180,7 @@ impl Control {
                 let tunnel = self.tunnels.by_key.get(&key);
                 let tunnel_end = tunnel.and_then(|tunnel| tunnel.end.clone());
                 if let Some(slot) = self.session_of(key, session) {
-                    self.call_down(now, slot, &end, tunnel_end.as_ref());
+                    self.call_down(now, slot, &end, tunnel_end.as_deref());
                 }
             }
             l2tp::Output::TunnelDown { end } => self.tunnel_down(key, &end),
@@ -329,7 +329,7 @@ impl Control {
         let Some(tunnel) = self.tunnels.by_key.remove(&key) else {
             return;
         };
-        for slot in tunnel.sessions.into_values() {
+        for &slot in tunnel.sessions.values() {
             self.end_subscriber(now, slot, "tunnel gone");
         }
         let Some(peer) = self.peers.slots.get_mut(key.path.0) else {
@@ -356,11 +356,10 @@ impl Control {
         }
         self.tunnels.plain.remove(&(number, key.id));
         self.tunnels.by_ends.remove(&(ends, key));
-        let ids = self.tunnels.ids.entry(number).or_default();
-        match was_up {
-            true => ids.give_back(now, key.id),
-            // Nothing but the SCCCN can be under way, and that only from the same peer.
-            false => ids.free(key.id),
+        // Of one that was not, nothing but the SCCCN can be under way, and that only from the same peer.
+        if was_up {
+            let ids = self.tunnels.ids.entry(number).or_default();
+            ids.give_back(now, key.id);
         }
         let closed = Change::CloseTunnel {
             listener: number,

@@ -33,10 +33,8 @@ pub struct Exchanged<'a> {
 /// The keys of an ISAKMP SA.
 pub struct IsakmpKeys {
     suite: Phase1Proposal,
-    skeyid: Digest,
-    skeyid_d: Digest,
-    skeyid_a: Digest,
-    key: Secret,
+    /// SKEYID, SKEYID_d, SKEYID_a and the cipher's key, one behind the other: very many SAs are idle.
+    keys: Secret,
 }
 
 impl fmt::Debug for IsakmpKeys {
@@ -64,13 +62,32 @@ impl IsakmpKeys {
         let skeyid_a = prf.hmac(&skeyid, &[&skeyid_d, shared, i, r, &[1]]);
         let skeyid_e = prf.hmac(&skeyid, &[&skeyid_a, shared, i, r, &[2]]);
         let key = expand(prf, &skeyid_e, suite.cipher.key_len());
+        let keys = [&skeyid[..], &skeyid_d, &skeyid_a, key.expose()].concat();
         Self {
             suite,
-            skeyid,
-            skeyid_d,
-            skeyid_a,
-            key,
+            keys: Secret::new(keys),
         }
+    }
+
+    fn skeyid(&self) -> &[u8] {
+        self.prf_key(0)
+    }
+
+    fn skeyid_d(&self) -> &[u8] {
+        self.prf_key(1)
+    }
+
+    fn skeyid_a(&self) -> &[u8] {
+        self.prf_key(2)
+    }
+
+    fn prf_key(&self, number: usize) -> &[u8] {
+        let len = self.suite.hash.output_len();
+        &self.keys.expose()[number * len..][..len]
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.keys.expose()[3 * self.suite.hash.output_len()..]
     }
 
     /// The negotiated suite.
@@ -82,7 +99,7 @@ impl IsakmpKeys {
     /// The cipher of messages. Its round keys take 480 octets, and there are few messages.
     #[must_use]
     pub fn cipher(&self) -> Cbc {
-        Cbc::new(self.suite.cipher, self.key.expose()).expect("expanded to the key's length")
+        Cbc::new(self.suite.cipher, self.key()).expect("expanded to the key's length")
     }
 
     /// HASH_I, by which the initiator proves who it is.
@@ -96,7 +113,7 @@ impl IsakmpKeys {
             ..
         } = exchanged;
         let (i, r) = (&cookies.initiator.0, &cookies.responder.0);
-        self.prf(&self.skeyid, &[public_i, public_r, i, r, sa_i, id_body])
+        self.prf(self.skeyid(), &[public_i, public_r, i, r, sa_i, id_body])
     }
 
     /// HASH_R, by which the responder proves who it is.
@@ -110,26 +127,26 @@ impl IsakmpKeys {
             ..
         } = exchanged;
         let (i, r) = (&cookies.initiator.0, &cookies.responder.0);
-        self.prf(&self.skeyid, &[public_r, public_i, r, i, sa_i, id_body])
+        self.prf(self.skeyid(), &[public_r, public_i, r, i, sa_i, id_body])
     }
 
     /// HASH(1) of quick mode and informational: message ID and everything behind the HASH.
     #[must_use]
     pub fn hash_1(&self, message_id: u32, rest: &[u8]) -> Digest {
-        self.prf(&self.skeyid_a, &[&message_id.to_be_bytes(), rest])
+        self.prf(self.skeyid_a(), &[&message_id.to_be_bytes(), rest])
     }
 
     /// HASH(2): the same with the initiator's nonce, which shows that the responder is alive.
     #[must_use]
     pub fn hash_2(&self, message_id: u32, nonce_i: &[u8], rest: &[u8]) -> Digest {
-        self.prf(&self.skeyid_a, &[&message_id.to_be_bytes(), nonce_i, rest])
+        self.prf(self.skeyid_a(), &[&message_id.to_be_bytes(), nonce_i, rest])
     }
 
     /// HASH(3): both nonces, which shows that the initiator is alive.
     #[must_use]
     pub fn hash_3(&self, message_id: u32, nonce_i: &[u8], nonce_r: &[u8]) -> Digest {
         self.prf(
-            &self.skeyid_a,
+            self.skeyid_a(),
             &[&[0], &message_id.to_be_bytes(), nonce_i, nonce_r],
         )
     }
@@ -156,7 +173,7 @@ impl IsakmpKeys {
         while bytes.len() < suite.keymat_len() {
             let previous = last.as_deref().unwrap_or(&[]);
             let next = self.prf(
-                &self.skeyid_d,
+                self.skeyid_d(),
                 &[previous, seed[0], seed[1], seed[2], seed[3], seed[4]],
             );
             bytes.extend_from_slice(&next);
@@ -185,8 +202,8 @@ impl IsakmpKeys {
         KeyLog {
             initiator_cookie: cookies.initiator,
             cipher: self.suite.cipher,
-            key: self.key.clone(),
-            skeyid_a: Secret::new(self.skeyid_a.to_vec()),
+            key: Secret::new(self.key()),
+            skeyid_a: Secret::new(self.skeyid_a()),
         }
     }
 

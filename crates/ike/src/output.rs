@@ -13,6 +13,7 @@ use crate::Refusal;
 use crate::message::{Cookie, Cookies, Spi};
 use crate::nat::NatSituation;
 use crate::payload::identification::{Identification, Identity};
+use crate::policy::Phase1Proposal;
 pub use crate::proposal::{Refused, WhyRefused};
 
 /// One thing for the owner to do or to know, in order.
@@ -98,8 +99,8 @@ pub struct Established {
     pub nat: NatSituation,
     /// Names the ISAKMP SA.
     pub cookies: Cookies,
-    /// What was negotiated, as `AES256/SHA1/MODP2048`.
-    pub suite: String,
+    /// What was negotiated.
+    pub suite: Phase1Proposal,
     /// How long the SA may live.
     pub lifetime: Duration,
     /// Whether both ends speak DPD.

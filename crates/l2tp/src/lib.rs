@@ -24,6 +24,7 @@
 //! | `tunnel/establishment.rs` | SCCRQ, SCCRP, SCCCN and tunnel authentication, §5.1 |
 //! | `tunnel/calls.rs`, `tunnel/call_messages.rs` | calls as the owner and as the peer sees them |
 //! | `tunnel/register.rs` | calls by both ids, offers, deadlines |
+//! | `few.rs` | a map with one entry in place, for what most tunnels have one of |
 //! | `tunnel/timers.rs` | HELLO, retransmissions, limits |
 //! | `result.rs`, `refusal.rs` | why a tunnel or a call ended, and what a peer did wrong |
 //! | `settings.rs`, `output.rs` | what goes in and what comes out |
@@ -39,6 +40,7 @@
 
 pub mod avp;
 mod channel;
+mod few;
 mod habits;
 mod header;
 mod message;
@@ -49,6 +51,7 @@ mod session;
 mod settings;
 mod tunnel;
 
+pub use few::Few;
 pub use habits::{Habits, Item, Results};
 pub use header::{Header, Kind, SessionId, TunnelId, peek};
 pub use message::{Opening, no_room, peek_opening, unknown_tunnel};

@@ -36,22 +36,29 @@ pub struct Tunnel {
     state: State,
     channel: Channel,
     calls: Calls,
-    peer_host_name: String,
+    peer_host_name: Box<str>,
+    /// Until the tunnel is up.
+    set_up: Option<Box<SetUp>>,
+    /// Of vectors for hiding, and of ids for calls that are refused; from what the owner gives. A
+    /// generator would be ten times as large, and is hardly ever wanted.
+    seed: Option<[u8; 32]>,
+    /// When anything authentic last came from the peer.
+    heard_at: Instant,
+    /// Since when the oldest HELLO is being tried; later traffic earns it more tries.
+    hello_since: Instant,
+    end: End,
+}
+
+/// What is of no interest any more when the tunnel is up.
+#[derive(Debug)]
+struct SetUp {
+    deadline: Instant,
     peer_vendor_name: String,
     /// The challenge that we sent and that the peer has not answered yet.
     challenge: Option<[u8; 16]>,
     /// Our answer to the peer's challenge.
     response: Option<[u8; 16]>,
     tie_breaker: Option<u64>,
-    /// Of vectors for hiding, and of ids for calls that are refused; from what the owner gives. A
-    /// generator would be ten times as large, and is hardly ever wanted.
-    seed: Option<[u8; 32]>,
-    setup_deadline: Instant,
-    /// When anything authentic last came from the peer.
-    heard_at: Instant,
-    /// Since when the oldest HELLO is being tried; later traffic earns it more tries.
-    hello_since: Instant,
-    end: End,
 }
 
 /// How far the end has come.
@@ -82,18 +89,21 @@ impl Tunnel {
     /// Waits for an SCCRQ, which is the first thing to give to `handle_input`.
     pub fn answer(settings: Arc<Settings>, id: TunnelId, now: Instant) -> Self {
         debug_assert_ne!(id, TunnelId(0), "RFC 2661 §5.3: 0 is never assigned");
+        let set_up = SetUp {
+            deadline: now + settings.setup_limit,
+            peer_vendor_name: String::new(),
+            challenge: None,
+            response: None,
+            tie_breaker: None,
+        };
         Self {
             id,
             state: State::Idle,
             channel: Channel::new(Arc::clone(&settings)),
             calls: Calls::default(),
-            peer_host_name: String::new(),
-            peer_vendor_name: String::new(),
-            challenge: None,
-            response: None,
-            tie_breaker: None,
+            peer_host_name: Box::default(),
+            set_up: Some(Box::new(set_up)),
             seed: None,
-            setup_deadline: now + settings.setup_limit,
             heard_at: now,
             hello_since: now,
             end: End::Open,
@@ -111,7 +121,9 @@ impl Tunnel {
     ) -> Self {
         let mut tunnel = Self::answer(settings, id, now);
         tunnel.seed = Some(random.array());
-        tunnel.tie_breaker = tunnel.settings.tie_breaker.then(|| random.u64());
+        if let Some(set_up) = &mut tunnel.set_up {
+            set_up.tie_breaker = tunnel.settings.tie_breaker.then(|| random.u64());
+        }
         tunnel.draw_challenge();
         tunnel.drive(now, Event::LocalOpen, TunnelEnd::Administrative, out);
         tunnel.channel.flush(now, out);
@@ -157,7 +169,7 @@ impl Tunnel {
             return Tie::Both;
         }
         // RFC 2661 §4.4.3: the lower value wins, and whoever has one wins over whoever has none.
-        let tie = match (self.tie_breaker, theirs.tie_breaker) {
+        let tie = match (self.tie_breaker(), theirs.tie_breaker) {
             (None, None) => return Tie::Both,
             (Some(_), None) => return Tie::Won,
             (None, Some(_)) => Tie::Lost,
@@ -315,6 +327,10 @@ impl Tunnel {
     /// Nothing was ever sent, and the peer hasn't named its tunnel.
     fn is_unused(&self) -> bool {
         self.channel.is_idle() && self.channel.peer == TunnelId(0)
+    }
+
+    fn tie_breaker(&self) -> Option<u64> {
+        self.set_up.as_ref()?.tie_breaker
     }
 
     /// What a message of ours is hidden with, if it is.

@@ -1,5 +1,6 @@
 //! How a peer ends: what it cannot be without, for how long, and what goes with it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dataplane::change::Change;
@@ -76,7 +77,7 @@ impl Control {
             tunnel.is_none_or(|tunnel| tunnel.is_over())
         };
         let lacks = match (ike.children.is_empty(), peer.tunnels.is_empty()) {
-            (true, _) if !has_phase1 && peer.tunnels.iter().all(is_over) => {
+            (true, _) if !has_phase1 && peer.tunnels.keys().all(is_over) => {
                 let why = match ike.has_left {
                     true => "the peer hung up",
                     false => "no SA, no tunnel",
@@ -129,7 +130,7 @@ impl Control {
         let Some((peer, ike)) = self.ike_peer(path) else {
             return;
         };
-        log::peer_gone(&self.log, peer.correlation, ike.remote, why);
+        log::peer_gone(&self.log, peer.correlation, ike.name.remote, why);
         let pairs: Vec<u32> = ike.children.keys().copied().collect();
         let exchanges: Vec<IkeId> = ike.exchanges.iter().copied().chain(ike.renewal).collect();
         for &id in &exchanges {
@@ -144,7 +145,7 @@ impl Control {
         let Some(ike) = peer.ike.as_mut() else {
             return;
         };
-        let (name, is_open) = (ike.name.clone(), ike.is_open);
+        let (name, is_open) = (Arc::clone(&ike.name), ike.is_open);
         if self.peers.by_name.get(&name) == Some(&path) {
             self.peers.by_name.remove(&name);
         }

@@ -3,14 +3,12 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crypto::Random;
 use dataplane::change::{Class, Origin, Punt};
-use dataplane::id::ShardId;
 
 use super::secured::{secured, secured_settings, secured_with};
 use super::world::{World, plain_settings};
-use crate::Input;
 use crate::admin::{Request, Response};
+use crate::{Input, ids};
 
 const AFTERWARDS: Duration = Duration::from_secs(180);
 
@@ -261,11 +259,8 @@ fn slots_of_a_shard_are_limited_and_their_end_is_survived() {
 #[test]
 fn a_listener_that_is_out_of_tunnel_ids_says_so_to_the_peer() {
     let mut world = World::new(plain_settings(2), 2);
-    let (now, mut random) = (world.now, Random::from_seed([3; 32]));
     let ids = world.control.tunnels.ids.entry(0).or_default();
-    for shard in (0..64).map(ShardId::new) {
-        while ids.take(now, shard, &mut random).is_some() {}
-    }
+    (1..ids::NOBODY).for_each(|id| ids.give_back(world.now, id));
     world.dial(0);
     let said = "tunnel: peer closed it: general error (2), insufficient resources (4): at their \
                 limit: L2TP tunnel ids of one listener or peer";

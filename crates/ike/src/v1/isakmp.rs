@@ -52,7 +52,7 @@ impl Isakmp {
             identity: identity.clone(),
             nat,
             cookies: turn.core.cookies,
-            suite: agreed.suite.to_string(),
+            suite: agreed.suite,
             lifetime: agreed.lifetime,
             dpd: agreed.dpd,
             refused: agreed.refused(&turn.core.policy, turn.core.is_initiator),

@@ -71,6 +71,8 @@ impl Replies {
         {
             self.settle(oldest);
         }
+        // There are three or four of them: a list that grows by itself has room for eight by then.
+        self.seen.reserve_exact(1);
         self.seen.push_back(digest);
     }
 

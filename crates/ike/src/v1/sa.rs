@@ -44,7 +44,8 @@ pub struct Sa {
 
 #[derive(Debug)]
 enum Phase {
-    MainMode(Handshake),
+    /// Both apart: the SA lives on when they have gone.
+    MainMode(Box<Handshake>),
     Established(Box<Isakmp>),
     Down,
 }
@@ -135,7 +136,7 @@ impl Sa {
         Self {
             setup_deadline: now + core.policy.setup_limit,
             core,
-            phase: Phase::MainMode(handshake),
+            phase: Phase::MainMode(Box::new(handshake)),
             children: Children::default(),
             fragments: None,
             complaint: None,
@@ -210,7 +211,7 @@ impl Sa {
         };
         match &mut self.phase {
             Phase::MainMode(state) => {
-                let state = std::mem::replace(state, Handshake::Failed(DownReason::Closed));
+                let state = std::mem::replace(&mut **state, Handshake::Failed(DownReason::Closed));
                 let next = state.computed(token, outcome, turn);
                 self.settle(next, now, env, out);
             }

@@ -12,7 +12,10 @@ impl Tunnel {
     /// Draws the challenge that our SCCRQ or SCCRP will carry, if the peer has to prove itself.
     pub(super) fn draw_challenge(&mut self) {
         let wanted = self.settings.require_tunnel_auth && self.settings.secret.is_some();
-        self.challenge = wanted.then(|| self.draw()).flatten();
+        let challenge = wanted.then(|| self.draw()).flatten();
+        if let Some(set_up) = &mut self.set_up {
+            set_up.challenge = challenge;
+        }
     }
 
     /// Whether an SCCRQ is acceptable; its sender's id is noted either way, so that it can be told no.
@@ -75,16 +78,19 @@ impl Tunnel {
 
     /// Takes over what the peer says of itself, and answers its challenge for the message that we send next.
     fn adopt(&mut self, greeting: Greeting, next: MessageType) -> Result<(), Refusal> {
+        let mut response = None;
         if let Some(challenge) = &greeting.challenge {
             // RFC 2661 §5.1.1: a challenge must be answered, which takes a secret.
             let secret = self.settings.secret.as_ref().ok_or(Refusal::NoSecret)?;
-            self.response = Some(chap::response(next as u8, secret.expose(), challenge));
+            response = Some(chap::response(next as u8, secret.expose(), challenge));
         }
         if let Some(window) = greeting.window {
             self.channel.set_peer_window(window);
         }
-        self.peer_host_name = greeting.host_name;
-        self.peer_vendor_name = greeting.vendor_name;
+        self.peer_host_name = greeting.host_name.into();
+        if let Some(set_up) = &mut self.set_up {
+            (set_up.peer_vendor_name, set_up.response) = (greeting.vendor_name, response);
+        }
         Ok(())
     }
 
@@ -94,7 +100,8 @@ impl Tunnel {
         kind: MessageType,
         response: Option<&[u8; 16]>,
     ) -> Result<(), Refusal> {
-        let Some(challenge) = self.challenge.take() else {
+        let set_up = self.set_up.as_mut();
+        let Some(challenge) = set_up.and_then(|set_up| set_up.challenge.take()) else {
             // Not asked for: what it says doesn't matter.
             return if self.settings.require_tunnel_auth {
                 Err(Refusal::NoSecret)
@@ -111,17 +118,17 @@ impl Tunnel {
     }
 
     pub(super) fn send_sccrq(&mut self) {
-        let challenge = self.challenge;
+        let (challenge, _) = self.proofs();
         let credentials = Credentials {
             response: None,
             challenge: challenge.as_ref(),
-            tie_breaker: self.tie_breaker,
+            tie_breaker: self.tie_breaker(),
         };
         self.send_greeting(MessageType::Sccrq, credentials);
     }
 
     pub(super) fn send_sccrp(&mut self) {
-        let (challenge, response) = (self.challenge, self.response);
+        let (challenge, response) = self.proofs();
         let credentials = Credentials {
             response: response.as_ref(),
             challenge: challenge.as_ref(),
@@ -131,8 +138,14 @@ impl Tunnel {
     }
 
     pub(super) fn send_scccn(&mut self) {
-        self.channel
-            .send(message::connected(self.response.as_ref()));
+        let (_, response) = self.proofs();
+        self.channel.send(message::connected(response.as_ref()));
+    }
+
+    /// Our challenge, and our answer to the peer's.
+    fn proofs(&self) -> (Option<[u8; 16]>, Option<[u8; 16]>) {
+        let set_up = self.set_up.as_deref();
+        set_up.map_or((None, None), |set_up| (set_up.challenge, set_up.response))
     }
 
     fn send_greeting(&mut self, kind: MessageType, credentials: Credentials<'_>) {
@@ -146,10 +159,11 @@ impl Tunnel {
 
     /// The tunnel is up: tells the owner, and lets the calls go that waited for it.
     pub(super) fn open(&mut self, out: &mut Vec<Output>) {
+        let set_up = self.set_up.take();
         out.push(Output::TunnelUp {
             peer: self.channel.peer,
-            host_name: self.peer_host_name.clone(),
-            vendor_name: self.peer_vendor_name.clone(),
+            host_name: self.peer_host_name.to_string(),
+            vendor_name: set_up.map_or_else(String::new, |set_up| set_up.peer_vendor_name),
         });
         self.open_waiting_calls(out);
     }

@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::session::Call;
-use crate::{CallEnd, Output, SessionId};
+use crate::{CallEnd, Few, Output, SessionId};
 
-/// All calls of one tunnel. Most tunnels have one: what a map's first node takes is not left to maps
-/// that are empty, nor to values that are large.
+/// All calls of one tunnel. Most tunnels have one, which waits for nothing.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// By our id.
-    pub(super) living: BTreeMap<SessionId, Box<Call>>,
+    pub(super) living: Few<SessionId, Box<Call>>,
     /// Our id by the peer's.
-    by_peer: BTreeMap<SessionId, SessionId>,
+    by_peer: Few<SessionId, SessionId>,
+    /// What waits, while anything does.
+    pending: Option<Box<Pending>>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
     /// Calls that the owner has not answered yet, by the peer's id.
     offers: BTreeMap<SessionId, Instant>,
     /// When offers and half-open calls end, earliest first.
@@ -35,27 +40,34 @@ impl Calls {
     }
 
     pub(super) fn first_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.first().map(|(at, _)| at)
     }
 
     /// What should have been done by `now`; each is told once.
     pub(super) fn take_overdue(&mut self, now: Instant) -> Option<Waiting> {
-        let due = self.deadlines.first().copied();
-        let (at, waiting) = due.filter(|(at, _)| now >= *at)?;
+        let (at, waiting) = self.first().filter(|(at, _)| now >= *at)?;
         self.stop_waiting(at, waiting);
         Some(waiting)
+    }
+
+    fn first(&self) -> Option<(Instant, Waiting)> {
+        self.pending.as_ref()?.deadlines.first().copied()
+    }
+
+    fn offers(&self) -> Option<&BTreeMap<SessionId, Instant>> {
+        self.pending.as_ref().map(|pending| &pending.offers)
     }
 
     /// The tunnel ends: every call and offer with it.
     pub(super) fn end_all(&mut self, out: &mut Vec<Output>) {
         let calls = std::mem::take(self);
-        for session in calls.living.into_keys() {
+        for &session in calls.living.keys() {
             out.push(Output::CallDown {
                 session,
                 end: CallEnd::TunnelDown,
             });
         }
-        for peer_session in calls.offers.into_keys() {
+        for &peer_session in calls.offers().into_iter().flat_map(BTreeMap::keys) {
             out.push(Output::OfferWithdrawn {
                 peer_session,
                 end: CallEnd::TunnelDown,
@@ -64,12 +76,11 @@ impl Calls {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.living.len() + self.offers.len()
+        self.living.len() + self.offers().map_or(0, BTreeMap::len)
     }
 
     pub(super) fn insert(&mut self, session: SessionId, call: Call) {
-        self.deadlines
-            .insert((call.deadline, Waiting::Call(session)));
+        self.wait(call.deadline, Waiting::Call(session));
         if call.peer != SessionId(0) {
             self.by_peer.insert(call.peer, session);
         }
@@ -86,15 +97,14 @@ impl Calls {
     }
 
     pub(super) fn insert_offer(&mut self, peer: SessionId, deadline: Instant) {
-        self.deadlines.insert((deadline, Waiting::Offer(peer)));
-        self.offers.insert(peer, deadline);
+        self.wait(deadline, Waiting::Offer(peer));
+        let pending = self.pending.get_or_insert_default();
+        pending.offers.insert(peer, deadline);
     }
 
     pub(super) fn remove_offer(&mut self, peer: SessionId) -> bool {
-        let deadline = self.offers.remove(&peer);
-        if self.offers.is_empty() {
-            self.offers = BTreeMap::new();
-        }
+        let pending = self.pending.as_mut();
+        let deadline = pending.and_then(|pending| pending.offers.remove(&peer));
         if let Some(deadline) = deadline {
             self.stop_waiting(deadline, Waiting::Offer(peer));
         }
@@ -116,16 +126,27 @@ impl Calls {
         }
     }
 
+    fn wait(&mut self, until: Instant, waiting: Waiting) {
+        let pending = self.pending.get_or_insert_default();
+        pending.deadlines.insert((until, waiting));
+    }
+
     fn stop_waiting(&mut self, at: Instant, waiting: Waiting) {
-        self.deadlines.remove(&(at, waiting));
-        if self.deadlines.is_empty() {
-            self.deadlines = BTreeSet::new();
+        let Some(pending) = &mut self.pending else {
+            return;
+        };
+        pending.deadlines.remove(&(at, waiting));
+        if pending.deadlines.is_empty() && pending.offers.is_empty() {
+            self.pending = None;
         }
     }
 
     /// The peer's id is taken, by a call or by an offer.
     pub(super) fn has_peer(&self, peer: SessionId) -> bool {
-        self.by_peer.contains_key(&peer) || self.offers.contains_key(&peer)
+        let is_offered = self
+            .offers()
+            .is_some_and(|offers| offers.contains_key(&peer));
+        is_offered || self.by_peer.contains_key(&peer)
     }
 
     /// The call that a message is about: by the id in its header, or where that is 0 by the peer's own.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crypto::Random;
 
-use super::table::{Event, State};
+use super::table::Event;
 use super::{End, Tunnel};
 use crate::channel::Patience;
 use crate::message;
@@ -40,9 +40,9 @@ impl Tunnel {
             End::Finished => return None,
             End::Closing(until) => [Some((until, "last repeats of a closed tunnel")), None, None],
             End::Open => {
-                let setting_up = self.state != State::Established;
+                let limit = self.set_up.as_ref().map(|set_up| set_up.deadline);
                 [
-                    setting_up.then_some((self.setup_deadline, "tunnel set-up limit")),
+                    limit.map(|at| (at, "tunnel set-up limit")),
                     self.hello_at().map(|at| (at, "hello")),
                     self.calls
                         .first_deadline()
@@ -57,7 +57,8 @@ impl Tunnel {
     }
 
     fn check_deadlines(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.state != State::Established && now >= self.setup_deadline {
+        let set_up = self.set_up.as_ref();
+        if set_up.is_some_and(|set_up| now >= set_up.deadline) {
             self.drive(now, Event::AdminClose, TunnelEnd::SetupTimedOut, out);
             return;
         }

@@ -102,7 +102,7 @@ impl Client {
 
     fn begin_quick_mode(&mut self, established: &ike::Established, turn: &mut Turn<'_>) {
         self.stages.reach(Stage::Phase1, turn.now);
-        self.agreed.phase1.clone_from(&established.suite);
+        self.agreed.phase1 = established.suite.to_string();
         self.agreed.nat = established.nat.encapsulates();
         let mut events = Vec::new();
         if let Some(sa) = &mut self.isakmp {

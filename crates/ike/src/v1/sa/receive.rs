@@ -18,7 +18,7 @@ impl Sa {
     pub(super) fn check_cookies(&self, header: &Header) -> Result<(), Refusal> {
         let (ours, theirs) = (self.core.cookies, header.cookies);
         let is_known = match &self.phase {
-            Phase::MainMode(Handshake::ExpectOffer(_)) => true,
+            Phase::MainMode(state) if matches!(**state, Handshake::ExpectOffer(_)) => true,
             Phase::MainMode(_) => {
                 // The responder may not have told its cookie yet, or complains without one.
                 let half = header.exchange != Exchange::MainMode || self.core.is_initiator;
@@ -89,14 +89,14 @@ impl Sa {
             Phase::Established(_) => return Err(Refusal::Unexpected),
             Phase::Down => return Err(Refusal::Finished),
         };
-        let is_offer = matches!(state, Handshake::ExpectOffer(_));
+        let is_offer = matches!(**state, Handshake::ExpectOffer(_));
         if received.header.message_id != 0 {
             return Err(Refusal::MessageIdSet);
         }
         if received.header.is_first() && !is_offer && !self.core.is_initiator {
             return Err(Refusal::Unexpected);
         }
-        let state = std::mem::replace(state, Handshake::Failed(DownReason::Closed));
+        let state = std::mem::replace(&mut **state, Handshake::Failed(DownReason::Closed));
         let turn = &mut Turn {
             now,
             core: &mut self.core,
@@ -140,7 +140,7 @@ impl Sa {
             | Handshake::ExpectChoice(_)
             | Handshake::ExpectKeyPair(_)
             | Handshake::ExpectKeReply(_)
-            | Handshake::ExpectIdR(_)) => self.phase = Phase::MainMode(waiting),
+            | Handshake::ExpectIdR(_)) => self.phase = Phase::MainMode(Box::new(waiting)),
         }
     }
 
@@ -183,7 +183,7 @@ impl Sa {
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
         if let Phase::MainMode(state) = &self.phase {
-            let is_proof_due = matches!(state, Handshake::ExpectIdR(_));
+            let is_proof_due = matches!(**state, Handshake::ExpectIdR(_));
             return Err(self.hear_complaint(received, is_proof_due));
         }
         let isakmp = established(&mut self.phase)?;
