@@ -130,8 +130,8 @@ mod tests {
     #[test]
     fn an_idle_session_keeps_nothing_that_it_does_not_need() {
         for (call, sessions, most) in [
-            (Call::Plain, 2000, 4096),
-            (Call::Secured(Ecp256), 500, 6656),
+            (Call::Plain, 2000, 2688),
+            (Call::Secured(Ecp256), 500, 4096),
         ] {
             let octets = net_octets(call, sessions);
             assert!(octets <= most, "{call:?}: {octets} octets");

@@ -11,6 +11,7 @@ use ppp::{Credentials, DownReason, Grant, Verdict};
 use crate::counters::Counter;
 use crate::pool::{Lease, NoLease};
 use crate::settings::Beyond;
+use crate::subscriber::End;
 use crate::users::{Service, Stranger, ipv4};
 use crate::{Control, log};
 
@@ -56,10 +57,9 @@ impl Control {
         };
         let Denial { why, end } = denial;
         log::refused(&self.log, subscriber, subscriber.remote, user, &why);
-        subscriber
-            .end
-            .get_or_insert_with(|| format!("refused: {why}").into());
-        subscriber.denied = Some(Box::new((user.to_owned(), end)));
+        let why = format!("refused: {why}");
+        let ending = subscriber.end.get_or_insert_with(|| End::of(&why));
+        ending.denied = Some((user.to_owned(), end));
     }
 
     fn admit(
@@ -95,7 +95,7 @@ impl Control {
     }
 
     fn listener_of_session(&self, slot: SessionSlot) -> Option<usize> {
-        let path = self.subscribers.get(slot.0)?.tunnel.path;
+        let path = self.subscribers.get(slot.0)?.session.path;
         Some(self.peers.slots.get(path.0)?.listener)
     }
 
@@ -104,7 +104,7 @@ impl Control {
         let Some(subscriber) = self.subscribers.get(slot.0) else {
             return;
         };
-        if subscriber.lease.is_some() && subscriber.user != user {
+        if subscriber.lease.is_some() && *subscriber.user != *user {
             self.detach(slot);
             self.release(now, slot);
         }
@@ -202,12 +202,12 @@ impl Control {
             self.pools.release(now, lease);
             return grant;
         };
-        let is_new = subscriber.user != service.user || subscriber.address.is_none();
+        let is_new = *subscriber.user != *service.user || subscriber.address.is_none();
         subscriber.address = Some(lease.address());
         subscriber.lease = Some(lease);
         subscriber.profile = service.profile;
-        subscriber.user.clone_from(&service.user);
-        (subscriber.end, subscriber.denied) = (None, None);
+        subscriber.user = service.user.as_str().into();
+        subscriber.end = None;
         if is_new && !service.user.is_empty() {
             self.users.enter(&service.user, slot);
         }

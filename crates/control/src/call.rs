@@ -111,7 +111,7 @@ impl Control {
             peer_port: tunnel.peer_port,
             sequencing: false,
         };
-        let subscriber = Subscriber::new(correlation, key, opened, peer, now);
+        let subscriber = Subscriber::new(correlation, opened, peer, now);
         let inserted = self.subscribers.insert(shard, subscriber);
         debug_assert_eq!(inserted, Some(slot.0), "the session names its slot");
         tunnel.sessions.insert(id, slot);

@@ -29,7 +29,7 @@ use crate::half_open::{Full, HalfOpen, Rate, Unproven, source_of};
 use crate::log::Correlation;
 use crate::settings::Limits;
 use crate::slots::Slots;
-use crate::timers::Timer;
+use crate::timers::{Place, Timer};
 use crate::{Control, KeyLog, Output, log};
 
 /// What is longer came in fragments by way of the host, past the buckets of the workers.
@@ -50,6 +50,7 @@ pub(crate) struct IkeId(pub(crate) Slot);
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) sa: Sa,
+    place: Place,
     /// Ours, in whichever half of the pair.
     cookie: Cookie,
     pub(crate) correlation: Correlation,
@@ -468,13 +469,13 @@ impl Control {
 
     /// Re-reads its deadline; an SA that has ended and holds no children goes.
     fn touch_exchange(&mut self, now: Instant, id: IkeId) {
-        let Some(exchange) = self.ike.slots.get(id.0) else {
+        let Some(exchange) = self.ike.slots.get_mut(id.0) else {
             return;
         };
-        let deadline = exchange.sa.poll_timeout();
-        let is_over = exchange.sa.is_down() && !self.has_children(id);
-        self.timers.set(Timer::Ike(id), deadline);
-        if is_over {
+        let deadline = exchange.sa.poll_timeout().map(|(at, _)| at);
+        self.timers
+            .put(Timer::Ike(id), &mut exchange.place, deadline);
+        if exchange.sa.is_down() && !self.has_children(id) {
             self.remove_exchange(now, id);
         }
     }
@@ -482,10 +483,10 @@ impl Control {
     pub(crate) fn remove_exchange(&mut self, now: Instant, id: IkeId) {
         self.leave_half_open(id);
         self.ike.unproven.remove(id);
-        self.timers.set(Timer::Ike(id), None);
-        let Some(exchange) = self.ike.slots.release(id.0) else {
+        let Some(mut exchange) = self.ike.slots.release(id.0) else {
             return;
         };
+        self.timers.put(Timer::Ike(id), &mut exchange.place, None);
         if let Some(first) = exchange.first {
             self.ike.firsts.remove(&first);
         }
@@ -536,6 +537,7 @@ impl Exchange {
     ) -> Self {
         Self {
             sa,
+            place: Place::default(),
             cookie,
             correlation,
             listener,

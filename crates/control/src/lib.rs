@@ -459,8 +459,21 @@ impl Control {
                 why: "backlog",
             });
         }
-        let (at, why) = self.timers.next()?;
+        let (at, timer) = self.timers.next()?;
+        let why = self.waits_for(timer).map_or("nothing", |(_, why)| why);
         Some(Deadline { at, why })
+    }
+
+    /// What a timer is for.
+    fn waits_for(&self, timer: Timer) -> Option<(Instant, &'static str)> {
+        match timer {
+            Timer::Ike(id) => self.ike.slots.get(id.0)?.sa.poll_timeout(),
+            Timer::Tunnel(key) => self.tunnels.by_key.get(&key)?.machine.poll_timeout(),
+            Timer::Link(slot) => self.subscribers.get(slot.0)?.waits_for(),
+            Timer::Peer(_) | Timer::PathMtu(_) | Timer::Session(_) | Timer::Shutdown => {
+                self.timers.of(timer)
+            }
+        }
     }
 
     /// How often each named thing happened.

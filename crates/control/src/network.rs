@@ -6,7 +6,7 @@ use std::time::Instant;
 use dataplane::change::{Change, Entry, Network, Rate, SharedChange};
 use dataplane::id::SessionSlot;
 use ipnet::IpNet;
-use ppp::DownReason;
+use ppp::{DownReason, Link};
 
 use crate::counters::Counter;
 use crate::mtu::{L2TP_HEADER, L2TP_HEADER_SEQUENCED, PPP_HEADER};
@@ -49,7 +49,7 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        let Some(peer) = self.peers.slots.get(subscriber.tunnel.path.0) else {
+        let Some(peer) = self.peers.slots.get(subscriber.session.path.0) else {
             return;
         };
         let Some(address) = subscriber.lease.as_ref().map(Lease::address) else {
@@ -94,7 +94,7 @@ impl Control {
         let vrf = self
             .peers
             .slots
-            .get(subscriber.tunnel.path.0)
+            .get(subscriber.session.path.0)
             .map_or(0, |peer| peer.vrf);
         for prefix in std::mem::take(&mut subscriber.attached) {
             let session = slot;
@@ -167,7 +167,7 @@ fn network(
     prefixes: &[IpNet],
 ) -> Network {
     let profile = settings.profiles.get(subscriber.profile);
-    let negotiated = subscriber.negotiated;
+    let negotiated = subscriber.link().and_then(Link::negotiated);
     Network {
         session: subscriber.session.id,
         address,
@@ -188,7 +188,7 @@ pub(crate) fn network_mtu(settings: &Settings, subscriber: &Subscriber, peer: &P
     };
     let carriage = peer.carriage(settings.path_mtu);
     let largest = carriage.largest_inner(l2tp_header, PPP_HEADER);
-    let negotiated = subscriber.negotiated;
+    let negotiated = subscriber.link().and_then(Link::negotiated);
     negotiated.map_or(largest, |negotiated| negotiated.peer_mru.min(largest))
 }
 

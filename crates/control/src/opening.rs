@@ -18,6 +18,7 @@ use crate::half_open::{self, Full};
 use crate::ids::{self, Ids};
 use crate::log::Correlation;
 use crate::peer::Peer;
+use crate::timers::Place;
 use crate::tunnel::{Carrier, Source, Tunnel, TunnelKey};
 use crate::{Control, log};
 
@@ -210,6 +211,7 @@ impl Control {
             half_open: Some(source),
             sessions: Few::default(),
             session_ids: Ids::default(),
+            place: Place::default(),
             since: now,
             end: None,
         };

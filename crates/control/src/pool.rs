@@ -22,7 +22,8 @@ use crate::settings;
 pub(crate) struct Lease {
     address: IpAddr,
     vrf: u16,
-    pool: Option<(usize, u32)>,
+    /// The index of the pool, and the place in it.
+    pool: Option<(u32, u32)>,
     /// No two leases ever have the same.
     number: u64,
 }
@@ -34,7 +35,7 @@ impl Lease {
 
     /// Index of the pool it is from; a fixed address may be from none.
     pub(crate) fn pool(&self) -> Option<usize> {
-        self.pool.map(|(pool, _)| pool)
+        self.pool.map(|(pool, _)| pool as usize)
     }
 }
 
@@ -99,7 +100,7 @@ impl Pools {
         Ok(Lease {
             address: self.pools[pool].address(index),
             vrf: self.pools[pool].vrf,
-            pool: Some((pool, index)),
+            pool: Some((pool as u32, index)),
             number,
         })
     }
@@ -118,7 +119,7 @@ impl Pools {
         Ok(Lease {
             address,
             vrf,
-            pool,
+            pool: pool.map(|(pool, index)| (pool as u32, index)),
             number,
         })
     }
@@ -126,7 +127,7 @@ impl Pools {
     /// The address rests, then is free.
     pub(crate) fn release(&mut self, now: Instant, lease: Lease) {
         match lease.pool {
-            Some((pool, index)) => self.pools[pool].release(now, index),
+            Some((pool, index)) => self.pools[pool as usize].release(now, index),
             None => {
                 self.outside.remove(&(lease.vrf, lease.address));
             }

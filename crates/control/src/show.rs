@@ -150,11 +150,11 @@ impl Control {
 
     fn session_row(&self, now: Instant, slot: Slot, filter: &Filter) -> Option<SessionRow> {
         let subscriber = self.subscribers.get(slot)?;
-        let peer = self.peers.slots.get(subscriber.tunnel.path.0)?;
-        let matches = is_wanted(filter.user.as_ref(), &subscriber.user)
+        let peer = self.peers.slots.get(subscriber.session.path.0)?;
+        let matches = is_wanted(filter.user.as_deref(), &*subscriber.user)
             && (filter.address.is_none() || filter.address == subscriber.address)
             && is_wanted(filter.peer.as_ref(), &peer.remote.address())
-            && is_wanted(filter.tunnel.as_ref(), &subscriber.tunnel.id)
+            && is_wanted(filter.tunnel.as_ref(), &subscriber.session.tunnel)
             && is_wanted(filter.session.as_ref(), &subscriber.session.session);
         if !matches {
             return None;
@@ -162,11 +162,11 @@ impl Control {
         let traffic = self.activity.session_traffic(SessionSlot(slot));
         Some(SessionRow {
             id: subscriber.correlation.to_string(),
-            user: subscriber.user.clone(),
+            user: subscriber.user.to_string(),
             address: subscriber.address,
             peer: peer.shown().to_string(),
             listener: self.settings.listeners[peer.listener].name.clone(),
-            tunnel: subscriber.tunnel.id,
+            tunnel: subscriber.session.tunnel,
             session: subscriber.session.session,
             state: subscriber.state().to_owned(),
             suite: suite_text(peer.suite()),
@@ -224,7 +224,7 @@ impl Control {
         !asks
             || sessions.any(|slot| {
                 self.subscribers.get(slot.0).is_some_and(|subscriber| {
-                    is_wanted(filter.user.as_ref(), &subscriber.user)
+                    is_wanted(filter.user.as_deref(), &*subscriber.user)
                         && (filter.address.is_none() || filter.address == subscriber.address)
                         && is_wanted(filter.session.as_ref(), &subscriber.session.session)
                 })
@@ -421,7 +421,7 @@ impl Control {
     }
 }
 
-fn is_wanted<T: PartialEq>(wanted: Option<&T>, value: &T) -> bool {
+fn is_wanted<T: PartialEq + ?Sized>(wanted: Option<&T>, value: &T) -> bool {
     wanted.is_none_or(|wanted| wanted == value)
 }
 

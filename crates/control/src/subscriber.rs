@@ -16,14 +16,14 @@ use dataplane::id::SessionSlot;
 use ipnet::IpNet;
 use l2tp::{CallEnd, TunnelEnd};
 use packet::Endpoint;
-use ppp::{DownReason, Link, Negotiated};
+use ppp::{DownReason, Link};
 
 use crate::counters::Counter;
 use crate::half_open::source_of;
 use crate::log::Correlation;
 use crate::peer::Peer;
 use crate::pool::Lease;
-use crate::timers::Timer;
+use crate::timers::{Place, Timer};
 use crate::tunnel::TunnelKey;
 use crate::{Control, log};
 
@@ -33,7 +33,6 @@ const EARLY_FRAMES_MAX: usize = 4;
 /// An L2TP session and everything on it.
 pub(crate) struct Subscriber {
     pub(crate) correlation: Correlation,
-    pub(crate) tunnel: TunnelKey,
     pub(crate) session: Session,
     /// Outer endpoint, for people.
     pub(crate) remote: Endpoint,
@@ -41,56 +40,78 @@ pub(crate) struct Subscriber {
     is_counted: bool,
     /// Of the SA that carries it.
     pub(crate) suite: Option<Suite>,
-    link: Option<Link>,
-    early: Vec<Vec<u8>>,
+    ppp: Ppp,
+    /// Of the link.
+    place: Place,
     /// Empty before authentication, and where nobody is asked.
-    pub(crate) user: String,
+    pub(crate) user: Box<str>,
     pub(crate) lease: Option<Lease>,
     /// Kept for the summary when the lease is gone.
     pub(crate) address: Option<IpAddr>,
     pub(crate) profile: usize,
     pub(crate) attached: Box<[IpNet]>,
-    pub(crate) negotiated: Option<Negotiated>,
     /// What we asked the peer to send at most.
     pub(crate) mru: u16,
     pub(crate) since: Instant,
     pub(crate) up_since: Option<Instant>,
-    /// Who was refused, and how the peer is told.
-    pub(crate) denied: Option<Box<(String, CallEnd)>>,
     /// Why it ends; the first reason counts.
-    pub(crate) end: Option<Box<str>>,
-    ended_at: Option<Instant>,
+    pub(crate) end: Option<Box<End>>,
+}
+
+/// What becomes of the peer's frames.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "calls are few, links are many, and a subscriber is boxed as it is"
+)]
+enum Ppp {
+    /// They wait until the call is up.
+    Waits(Vec<Vec<u8>>),
+    Runs(Link),
+}
+
+/// Why and when it ended.
+pub(crate) struct End {
+    why: Box<str>,
+    /// `None` while it is taking its leave.
+    at: Option<Instant>,
+    /// Who was refused, and how the peer is told.
+    pub(crate) denied: Option<(String, CallEnd)>,
+}
+
+impl End {
+    pub(crate) fn of(why: &str) -> Box<Self> {
+        Box::new(Self {
+            why: why.into(),
+            at: None,
+            denied: None,
+        })
+    }
 }
 
 impl Subscriber {
     pub(crate) fn new(
         correlation: Correlation,
-        tunnel: TunnelKey,
         session: Session,
         peer: &Peer,
         now: Instant,
     ) -> Self {
         Self {
             correlation,
-            tunnel,
             session,
             remote: peer.shown(),
             is_counted: peer.plain_source().is_some(),
             suite: peer.suite(),
-            link: None,
-            early: Vec::new(),
-            user: String::new(),
+            ppp: Ppp::Waits(Vec::new()),
+            place: Place::default(),
+            user: Box::default(),
             lease: None,
             address: None,
             profile: 0,
             attached: Box::default(),
-            negotiated: None,
             mru: 0,
             since: now,
             up_since: None,
-            denied: None,
             end: None,
-            ended_at: None,
         }
     }
 
@@ -101,14 +122,15 @@ impl Subscriber {
 
     /// Who it is, or claimed to be.
     pub(crate) fn claimant(&self) -> &str {
-        match &self.denied {
-            Some(denied) if self.user.is_empty() => &denied.0,
+        let denied = self.end.as_ref().and_then(|end| end.denied.as_ref());
+        match denied {
+            Some((user, _)) if self.user.is_empty() => user,
             _ => &self.user,
         }
     }
 
     pub(crate) fn end_text(&self) -> &str {
-        self.end.as_deref().unwrap_or("unknown")
+        self.end.as_ref().map_or("unknown", |end| &end.why)
     }
 
     /// From the call to the address.
@@ -125,9 +147,36 @@ impl Subscriber {
         self.up_since.is_some()
     }
 
+    /// The tunnel that its call is in.
+    pub(crate) fn tunnel(&self) -> TunnelKey {
+        TunnelKey {
+            path: self.session.path,
+            id: self.session.tunnel,
+        }
+    }
+
+    pub(crate) fn link(&self) -> Option<&Link> {
+        match &self.ppp {
+            Ppp::Waits(_) => None,
+            Ppp::Runs(link) => Some(link),
+        }
+    }
+
+    fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.ppp {
+            Ppp::Waits(_) => None,
+            Ppp::Runs(link) => Some(link),
+        }
+    }
+
+    /// When its link wants to be called, and what for.
+    pub(crate) fn waits_for(&self) -> Option<(Instant, &'static str)> {
+        self.link()?.poll_timeout()
+    }
+
     /// One word for people.
     pub(crate) fn state(&self) -> &'static str {
-        match self.link.as_ref().map(Link::phase) {
+        match self.link().map(Link::phase) {
             None => "calling",
             Some(ppp::Phase::Dead | ppp::Phase::Establish) => "lcp",
             Some(ppp::Phase::Authenticate) => "authenticating",
@@ -144,15 +193,18 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        let Some(peer) = self.peers.slots.get(subscriber.tunnel.path.0) else {
+        let Some(peer) = self.peers.slots.get(subscriber.session.path.0) else {
             return;
         };
         let most = self.settings.listeners[peer.listener].ppp.mru;
         subscriber.mru = peer.carriage(self.settings.path_mtu).mru(most);
         subscriber.suite = peer.suite();
         let settings = self.ppp.of(&self.settings, peer.listener, subscriber.mru);
-        subscriber.link = Some(Link::new(settings, now, &mut self.random));
-        let early = std::mem::take(&mut subscriber.early);
+        let link = Link::new(settings, now, &mut self.random);
+        let early = match std::mem::replace(&mut subscriber.ppp, Ppp::Runs(link)) {
+            Ppp::Waits(early) => early,
+            Ppp::Runs(_) => Vec::new(),
+        };
         if sequencing {
             subscriber.session.sequencing = true;
             let session = subscriber.session;
@@ -172,10 +224,10 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return self.counters.add(Counter::PppUnknownSession);
         };
-        let tunnel = subscriber.tunnel;
-        if subscriber.link.is_none() {
-            match subscriber.early.len() < EARLY_FRAMES_MAX {
-                true => subscriber.early.push(frame),
+        let tunnel = subscriber.tunnel();
+        if let Ppp::Waits(early) = &mut subscriber.ppp {
+            match early.len() < EARLY_FRAMES_MAX {
+                true => early.push(frame),
                 false => self.counters.add(Counter::PppEarlyDropped),
             }
             return;
@@ -195,18 +247,17 @@ impl Control {
         slot: SessionSlot,
         act: impl FnOnce(&mut Link, &mut crypto::Random, &mut Vec<ppp::Output>) -> R,
     ) -> Option<R> {
-        let link = self.subscribers.get_mut(slot.0)?.link.as_mut()?;
+        let link = self.subscribers.get_mut(slot.0)?.link_mut()?;
         let mut out = Vec::new();
         let result = act(link, &mut self.random, &mut out);
         for output in out {
             self.take_link_output(now, slot, output);
         }
-        let link = self
-            .subscribers
-            .get(slot.0)
-            .and_then(|subscriber| subscriber.link.as_ref());
-        self.timers
-            .set(Timer::Link(slot), link.and_then(Link::poll_timeout));
+        if let Some(subscriber) = self.subscribers.get_mut(slot.0) {
+            let deadline = subscriber.waits_for().map(|(at, _)| at);
+            self.timers
+                .put(Timer::Link(slot), &mut subscriber.place, deadline);
+        }
         Some(result)
     }
 
@@ -217,7 +268,7 @@ impl Control {
         let id = subscriber.correlation;
         match output {
             ppp::Output::Send(frame) => self.send_ppp(slot, frame),
-            ppp::Output::LcpUp(negotiated) => subscriber.negotiated = Some(negotiated),
+            ppp::Output::LcpUp(_) => {}
             ppp::Output::Authenticate(credentials) => self.authenticate(now, slot, &credentials),
             ppp::Output::AuthRefused { message, .. } => {
                 log::note(id, &message, "authentication refused");
@@ -260,8 +311,8 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        subscriber.end.get_or_insert_with(|| why.into());
-        let (tunnel, session) = (subscriber.tunnel, subscriber.session.session);
+        subscriber.end.get_or_insert_with(|| End::of(why));
+        let (tunnel, session) = (subscriber.tunnel(), subscriber.session.session);
         self.with_link(now, slot, |link, _, out| link.close(now, reason, out));
         self.hang_up(now, tunnel, session, CallEnd::Administrative);
         // A tunnel that is over already has nothing more to say about its calls.
@@ -273,12 +324,12 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        subscriber
+        let end = subscriber
             .end
-            .get_or_insert_with(|| reason.to_string().into());
-        let denied = subscriber.denied.as_ref().map(|denied| denied.1.clone());
+            .get_or_insert_with(|| End::of(&reason.to_string()));
+        let denied = end.denied.as_ref().map(|(_, told)| told.clone());
         let end = denied.unwrap_or_else(|| call_end(reason));
-        let (tunnel, session) = (subscriber.tunnel, subscriber.session.session);
+        let (tunnel, session) = (subscriber.tunnel(), subscriber.session.session);
         self.hang_up(now, tunnel, session, end);
     }
 
@@ -291,7 +342,7 @@ impl Control {
         tunnel_end: Option<&TunnelEnd>,
     ) {
         let subscriber = self.subscribers.get(slot.0);
-        let link = subscriber.and_then(|subscriber| subscriber.link.as_ref());
+        let link = subscriber.and_then(|subscriber| subscriber.link());
         // Who says goodbye in LCP and closes the tunnel at once has given his reason there.
         let is_tunnels = *end == CallEnd::TunnelDown;
         let said = link.and_then(Link::ending).filter(|_| is_tunnels);
@@ -309,8 +360,8 @@ impl Control {
         let Some(subscriber) = self.subscribers.get_mut(slot.0) else {
             return;
         };
-        subscriber.end.get_or_insert_with(|| why.into());
-        subscriber.ended_at = Some(now);
+        let end = subscriber.end.get_or_insert_with(|| End::of(why));
+        end.at = Some(now);
         if subscriber.up_since.is_some() {
             self.sessions_up -= 1;
         }
@@ -318,12 +369,12 @@ impl Control {
             let source = source_of(subscriber.remote.address());
             self.tunnels.sessions_in_the_clear.leave(&source);
         }
-        subscriber.link = None;
-        subscriber.early = Vec::new();
-        let (tunnel, session) = (subscriber.tunnel, subscriber.session.session);
+        subscriber.ppp = Ppp::Waits(Vec::new());
+        self.timers
+            .put(Timer::Link(slot), &mut subscriber.place, None);
+        let (tunnel, session) = (subscriber.tunnel(), subscriber.session.session);
         self.detach(slot);
         self.release(now, slot);
-        self.timers.set(Timer::Link(slot), None);
         self.timers.set(Timer::Session(slot), None);
         self.leave_tunnel(now, tunnel, session);
         let of_path = tunnel.path.0.shard;
@@ -340,7 +391,8 @@ impl Control {
             return self.counters.add(Counter::UnknownEvent);
         };
         self.counters.add(Counter::SessionsEnded);
-        let ended_at = subscriber.ended_at.unwrap_or(subscriber.since);
+        let end = subscriber.end.as_ref();
+        let ended_at = end.and_then(|end| end.at).unwrap_or(subscriber.since);
         let duration = ended_at.saturating_duration_since(subscriber.since);
         log::summary(&self.log, &subscriber, traffic, duration);
     }

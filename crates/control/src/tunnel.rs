@@ -17,7 +17,7 @@ use crate::half_open::{Bucket, HalfOpen, Unproven};
 use crate::ids::Ids;
 use crate::log::Correlation;
 use crate::settings::Limits;
-use crate::timers::Timer;
+use crate::timers::{Place, Timer};
 use crate::{Control, log};
 
 /// Names a tunnel: its peer, and our id for it.
@@ -78,6 +78,7 @@ pub(crate) struct Tunnel {
     /// By our session id.
     pub(crate) sessions: Few<u16, SessionSlot>,
     pub(crate) session_ids: Ids,
+    pub(crate) place: Place,
     pub(crate) since: Instant,
     /// Why it is over.
     pub(crate) end: Option<Box<TunnelEnd>>,
@@ -293,13 +294,13 @@ impl Control {
 
     /// Re-reads its deadline; a tunnel that has nothing more to say goes.
     fn touch_tunnel(&mut self, now: Instant, key: TunnelKey) {
-        let Some(tunnel) = self.tunnels.by_key.get(&key) else {
+        let Some(tunnel) = self.tunnels.by_key.get_mut(&key) else {
             return;
         };
-        let deadline = tunnel.machine.poll_timeout();
-        let is_finished = tunnel.machine.is_finished();
-        self.timers.set(Timer::Tunnel(key), deadline);
-        if is_finished {
+        let deadline = tunnel.machine.poll_timeout().map(|(at, _)| at);
+        self.timers
+            .put(Timer::Tunnel(key), &mut tunnel.place, deadline);
+        if tunnel.machine.is_finished() {
             self.remove_tunnel(now, key);
         }
     }
@@ -325,10 +326,10 @@ impl Control {
     pub(crate) fn remove_tunnel(&mut self, now: Instant, key: TunnelKey) {
         self.leave_half_open_tunnel(key);
         let was_up = !self.tunnels.unproven.remove(key);
-        self.timers.set(Timer::Tunnel(key), None);
-        let Some(tunnel) = self.tunnels.by_key.remove(&key) else {
+        let Some(mut tunnel) = self.tunnels.by_key.remove(&key) else {
             return;
         };
+        self.timers.put(Timer::Tunnel(key), &mut tunnel.place, None);
         for &slot in tunnel.sessions.values() {
             self.end_subscriber(now, slot, "tunnel gone");
         }

@@ -144,10 +144,10 @@ impl Users {
     }
 
     pub(crate) fn enter(&mut self, user: &str, session: SessionSlot) {
-        self.connected
-            .entry(user.to_owned())
-            .or_default()
-            .push(session);
+        let sessions = self.connected.entry(user.to_owned()).or_default();
+        // One, as nearly all have: a list that grows by itself begins with room for four.
+        sessions.reserve_exact(1);
+        sessions.push(session);
     }
 
     pub(crate) fn leave(&mut self, user: &str, session: SessionSlot) {

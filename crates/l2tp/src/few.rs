@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 pub struct Few<K, V>(Entries<K, V>);
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::box_collection,
+    reason = "a pointer is a third of a tree, and most have no tree"
+)]
 enum Entries<K, V> {
     None,
     One(K, V),

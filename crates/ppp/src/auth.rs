@@ -57,9 +57,10 @@ pub(crate) enum Exchange {
     /// Server without methods: the peer need not show anything, the verdict counts all the same.
     Unasked,
     PapServer(pap::Server),
-    PapClient(pap::Client),
+    /// Clients are apart: no link of a gateway has one.
+    PapClient(Box<pap::Client>),
     ChapServer(chap::Server),
-    ChapClient(chap::Client),
+    ChapClient(Box<chap::Client>),
 }
 
 impl Exchange {
@@ -81,8 +82,10 @@ impl Exchange {
     /// Does as the server demands.
     pub(crate) fn client(method: Method, random: &mut Random, ctx: &mut Context<'_>) -> Self {
         match method {
-            Method::Pap => Self::PapClient(pap::Client::start(random, ctx)),
-            Method::ChapMd5 | Method::MsChapV2 => Self::ChapClient(chap::Client::new(method)),
+            Method::Pap => Self::PapClient(Box::new(pap::Client::start(random, ctx))),
+            Method::ChapMd5 | Method::MsChapV2 => {
+                Self::ChapClient(Box::new(chap::Client::new(method)))
+            }
         }
     }
 
@@ -144,7 +147,7 @@ impl Exchange {
     ) -> Result<(), DownReason> {
         match self {
             Self::PapClient(client) => client.handle_timeout(random, ctx),
-            Self::ChapServer(server) => server.repeated.handle_timeout(ctx),
+            Self::ChapServer(server) => server.handle_timeout(ctx),
             Self::ChapClient(client) => client.repeated.handle_timeout(ctx),
             Self::Unasked | Self::PapServer(_) => Ok(()),
         }
@@ -162,7 +165,7 @@ impl Exchange {
     fn repeated(&self) -> Option<&Repeated> {
         match self {
             Self::PapClient(client) => Some(&client.repeated),
-            Self::ChapServer(server) => Some(&server.repeated),
+            Self::ChapServer(server) => server.repeated.as_deref(),
             Self::ChapClient(client) => Some(&client.repeated),
             Self::Unasked | Self::PapServer(_) => None,
         }

@@ -41,7 +41,7 @@ pub(crate) struct Lcp {
     settings: Arc<Settings>,
     ours: Wanted,
     /// Methods the peer has refused.
-    refused: Vec<Method>,
+    refused: Box<[Method]>,
     peer: Peer,
     /// Configure-Requests with our magic number in a row.
     echoes: u32,
@@ -89,7 +89,7 @@ impl Lcp {
                 pfc: settings.request_pfc,
                 acfc: settings.request_acfc,
             },
-            refused: Vec::new(),
+            refused: Box::default(),
             peer: Peer::DEFAULT,
             echoes: 0,
             settings,
@@ -179,7 +179,7 @@ impl Lcp {
         if proposed == Some(current) {
             return Ok(());
         }
-        self.refused.push(current);
+        self.refused = [&self.refused[..], &[current]].concat().into();
         let mut left = self
             .settings
             .auth

@@ -15,7 +15,7 @@ use crate::frame::{self, Packet, code, protocol};
 use crate::ipcp::Ipcp;
 use crate::lcp::Lcp;
 use crate::negotiation::{Context, Negotiation, Signals};
-use crate::{DEFAULT_MRU, DownReason, Method, Name, Output, Phase, Refusal, Settings};
+use crate::{DEFAULT_MRU, DownReason, Method, Name, Negotiated, Output, Phase, Refusal, Settings};
 
 mod authentication;
 mod foreign;
@@ -35,7 +35,7 @@ pub struct Link {
     /// There from the moment authentication is over.
     ipcp: Option<Negotiation<Ipcp>>,
     /// Network protocols that are asked for out of habit.
-    foreign: Vec<Foreign>,
+    foreign: Box<[Foreign]>,
     echo: Echo,
     /// An `Up` is out that no `NetworkDown` has taken back.
     is_up: bool,
@@ -60,8 +60,8 @@ impl Link {
             exchange: None,
             claimant: None,
             ipcp: None,
-            foreign: Vec::new(),
-            echo: Echo::new(&settings),
+            foreign: Box::default(),
+            echo: Echo::default(),
             is_up: false,
             has_followed: false,
             negotiation_deadline: None,
@@ -166,12 +166,18 @@ impl Link {
 
     /// Something came from the peer: no Echo-Request until an interval after `at`.
     pub fn saw_traffic(&mut self, at: Instant) {
-        self.echo.saw_traffic(at);
+        self.echo.saw_traffic(at, &self.settings);
     }
 
     /// Why the link is taking its leave, or why the peer wants it to; `None` while nobody does.
     pub fn ending(&self) -> Option<&DownReason> {
         self.reason.as_deref().or(self.farewell.as_deref())
+    }
+
+    /// What LCP has agreed on, while it is open.
+    pub fn negotiated(&self) -> Option<Negotiated> {
+        let is_open = self.lcp.is_opened();
+        is_open.then(|| self.lcp.dialect.negotiated())
     }
 
     /// RFC 1661 §3.2.
@@ -268,7 +274,7 @@ impl Link {
         }
         if signals.up {
             self.farewell = None;
-            self.echo.start(now);
+            self.echo.start(now, &self.settings);
             out.push(Output::LcpUp(self.lcp.dialect.negotiated()));
             self.introduce(now, out);
             self.enter_authentication(now, random, out);
@@ -297,7 +303,7 @@ impl Link {
     }
 
     fn echo_timeout(&mut self, now: Instant, out: &mut Vec<Output>) {
-        match self.echo.handle_timeout(now) {
+        match self.echo.handle_timeout(now, &self.settings) {
             Pulse::Rest => {}
             Pulse::Ask => self.ask_echo(now, out),
             Pulse::Dead => self.close(now, DownReason::EchoTimeout, out),
@@ -308,7 +314,7 @@ impl Link {
     pub(super) fn leave_network(&mut self, out: &mut Vec<Output>) {
         self.exchange = None;
         self.ipcp = None;
-        self.foreign.clear();
+        self.foreign = Box::default();
         self.echo.stop();
         if std::mem::take(&mut self.is_up) {
             out.push(Output::NetworkDown);
@@ -325,10 +331,7 @@ impl Link {
 
     /// RFC 1661 §6.1: what LCP agreed on holds from Opened.
     fn context<'a>(&self, now: Instant, out: &'a mut Vec<Output>) -> Context<'a> {
-        let peer_mru = match self.lcp.is_opened() {
-            true => self.lcp.dialect.negotiated().peer_mru,
-            false => DEFAULT_MRU,
-        };
+        let peer_mru = self.negotiated().map_or(DEFAULT_MRU, |both| both.peer_mru);
         Context {
             now,
             settings: Arc::clone(&self.settings),

@@ -92,7 +92,7 @@ impl Signals {
 
 /// How many copies of the Configure-Request that led to Opened are answered with another Ack
 /// before one is taken for the begin of a new negotiation.
-const COPIES_IN_OPENED: u32 = 3;
+const COPIES_IN_OPENED: u8 = 3;
 
 /// One protocol's side of the link.
 pub(crate) struct Negotiation<D> {
@@ -108,17 +108,17 @@ pub(crate) struct Negotiation<D> {
     heard: Option<Heard>,
     naks_sent: u32,
     naks_received: u32,
-    copies: u32,
+    copies: u8,
     may_repeat: bool,
     /// Options that the peer does not want, for those with habits.
-    rejected: Vec<u8>,
+    rejected: Box<[u8]>,
 }
 
 /// Our last Configure-Request.
 #[derive(Default)]
 struct Request {
     id: u8,
-    options: Vec<u8>,
+    options: Box<[u8]>,
     /// An Ack, Nak or Reject came, or there is no request yet.
     is_answered: bool,
 }
@@ -126,9 +126,32 @@ struct Request {
 /// The peer's last Configure-Request.
 struct Heard {
     id: u8,
-    options: Vec<u8>,
-    event: Event,
-    answer: Vec<u8>,
+    options: Box<[u8]>,
+    /// The code of the answer.
+    answer: u8,
+    /// What a Nak or Reject holds; an Ack repeats the options.
+    objections: Box<[u8]>,
+}
+
+impl Heard {
+    fn answer(&self) -> Packet<'_> {
+        let body = match self.answer {
+            code::CONFIGURE_ACK => &self.options,
+            _ => &self.objections,
+        };
+        Packet {
+            code: self.answer,
+            id: self.id,
+            body,
+        }
+    }
+
+    fn event(&self) -> Event {
+        match self.answer {
+            code::CONFIGURE_ACK => Event::RcrPlus,
+            _ => Event::RcrMinus,
+        }
+    }
 }
 
 impl<D: Dialect> Negotiation<D> {
@@ -148,7 +171,7 @@ impl<D: Dialect> Negotiation<D> {
             naks_received: 0,
             copies: 0,
             may_repeat: false,
-            rejected: Vec::new(),
+            rejected: Box::default(),
         }
     }
 
@@ -260,41 +283,34 @@ impl<D: Dialect> Negotiation<D> {
     }
 
     fn hear(&mut self, packet: Packet<'_>, judgement: Judgement) {
-        let (event, code, options) = match judgement {
-            Judgement::Ack => (Event::RcrPlus, code::CONFIGURE_ACK, packet.body.to_owned()),
-            Judgement::Nak(options) => (Event::RcrMinus, code::CONFIGURE_NAK, options),
-            Judgement::Reject(options) => (Event::RcrMinus, code::CONFIGURE_REJECT, options),
+        let (answer, objections) = match judgement {
+            Judgement::Ack => (code::CONFIGURE_ACK, Vec::new()),
+            Judgement::Nak(options) => (code::CONFIGURE_NAK, options),
+            Judgement::Reject(options) => (code::CONFIGURE_REJECT, options),
         };
-        match code {
+        match answer {
             code::CONFIGURE_ACK => self.naks_sent = 0,
             code::CONFIGURE_NAK => self.naks_sent = self.naks_sent.saturating_add(1),
             _ => {}
         }
-        let answer = Packet {
-            code,
-            id: packet.id,
-            body: &options,
-        };
         self.copies = 0;
         self.heard = Some(Heard {
             id: packet.id,
-            options: packet.body.to_owned(),
-            event,
-            answer: answer.frame(D::PROTOCOL),
+            options: packet.body.into(),
+            answer,
+            objections: objections.into(),
         });
     }
 
     fn heard_event(&self) -> Event {
-        self.heard
-            .as_ref()
-            .map_or(Event::RcrMinus, |heard| heard.event)
+        self.heard.as_ref().map_or(Event::RcrMinus, Heard::event)
     }
 
     /// The same Configure-Request again: our answer was lost, or the network doubled the frame.
     fn is_copy(&self, packet: Packet<'_>) -> bool {
         self.heard
             .as_ref()
-            .is_some_and(|heard| heard.id == packet.id && heard.options == packet.body)
+            .is_some_and(|heard| heard.id == packet.id && *heard.options == *packet.body)
     }
 
     /// A copy gets the same answer, judged but once.
@@ -342,7 +358,7 @@ impl<D: Dialect> Negotiation<D> {
     ) -> Result<Signals, Refusal> {
         self.check_identifier(packet)?;
         // RFC 1661 §5.2: the options must be those of the last request, bit for bit.
-        if packet.body != self.request.options {
+        if *packet.body != *self.request.options {
             return Err(Refusal::NotOurOptions);
         }
         self.request.is_answered = true;
@@ -392,11 +408,13 @@ impl<D: Dialect> Negotiation<D> {
     }
 
     fn note_rejected(&mut self, options: Options<'_>) {
+        let mut rejected = std::mem::take(&mut self.rejected).into_vec();
         for option in options.iter() {
-            if !self.rejected.contains(&option.kind) {
-                self.rejected.push(option.kind);
+            if !rejected.contains(&option.kind) {
+                rejected.push(option.kind);
             }
         }
+        self.rejected = rejected.into();
     }
 
     /// RFC 1661 §5.4: a Reject repeats options of ours, unchanged.

@@ -61,7 +61,7 @@ impl Pools {
     /// A session has this lease.
     pub(crate) fn verify_lease(&self, lease: &Lease, verification: &mut Verification) {
         let booked = match lease.pool {
-            Some((pool, index)) => self.pools[pool].number(index),
+            Some((pool, index)) => self.pools[pool as usize].number(index),
             None => self.outside.get(&(lease.vrf, lease.address)).copied(),
         };
         let address = lease.address;

@@ -23,7 +23,8 @@ pub(crate) struct Server {
     method: Method,
     id: u8,
     challenge: [u8; CHALLENGE_OCTETS],
-    pub(super) repeated: Repeated,
+    /// The challenge, until it is answered.
+    pub(super) repeated: Option<Box<Repeated>>,
     stage: Stage,
     retries_left: u32,
 }
@@ -34,9 +35,9 @@ enum Stage {
     /// A response is being looked at.
     Asked,
     /// It was answered by this frame, and so will be its copies.
-    Answered(Vec<u8>),
+    Answered(Box<[u8]>),
     /// It was answered by this frame; the next response, to the challenge in it, is awaited.
-    MayRetry { failed_id: u8, answer: Vec<u8> },
+    MayRetry { failed_id: u8, answer: Box<[u8]> },
 }
 
 impl Server {
@@ -49,7 +50,7 @@ impl Server {
             method,
             id,
             challenge,
-            repeated: Repeated::start(frame, ctx),
+            repeated: Some(Box::new(Repeated::start(frame, ctx))),
             stage: Stage::Challenged,
             retries_left: ctx.settings.auth_retries,
         }
@@ -68,12 +69,12 @@ impl Server {
             // RFC 1994 §4.1: repeated responses get the same code again, in the network phase
             // too; while a response is being looked at, there is nothing to say yet.
             Stage::MayRetry { failed_id, answer } if packet.id == *failed_id => {
-                ctx.out.push(Output::Send(answer.clone()));
+                ctx.out.push(Output::Send(answer.to_vec()));
                 Ok(Progress::Waiting)
             }
             _ if packet.id != self.id => Err(Refusal::StaleIdentifier),
             Stage::Answered(answer) => {
-                ctx.out.push(Output::Send(answer.clone()));
+                ctx.out.push(Output::Send(answer.to_vec()));
                 Ok(Progress::Waiting)
             }
             Stage::Asked => Ok(Progress::Waiting),
@@ -82,7 +83,7 @@ impl Server {
     }
 
     fn shown(&mut self, value: &[u8], name: &[u8], ctx: &mut Context<'_>) -> Progress {
-        self.repeated = Repeated::default();
+        self.repeated = None;
         let user = Name::new(name);
         let credentials = match self.method {
             Method::MsChapV2 => mschapv2::credentials(user, self.id, self.challenge, value),
@@ -176,19 +177,26 @@ impl Server {
 
     /// RFC 1994 §4.2: with the Identifier of the response.
     fn answer(&mut self, code: u8, text: String, ctx: &mut Context<'_>) {
-        self.repeated = Repeated::default();
+        self.repeated = None;
         let packet = Packet {
             code,
             id: self.id,
             body: text.as_bytes(),
         };
-        self.stage = Stage::Answered(packet.frame(protocol::CHAP));
+        self.stage = Stage::Answered(packet.frame(protocol::CHAP).into());
         self.repeat_answer(ctx);
     }
 
     pub(super) fn repeat_answer(&self, ctx: &mut Context<'_>) {
         if let Stage::Answered(answer) = &self.stage {
-            ctx.out.push(Output::Send(answer.clone()));
+            ctx.out.push(Output::Send(answer.to_vec()));
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, ctx: &mut Context<'_>) -> Result<(), DownReason> {
+        match &mut self.repeated {
+            Some(repeated) => repeated.handle_timeout(ctx),
+            None => Ok(()),
         }
     }
 }

@@ -57,6 +57,7 @@ impl Link {
             return;
         };
         let networks = habits.networks.iter().cloned();
+        let mut all = std::mem::take(&mut self.foreign).into_vec();
         for network in networks.filter(|network| network.is_first == is_first) {
             let mut foreign = Foreign {
                 network,
@@ -64,8 +65,9 @@ impl Link {
                 deadline: None,
             };
             foreign.ask(&mut self.context(now, out));
-            self.foreign.push(foreign);
+            all.push(foreign);
         }
+        self.foreign = all.into();
     }
 
     pub(super) fn speaks_foreign(&self, protocol: u16) -> bool {

@@ -137,7 +137,7 @@ impl Link {
         }
         let took = self
             .echo
-            .answered(packet.id, now)
+            .answered(packet.id, now, &self.settings)
             .ok_or(Refusal::StaleIdentifier)?;
         out.push(Output::EchoRtt(took));
         Ok(())
@@ -145,7 +145,7 @@ impl Link {
 
     pub(super) fn ask_echo(&mut self, now: Instant, out: &mut Vec<Output>) {
         let id = self.lcp.next_id();
-        self.echo.asked(id, now);
+        self.echo.asked(id, now, &self.settings);
         let magic = self.lcp.dialect.magic().to_be_bytes();
         let packet = Packet {
             code: code::ECHO_REQUEST,

@@ -1,9 +1,9 @@
 //! RFC 1661 §4.4: what each of the table's abbreviations does.
 
 use super::{Context, Dialect, Negotiation, Request, Signals};
+use crate::Refusal;
 use crate::automaton::{self, Action, Event, State};
 use crate::frame::{PACKET_HEADER, Packet, code};
-use crate::{Output, Refusal};
 
 impl<D: Dialect> Negotiation<D> {
     /// Looks the event up and does what the table says.
@@ -82,11 +82,11 @@ impl<D: Dialect> Negotiation<D> {
             Some(habits) => habits.request(D::PROTOCOL, &own, &self.rejected),
             None => own,
         };
-        if self.request.is_answered || self.request.options != options {
+        if self.request.is_answered || *self.request.options != *options {
             let id = self.next_id();
             self.request = Request {
                 id,
-                options,
+                options: options.into(),
                 is_answered: false,
             };
         }
@@ -106,7 +106,7 @@ impl<D: Dialect> Negotiation<D> {
 
     pub(super) fn send_answer(&self, ctx: &mut Context<'_>) {
         if let Some(heard) = &self.heard {
-            ctx.out.push(Output::Send(heard.answer.clone()));
+            ctx.send(D::PROTOCOL, heard.answer());
         }
     }
 
