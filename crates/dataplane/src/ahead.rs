@@ -8,8 +8,8 @@
 //! |---|---|---|
 //! | as it is sorted | SA and its key, tunnel, or the address's word in the trie | the header |
 //! | the *n*th of the burst after next | its head | the port's ring |
-//! | one stride on | what that names: session or path | its line, which has arrived |
-//! | at hand | what the session names: path and key | its line, which has arrived |
+//! | at hand | the path, and the session if SA or tunnel foretell it; or the session of the address | its line, which has arrived |
+//! | one stride before | the session of a path, or path and key of a session, where they were not yet known | its line, which has arrived |
 //!
 //! For guests of the rooms, who are few, the same is asked for just before they are walked.
 
