@@ -77,6 +77,9 @@ pub(crate) fn approach_all<C: Chunk>(batch: &mut Batch<C>, tables: &Tables) {
         express::approach_second(batch, seat, tables);
     }
     for seat in from.saturating_sub(STRIDE)..count {
+        express::approach_between(batch, seat, tables);
+    }
+    for seat in from.saturating_sub(STRIDE)..count {
         express::approach_last(batch, seat, tables);
     }
     batch.express.approached = count + STRIDE;

@@ -358,6 +358,18 @@ pub(crate) fn expect<C: Chunk>(batch: &Batch<C>, tables: &Tables) {
     }
 }
 
+/// Asks for the directory of a tunnel that has several sessions.
+#[inline(always)]
+pub(crate) fn approach_between<C: Chunk>(batch: &Batch<C>, nth: usize, tables: &Tables) {
+    if batch.express.distant >> nth & 1 != 0
+        && let Some(Seat { ticket, .. }) = batch.burst.whole.get(nth)
+        && let (Some(Usual::L2tp), Some(path)) = (ticket.usual, ticket.path)
+        && let Some(path) = tables.shards.any(path.shard).paths.at(path)
+    {
+        path.directory.prefetch();
+    }
+}
+
 /// Asks for what those name of whom it is not yet known: the session of a path, the path of a session.
 #[inline(always)]
 pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: &Tables) {

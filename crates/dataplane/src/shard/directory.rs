@@ -4,6 +4,8 @@
 //! are apart: a few are compared one by one, many (a LAC's) are in an array for each of its tunnels, in
 //! pages of 256.
 
+use crypto::cpu;
+
 use crate::id::SessionSlot;
 
 /// Sessions beside the first that are looked up by comparing.
@@ -64,6 +66,14 @@ impl Directory {
     #[inline]
     pub(crate) fn likely(&self) -> Option<SessionSlot> {
         self.first.map(|entry| entry.slot)
+    }
+
+    /// Asks for what [`Directory::find`] will look at of a peer that has several.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if let Some(others) = &self.others {
+            cpu::prefetch(&**others);
+        }
     }
 
     /// The session of a peer that has no other.
