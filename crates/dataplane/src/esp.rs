@@ -177,7 +177,11 @@ pub(crate) fn authenticate(
         sa.tally.replayed.add(1);
         return Err(Discard::Replayed);
     }
-    let is_first = !std::mem::replace(&mut sa.is_used, true);
+    // Written once only: what lies beside it is read in one load, which would wait for the store.
+    let is_first = !sa.is_used;
+    if is_first {
+        sa.is_used = true;
+    }
     let (id, path) = (InboundSa(slot), sa.path.0);
     let (shape, likely) = (sa.shape, sa.likely);
     if !sa.usage.take(len) {
