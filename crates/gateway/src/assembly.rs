@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use af_xdp::{Area, AreaSettings, Chunk, HugePages};
 use anyhow::{Context, Result};
-use control::Control;
+use control::{Control, Output};
 use crossbeam::channel::Receiver;
 use crypto::cpu;
 use crypto::esp::Backend;
@@ -239,12 +239,15 @@ fn start_control(
         key_log,
         ..config.control.clone()
     };
-    Ok(Control::new(
-        settings,
-        random()?,
-        now,
-        Box::new(Arc::clone(shared)),
-    ))
+    let mut control = Control::new(settings, random()?, now, Box::new(Arc::clone(shared)));
+    // Before a worker receives its first frame: what is for no listener yet would be dropped.
+    while let Some(output) = control.poll_output() {
+        let Output::Shared(change) = output else {
+            unreachable!("nobody has spoken to it, but it says {output:?}");
+        };
+        shared.apply(change);
+    }
+    Ok(control)
 }
 
 fn status(io: &str, ciphers: Backend) -> Status {

@@ -63,3 +63,17 @@ fn faults_of_the_configuration_are_told_with_their_lines() {
     assert!(said.contains("faults in"), "{said}");
     assert!(said.contains(".toml:2: workers.count"), "{said}");
 }
+
+#[test]
+fn its_listeners_are_known_before_the_first_frame_can_come() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/memory.toml");
+    for _ in 0..20 {
+        let (gateway, _cables) = Gateway::start(&file, &Arc::new(Bell::default())).unwrap();
+        for listener in gateway.listeners.clone() {
+            let target = gateway.shared.lookup(0, listener);
+            assert_eq!(target, dataplane::Target::Endpoint, "{listener}");
+        }
+        gateway.begin_to_end();
+        gateway.join().unwrap();
+    }
+}
