@@ -25,7 +25,7 @@ use self::aes::ROUND_KEYS_MAX;
 use self::ghash::POWERS;
 use self::vector::Block;
 use super::kernel::Kernel;
-use super::sha_ni::State;
+use super::sha_ni::{Chunk, State};
 use super::slots::Slots;
 use super::{Direction, EspJob, Integrity, Keymat, Suite};
 
@@ -109,6 +109,13 @@ impl Key {
             *word = u32::from_le_bytes(*octets);
         }
         state
+    }
+
+    /// Both, one behind the other; only the first words of each are those of SHA-1.
+    #[inline]
+    fn hashes(&self) -> &Chunk {
+        let (hashes, _) = self.material.as_flattened().as_chunks();
+        &hashes[0]
     }
 
     #[inline]

@@ -177,7 +177,7 @@ fn open_alone<const R: usize, const WORDS: usize>(
         hashing.add([chunk]);
     }
     let digest = hmac::finish(hashing, key, chunks.len(), rest, job.esn_high);
-    let verdict = hmac::conclude::<false>(icv, &digest);
+    let verdict = hmac::conclude::<false>(icv, load(&digest));
     // RFC 4303 §3.4.4.1: integrity is checked before anything is decrypted.
     if verdict == Verdict::Ok {
         decrypt::<R>(key, &mut authenticated[HEADER_LEN..]);
@@ -212,7 +212,7 @@ fn seal_alone<const R: usize, const WORDS: usize>(
     }
     let (_, rest) = authenticated.as_chunks::<{ size_of::<Chunk>() }>();
     let digest = hmac::finish(hashing, key, chunks, rest, job.esn_high);
-    hmac::conclude::<true>(icv, &digest)
+    hmac::conclude::<true>(icv, load(&digest))
 }
 
 /// The key of a job, or the verdict that there can be none.

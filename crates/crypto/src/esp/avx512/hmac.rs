@@ -8,14 +8,19 @@
 //! ```
 //!
 //! All lanes advance by as many blocks as the first of them to need attention has left. Above
-//! eight lanes at work, sixteen to a vector are fastest; below, SHA-NI four at a time.
+//! eight lanes at work, sixteen to a vector are fastest; below, SHA-NI four at a time. Packets of
+//! one length go through [`even`].
+
+mod even;
 
 use core::arch::x86_64::*;
 
 use zeroize::Zeroizing;
 
 use super::sha::{self, LANES};
-use super::vector::{load, load_part, load_words, mask, seen, store, store_part, store_words};
+use super::vector::{
+    Vector, load, load_part, load_words, mask, seen, store, store_part, store_words,
+};
 use super::{INNER, Key, OUTER};
 use crate::cpu;
 use crate::esp::sha_ni::{self, Chunk, Hashing, State};
@@ -44,7 +49,7 @@ pub(super) struct Packet<'j> {
     blocks: &'j [Chunk],
     rest: &'j [u8],
     esn_high: Option<u32>,
-    /// Then so many of the lane's own, up to the last.
+    /// Then so many blocks of the lane's own, up to the last.
     own: usize,
     stage: Stage,
     icv: &'j mut [u8],
@@ -80,13 +85,33 @@ impl Drop for Lanes {
 pub(super) fn batch<'j, const WORDS: usize, const SEAL: bool>(
     mut packets: impl Iterator<Item = Packet<'j>>,
 ) {
-    let mut at_work: [Option<Packet<'j>>; LANES] = [const { None }; LANES];
+    loop {
+        let mut group = [const { None }; LANES];
+        for (place, packet) in group.iter_mut().zip(&mut packets) {
+            *place = Some(packet);
+        }
+        if group[0].is_none() {
+            return;
+        }
+        if !even::is_even(&group) {
+            return ragged::<WORDS, SEAL>(group, packets);
+        }
+        even::batch::<WORDS, SEAL>(&mut group);
+    }
+}
+
+/// Packets of any lengths: the first of them, and those that follow as lanes become free.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl,avx512dq,bmi2,sha")]
+fn ragged<'j, const WORDS: usize, const SEAL: bool>(
+    mut at_work: [Option<Packet<'j>>; LANES],
+    mut packets: impl Iterator<Item = Packet<'j>>,
+) {
     let mut lanes = Lanes {
         states: [[0; LANES]; 8],
         own: [[[0; 64]; OWN]; LANES],
     };
-    for (lane, place) in at_work.iter_mut().enumerate() {
-        *place = packets.next();
+    for (lane, place) in at_work.iter().enumerate() {
         if let Some(packet) = place {
             lanes.begin::<WORDS>(lane, packet);
         }
@@ -106,7 +131,7 @@ pub(super) fn batch<'j, const WORDS: usize, const SEAL: bool>(
             }
             if let Some(packet) = place.take() {
                 let digest = octets(&lanes.words::<WORDS>(lane));
-                *packet.verdict = conclude::<SEAL>(packet.icv, &digest);
+                *packet.verdict = conclude::<SEAL>(packet.icv, load(&digest));
             }
             *place = packets.next();
             if let Some(packet) = place {
@@ -128,7 +153,7 @@ impl<'j> Packet<'j> {
             blocks,
             rest,
             esn_high: job.esn_high,
-            own: 0,
+            own: own_blocks(rest, job.esn_high),
             stage: Stage::Inner,
             icv,
             verdict: &mut job.verdict,
@@ -148,13 +173,12 @@ impl<'j> Packet<'j> {
 /// Writes the ICV, or compares it: all octets at once, so that nobody learns how many are right.
 #[inline]
 #[target_feature(enable = "avx512bw,bmi2")]
-pub(super) fn conclude<const SEAL: bool>(icv: &mut [u8], digest: &Chunk) -> Verdict {
-    let expected = load(digest);
+pub(super) fn conclude<const SEAL: bool>(icv: &mut [u8], digest: Vector) -> Verdict {
     if SEAL {
-        store_part(icv, expected);
+        store_part(icv, digest);
         return Verdict::Ok;
     }
-    let differs = _mm512_mask_cmpneq_epi8_mask(mask(icv.len()), load_part(icv), expected);
+    let differs = _mm512_mask_cmpneq_epi8_mask(mask(icv.len()), load_part(icv), digest);
     if differs == 0 {
         Verdict::Ok
     } else {
@@ -166,12 +190,12 @@ impl Lanes {
     /// RFC 2104 §2: the key has been hashed in; the message follows.
     #[inline]
     #[target_feature(enable = "avx512bw,bmi2")]
-    fn begin<const WORDS: usize>(&mut self, lane: usize, packet: &mut Packet<'_>) {
+    fn begin<const WORDS: usize>(&mut self, lane: usize, packet: &Packet<'_>) {
         for (word, value) in packet.key.hash(INNER).into_iter().take(WORDS).enumerate() {
             self.states[word][lane] = value;
         }
         let (own, blocks) = (&mut self.own[lane], packet.blocks.len());
-        packet.own = write_rest(own, blocks, packet.rest, packet.esn_high);
+        write_rest(own, blocks, packet.rest, packet.esn_high);
     }
 
     /// The inner hash is the message now.
@@ -254,10 +278,7 @@ fn wide<const WORDS: usize>(states: &mut [[u32; LANES]; 8], runs: &[&[Chunk]; LA
                 cpu::prefetch(later);
             }
         }
-        match state.first_chunk_mut() {
-            Some(state) if WORDS == 5 => sha::sha1(state, &chunks),
-            _ => sha::sha256(&mut state, &chunks),
-        }
+        sha::add::<WORDS>(&mut state, sha::words(&chunks));
     }
     for (vector, words) in state.iter().zip(states.iter_mut()) {
         store_words(words, *vector);
@@ -297,8 +318,8 @@ pub(super) fn finish<const WORDS: usize>(
     esn_high: Option<u32>,
 ) -> Chunk {
     let mut own = [[0; size_of::<Chunk>()]; OWN];
-    let count = write_rest(&mut own, blocks, rest, esn_high);
-    for chunk in &own[OWN - count..] {
+    write_rest(&mut own, blocks, rest, esn_high);
+    for chunk in &own[OWN - own_blocks(rest, esn_high)..] {
         hashing.add([chunk]);
     }
     let [inner] = hashing.states();
@@ -311,24 +332,37 @@ pub(super) fn finish<const WORDS: usize>(
     octets(&outer[..WORDS])
 }
 
-/// Writes what is behind a message's whole blocks to the end of a lane's own; returns how many.
+/// How many blocks what is behind a message's whole blocks will be.
+#[inline]
+fn own_blocks(rest: &[u8], esn_high: Option<u32>) -> usize {
+    let esn_len = esn_high.map_or(0, |high| size_of_val(&high));
+    (rest.len() + esn_len + END_LEN).div_ceil(size_of::<Chunk>())
+}
+
+/// Writes what is behind a message's whole blocks to the end of a lane's own.
 #[inline]
 #[target_feature(enable = "avx512bw,bmi2")]
-fn write_rest(own: &mut [Chunk; OWN], blocks: usize, rest: &[u8], esn_high: Option<u32>) -> usize {
-    // RFC 4303 §2.2.1: the upper half of the sequence number is appended after the trailer.
-    let esn_high = esn_high.map(u32::to_be_bytes);
-    let esn_high = esn_high.as_ref().map_or(&[][..], |high| &high[..]);
-    let len = rest.len() + esn_high.len();
-    let count = (len + END_LEN).div_ceil(size_of::<Chunk>());
-    let own = &mut own[OWN - count..];
-    for chunk in own.iter_mut() {
-        store(chunk, _mm512_setzero_si512());
+fn write_rest(own: &mut [Chunk; OWN], blocks: usize, rest: &[u8], esn_high: Option<u32>) {
+    let first = OWN - own_blocks(rest, esn_high);
+    if let Some(high) = esn_high {
+        let len = rest.len() + size_of_val(&high);
+        let own = own[first..].as_flattened_mut();
+        own.fill(0);
+        own[..rest.len()].copy_from_slice(rest);
+        // RFC 4303 §2.2.1: the upper half of the sequence number is appended after the trailer.
+        own[rest.len()..len].copy_from_slice(&high.to_be_bytes());
+        return end(own, len, blocks + 1);
     }
-    store(&mut own[0], load_part(rest));
-    let own = own.as_flattened_mut();
-    own[rest.len()..len].copy_from_slice(esn_high);
-    end(own, len, blocks + 1);
-    count
+    // As `end` has it, and whole vectors, because they are read as such at once.
+    let bits = 8 * (size_of::<Chunk>() * (blocks + 1) + rest.len()) as u64;
+    let bits = _mm512_maskz_set1_epi64(1 << 7, bits.to_be().cast_signed());
+    let rest = _mm512_mask_blend_epi8(1 << rest.len(), load_part(rest), _mm512_set1_epi8(i8::MIN));
+    store(&mut own[OWN - 1], bits);
+    if first == OWN - 1 {
+        store(&mut own[first], _mm512_or_si512(rest, bits));
+    } else {
+        store(&mut own[first], rest);
+    }
 }
 
 /// The inner hash as the message of the outer.

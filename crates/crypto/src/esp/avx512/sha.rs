@@ -15,11 +15,19 @@ macro_rules! each {
     };
 }
 
-/// Adds one block to each of sixteen states of SHA-1.
+/// Adds a block to each of sixteen states, of SHA-1 (five words) or of SHA-256 (eight).
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-pub(super) fn sha1(state: &mut [Vector; 5], chunks: &[&Chunk; LANES]) {
-    let mut w = transposed(chunks);
+pub(super) fn add<const WORDS: usize>(state: &mut [Vector; 8], w: [Vector; LANES]) {
+    match state.first_chunk_mut() {
+        Some(state) if WORDS == 5 => sha1(state, w),
+        _ => sha256(state, w),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+fn sha1(state: &mut [Vector; 5], mut w: [Vector; LANES]) {
     let [mut a, mut b, mut c, mut d, mut e] = *state;
     // FIPS 180-4 §4.1.1: choice, parity, majority, parity; the numbers are their truth tables.
     macro_rules! twenty {
@@ -47,11 +55,9 @@ pub(super) fn sha1(state: &mut [Vector; 5], chunks: &[&Chunk; LANES]) {
     }
 }
 
-/// Adds one block to each of sixteen states of SHA-256.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-pub(super) fn sha256(state: &mut [Vector; 8], chunks: &[&Chunk; LANES]) {
-    let mut w = transposed(chunks);
+fn sha256(state: &mut [Vector; 8], mut w: [Vector; LANES]) {
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
     macro_rules! sixteen {
         ($first:literal) => {
@@ -113,11 +119,24 @@ fn big_sigma<const A: i32, const B: i32, const C: i32>(x: Vector) -> Vector {
 /// Word `t` of every message in vector `t`.
 #[inline]
 #[target_feature(enable = "avx512bw")]
-fn transposed(chunks: &[&Chunk; LANES]) -> [Vector; LANES] {
+pub(super) fn words(chunks: &[&Chunk; LANES]) -> [Vector; LANES] {
+    transposed(chunks.map(|chunk| big_endian(load(chunk))))
+}
+
+/// Words from or to the octets of FIPS 180-4 §3.1.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn big_endian(words: Vector) -> Vector {
     let order = _mm512_broadcast_i32x4(_mm_set_epi8(
         12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3,
     ));
-    let rows = chunks.map(|chunk| _mm512_shuffle_epi8(load(chunk), order));
+    _mm512_shuffle_epi8(words, order)
+}
+
+/// Rows to columns, and columns to rows.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn transposed(rows: [Vector; LANES]) -> [Vector; LANES] {
     // Four rows and four columns at a time within each 128 bits …
     let mut squares = rows;
     for (square, rows) in squares.chunks_exact_mut(4).zip(rows.chunks_exact(4)) {
