@@ -28,6 +28,9 @@ const SAS: u32 = 5;
 /// What packets are not longer than where length is not the question.
 const ORDINARY: u32 = 1600;
 
+/// Bursts of equal packets of each suite.
+const STREAMS: usize = 12;
+
 /// What surrounds a packet and must be the same afterwards.
 const AROUND: [u8; 64] = [0xA5; 64];
 
@@ -94,6 +97,23 @@ fn bursts_of_every_size() {
                     len: if is_even { same.len } else { draw.len },
                     ..draw
                 }
+            });
+            pair.compare(suite, draws.collect(), random);
+        }
+    });
+}
+
+#[test]
+fn bursts_of_packets_that_differ_in_nothing_but_content() {
+    for_every_back_end(6, |pair, random| {
+        for suite in Suite::ALL.repeat(STREAMS) {
+            let same = Draw::any(suite, random);
+            let burst = 1 + random.below(BURST_MAX as u32 / 2);
+            let draws = (0..burst).map(|_| Draw {
+                len: same.len,
+                esn_high: same.esn_high.map(|_| random.u32()),
+                sa: random.below(SAS - 1),
+                ..Draw::any(suite, random)
             });
             pair.compare(suite, draws.collect(), random);
         }

@@ -2,7 +2,10 @@
 //!
 //! Decryption has all it needs at once and goes through a packet four vectors at a time.
 //! Encryption waits for its own last block, so that one packet alone keeps the unit busy an eighth
-//! of the time: sixteen go side by side, each 128 bits of four vectors with a key of its own.
+//! of the time: sixteen go side by side, each 128 bits of four vectors with a key of its own. If
+//! they are of one length, their hashes are computed in the same loop: see [`sealing`].
+
+mod sealing;
 
 use core::arch::x86_64::*;
 
@@ -145,12 +148,22 @@ fn seal<const R: usize, const WORDS: usize>(
         }
         return;
     }
+    let (groups, _) = jobs.as_chunks();
+    let is_even = |group: &&_| sealing::keys_if_even(keys, group).is_some();
+    let start = LANES * groups.iter().take_while(is_even).count();
+    let (even, jobs) = jobs.split_at_mut(start);
+    for (i, group) in even.as_chunks_mut().0.iter_mut().enumerate() {
+        (LANES * i..LANES * (i + 1)).for_each(&mut *ahead);
+        if let Some(keys) = sealing::keys_if_even(keys, group) {
+            sealing::seal::<R, WORDS>(&keys, group, suite.icv_len());
+        }
+    }
     let pending = |job: &EspJob<'_>| {
         let key = keys.key(job.slot)?;
         (job.verdict == Verdict::Pending).then_some(key)
     };
     encrypt::<R>(jobs.iter_mut().enumerate().filter_map(|(i, job)| {
-        ahead(i);
+        ahead(start + i);
         let key = pending(job)?;
         let end = job.packet.len() - suite.icv_len();
         Some((key, job.packet[HEADER_LEN..end].as_chunks_mut().0))

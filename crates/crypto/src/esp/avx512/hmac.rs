@@ -11,7 +11,7 @@
 //! eight lanes at work, sixteen to a vector are fastest; below, SHA-NI four at a time. Packets of
 //! one length go through [`even`].
 
-mod even;
+pub(super) mod even;
 
 use core::arch::x86_64::*;
 
@@ -96,7 +96,7 @@ pub(super) fn batch<'j, const WORDS: usize, const SEAL: bool>(
         if !even::is_even(&group) {
             return ragged::<WORDS, SEAL>(group, packets);
         }
-        even::batch::<WORDS, SEAL>(&mut group);
+        even::batch::<WORDS, SEAL>(&mut group, None);
     }
 }
 

@@ -19,15 +19,31 @@ macro_rules! each {
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
 pub(super) fn add<const WORDS: usize>(state: &mut [Vector; 8], w: [Vector; LANES]) {
+    add_beside::<WORDS>(state, w, |_, _, _| ());
+}
+
+/// As [`add`]. The rounds wait for each other half of the time; what `beside` does, called after
+/// each with its result, its number, and how many there are, fills the gaps.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vl")]
+pub(super) fn add_beside<const WORDS: usize>(
+    state: &mut [Vector; 8],
+    w: [Vector; LANES],
+    mut beside: impl FnMut(&mut Vector, usize, usize),
+) {
     match state.first_chunk_mut() {
-        Some(state) if WORDS == 5 => sha1(state, w),
-        _ => sha256(state, w),
+        Some(state) if WORDS == 5 => sha1(state, w, |a, round| beside(a, round, 80)),
+        _ => sha256(state, w, |a, round| beside(a, round, 64)),
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn sha1(state: &mut [Vector; 5], mut w: [Vector; LANES]) {
+fn sha1(
+    state: &mut [Vector; 5],
+    mut w: [Vector; LANES],
+    mut beside: impl FnMut(&mut Vector, usize),
+) {
     let [mut a, mut b, mut c, mut d, mut e] = *state;
     // FIPS 180-4 §4.1.1: choice, parity, majority, parity; the numbers are their truth tables.
     macro_rules! twenty {
@@ -43,6 +59,7 @@ fn sha1(state: &mut [Vector; 5], mut w: [Vector; LANES]) {
                 let sum = _mm512_add_epi32(_mm512_add_epi32(e, w[T % 16]), _mm512_add_epi32(function, k));
                 (e, d, c, b) = (d, c, _mm512_rol_epi32::<30>(b), a);
                 a = _mm512_add_epi32(_mm512_rol_epi32::<5>(a), sum);
+                beside(&mut a, T);
             });
         }};
     }
@@ -57,7 +74,11 @@ fn sha1(state: &mut [Vector; 5], mut w: [Vector; LANES]) {
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl")]
-fn sha256(state: &mut [Vector; 8], mut w: [Vector; LANES]) {
+fn sha256(
+    state: &mut [Vector; 8],
+    mut w: [Vector; LANES],
+    mut beside: impl FnMut(&mut Vector, usize),
+) {
     let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
     macro_rules! sixteen {
         ($first:literal) => {
@@ -79,6 +100,7 @@ fn sha256(state: &mut [Vector; 8], mut w: [Vector; LANES]) {
                 let second = _mm512_add_epi32(majority, big_sigma::<2, 13, 22>(a));
                 (h, g, f, e) = (g, f, e, _mm512_add_epi32(d, first));
                 (d, c, b, a) = (c, b, a, _mm512_add_epi32(first, second));
+                beside(&mut a, T);
             });
         };
     }

@@ -111,6 +111,26 @@ pub(super) fn seen<T>(value: &T) {
     }
 }
 
+/// Makes the compiler believe that all of these are needed for each of them: what comes before stays
+/// before, and what comes after, after. It does not know that two computations can fill each other's
+/// gaps, and would rather do one behind the other.
+#[inline]
+#[target_feature(enable = "avx512bw")]
+pub(super) fn abreast(one: &mut Vector, [a, b, c, d]: &mut [Vector; 4]) {
+    // SAFETY: no instruction is emitted.
+    unsafe {
+        std::arch::asm!(
+            "/* {0} {1} {2} {3} {4} */",
+            inout(zmm_reg) * one,
+            inout(zmm_reg) * a,
+            inout(zmm_reg) * b,
+            inout(zmm_reg) * c,
+            inout(zmm_reg) * d,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+}
+
 /// Whether a value leaves nothing but zeros where it was when it goes.
 #[cfg(test)]
 pub(super) fn is_erased_on_drop<T>(value: T) -> bool {

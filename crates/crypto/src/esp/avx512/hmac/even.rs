@@ -10,6 +10,7 @@ use core::arch::x86_64::*;
 
 use super::{FETCH_AHEAD, OWN, Packet, WIDE_FROM, conclude, write_rest};
 use crate::cpu;
+use crate::esp::avx512::Key;
 use crate::esp::avx512::sha::{self, LANES};
 use crate::esp::avx512::vector::{Vector, load};
 use crate::esp::sha_ni::Chunk;
@@ -26,11 +27,38 @@ pub(super) fn is_even(group: &[Option<Packet<'_>>; LANES]) -> bool {
     group[WIDE_FROM - 1].is_some() && packets.all(|packet| like_first(&packet))
 }
 
-/// Writes the ICV of each packet (`SEAL`), or compares it; leaves the verdict.
+/// How far the HMAC of some packets is.
+pub(in crate::esp::avx512) struct States {
+    pub(in crate::esp::avx512) inner: [Vector; 8],
+    outer: [Vector; 8],
+    /// Whole blocks that have been hashed.
+    pub(in crate::esp::avx512) blocks: usize,
+}
+
+impl States {
+    /// RFC 2104 §2: the keys have been hashed in; the messages follow.
+    #[inline]
+    #[target_feature(enable = "avx512bw")]
+    pub(in crate::esp::avx512) fn new(keys: &[&Key; LANES]) -> Self {
+        let words = sha::transposed(keys.map(|key| load(key.hashes())));
+        let (halves, _) = words.as_chunks();
+        Self {
+            inner: halves[0],
+            outer: halves[1],
+            blocks: 0,
+        }
+    }
+}
+
+/// Writes the ICV of each packet (`SEAL`), or compares it; leaves the verdict. `begun` says how far
+/// the hash is already.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl,bmi2")]
-pub(super) fn batch<const WORDS: usize, const SEAL: bool>(group: &mut [Option<Packet<'_>>; LANES]) {
-    let rows = sha::transposed(digests::<WORDS>(group));
+pub(in crate::esp::avx512) fn batch<const WORDS: usize, const SEAL: bool>(
+    group: &mut [Option<Packet<'_>>; LANES],
+    begun: Option<States>,
+) {
+    let rows = sha::transposed(digests::<WORDS>(group, begun));
     for (packet, row) in group.iter_mut().flatten().zip(rows) {
         *packet.verdict = conclude::<SEAL>(packet.icv, sha::big_endian(row));
     }
@@ -39,20 +67,22 @@ pub(super) fn batch<const WORDS: usize, const SEAL: bool>(group: &mut [Option<Pa
 /// Word by word the HMAC of each packet.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl,bmi2")]
-fn digests<const WORDS: usize>(group: &[Option<Packet<'_>>; LANES]) -> [Vector; LANES] {
+fn digests<const WORDS: usize>(
+    group: &[Option<Packet<'_>>; LANES],
+    begun: Option<States>,
+) -> [Vector; LANES] {
     let mut digests = [_mm512_setzero_si512(); LANES];
     let Some(any) = &group[0] else { return digests };
     // Idle lanes hash what another one does; nobody asks for the result.
     let packets = group.each_ref().map(|lane| lane.as_ref().unwrap_or(any));
-    let keys = sha::transposed(packets.map(|packet| load(packet.key.hashes())));
-    let (halves, _) = keys.as_chunks();
-    let (mut state, outer) = (halves[0], halves[1]);
+    let begun = begun.unwrap_or_else(|| States::new(&packets.map(|packet| packet.key)));
+    let mut state = begun.inner;
     let mut own = [[[0; size_of::<Chunk>()]; OWN]; LANES];
     for (own, packet) in own.iter_mut().zip(packets) {
         write_rest(own, packet.blocks.len(), packet.rest, packet.esn_high);
     }
     let inner_steps = any.blocks.len() + any.own;
-    for step in 0..=inner_steps {
+    for step in begun.blocks..=inner_steps {
         let words = if step < inner_steps {
             let mut chunks = [&own[0][0]; LANES];
             for ((chunk, own), packet) in chunks.iter_mut().zip(&own).zip(packets) {
@@ -64,7 +94,7 @@ fn digests<const WORDS: usize>(group: &[Option<Packet<'_>>; LANES]) -> [Vector; 
             }
             sha::words(&chunks)
         } else {
-            as_messages::<WORDS>(&std::mem::replace(&mut state, outer))
+            as_messages::<WORDS>(&std::mem::replace(&mut state, begun.outer))
         };
         sha::add::<WORDS>(&mut state, words);
     }
