@@ -98,7 +98,7 @@ impl Gateway {
     fn open(&mut self, subscriber: Subscriber) {
         let session = SessionSlot(subscriber.slot());
         for change in subscriber.changes() {
-            self.post(session.0.shard, change);
+            self.post(session.0.shard(), change);
         }
         self.shared.apply(SharedChange::Attach {
             vrf: 0,

@@ -83,11 +83,11 @@ impl Subscriber {
             Some(_) => FIRST_SECURED,
             None => 1,
         };
-        Slot {
-            shard: ShardId::new((number % SHARDS) as u8),
-            index: (number / SHARDS) as u32 + first,
-            generation: 1,
-        }
+        Slot::new(
+            ShardId::new((number % SHARDS) as u8),
+            (number / SHARDS) as u32 + first,
+            1,
+        )
     }
 
     fn path(self) -> PathId {
@@ -103,8 +103,8 @@ impl Subscriber {
                 [random as u16 | 1, (random >> 16) as u16 | 1]
             }
             None => {
-                let shard = self.slot().shard.index() as u16;
-                let tunnel = (self.path().0.index as u16) << 6 | shard;
+                let shard = self.slot().shard().index() as u16;
+                let tunnel = (self.path().0.index() as u16) << 6 | shard;
                 [
                     tunnel,
                     ((self.number / PLAIN_TUNNELS + 1) as u16) << 6 | shard,

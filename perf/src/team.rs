@@ -80,7 +80,7 @@ impl Team {
     fn load(&mut self, staged: &crate::traffic::Staged, range: std::ops::Range<usize>) {
         for index in range {
             let number = staged.subscriber(index) as usize;
-            let shard = Subscriber::new(number, self.protection).slot().shard;
+            let shard = Subscriber::new(number, self.protection).slot().shard();
             let home = usize::from(self.gateway.shared.owner(shard).0);
             let worker = match self.steering {
                 Steering::Home => home,

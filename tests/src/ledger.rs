@@ -153,7 +153,7 @@ impl Ledger {
                 self.ever.inbound.insert(install.sa.spi(), mark);
                 self.ever
                     .latest
-                    .insert(install.sa.0.shard, install.sa.spi());
+                    .insert(install.sa.0.shard(), install.sa.spi());
             }
             Change::RetireInbound(sa) => {
                 let path = self.inbound.remove(sa);
@@ -305,32 +305,32 @@ impl Ledger {
     }
 
     fn hold(&mut self, sort: Sort, slot: Slot) {
-        let key = (sort, slot.shard, slot.index);
-        let before = self.slots.insert(key, (slot.generation, Stage::Held));
+        let key = (sort, slot.shard(), slot.index());
+        let before = self.slots.insert(key, (slot.generation(), Stage::Held));
         assert_eq!(before, None, "{sort:?} {slot:?} is used before it is free");
-        let before = self.ever.generations.insert(key, slot.generation);
+        let before = self.ever.generations.insert(key, slot.generation());
         assert_ne!(
             before,
-            Some(slot.generation),
+            Some(slot.generation()),
             "a stale id would name {slot:?}"
         );
     }
 
     fn close(&mut self, sort: Sort, slot: Slot) {
         self.assert_held(sort, slot);
-        let key = (sort, slot.shard, slot.index);
-        self.slots.insert(key, (slot.generation, Stage::Closing));
+        let key = (sort, slot.shard(), slot.index());
+        self.slots.insert(key, (slot.generation(), Stage::Closing));
     }
 
     fn free(&mut self, sort: Sort, slot: Slot) {
-        let before = self.slots.remove(&(sort, slot.shard, slot.index));
-        let expected = Some((slot.generation, Stage::Closing));
+        let before = self.slots.remove(&(sort, slot.shard(), slot.index()));
+        let expected = Some((slot.generation(), Stage::Closing));
         assert_eq!(before, expected, "{sort:?} {slot:?} is reported free");
     }
 
     fn assert_held(&self, sort: Sort, slot: Slot) {
-        let state = self.slots.get(&(sort, slot.shard, slot.index));
-        let expected = (slot.generation, Stage::Held);
+        let state = self.slots.get(&(sort, slot.shard(), slot.index()));
+        let expected = (slot.generation(), Stage::Held);
         assert_eq!(state, Some(&expected), "{sort:?} {slot:?}");
     }
 
@@ -464,20 +464,20 @@ fn quick_mode(message: &[u8]) -> Option<QuickMode> {
 /// The shard whose owner a change is for; `None` for one that is for several.
 fn shard_of(change: &Change) -> Option<ShardId> {
     Some(match change {
-        Change::OpenPath(path) => path.id.0.shard,
+        Change::OpenPath(path) => path.id.0.shard(),
         Change::MovePath { path, .. }
         | Change::ClosePath(path)
         | Change::ActivateOutbound { path, .. }
         | Change::RetireOutbound { path, .. }
-        | Change::OpenTunnel { path, .. } => path.0.shard,
-        Change::InstallInbound(install) => install.sa.0.shard,
-        Change::RetireInbound(sa) => sa.0.shard,
-        Change::InstallOutbound(install) => install.path.0.shard,
+        | Change::OpenTunnel { path, .. } => path.0.shard(),
+        Change::InstallInbound(install) => install.sa.0.shard(),
+        Change::RetireInbound(sa) => sa.0.shard(),
+        Change::InstallOutbound(install) => install.path.0.shard(),
         Change::CloseTunnel { tunnel, .. } => ShardId::of(u32::from(*tunnel)),
-        Change::OpenNetwork(network) => network.session.0.shard,
+        Change::OpenNetwork(network) => network.session.0.shard(),
         Change::CloseSession(session)
         | Change::ResizeNetwork { session, .. }
-        | Change::SetPolicers { session, .. } => session.0.shard,
+        | Change::SetPolicers { session, .. } => session.0.shard(),
         Change::OpenSession(_) => return None,
         Change::GiveShard { shard, .. } => *shard,
     })

@@ -84,7 +84,7 @@ impl Control {
         let tunnel = self.tunnels.by_key.get_mut(&key)?;
         let peer = self.peers.slots.get_mut(key.path.0)?;
         let mut shard = match tunnel.sessions.len() < SESSIONS_AT_HOME {
-            true => key.path.0.shard,
+            true => key.path.0.shard(),
             false => self.outbox.any_shard(),
         };
         let (ids, sessions) = (&mut tunnel.session_ids, &tunnel.sessions);
@@ -120,10 +120,10 @@ impl Control {
             debug_assert_eq!(entered, Ok(()), "admitted before");
         }
         self.outbox.change(shard, Change::OpenSession(opened));
-        if shard != key.path.0.shard {
+        if shard != key.path.0.shard() {
             // The path's directory has to know the session too, before the ICRP names it.
             self.outbox
-                .change(key.path.0.shard, Change::OpenSession(opened));
+                .change(key.path.0.shard(), Change::OpenSession(opened));
         }
         Some(SessionId(id))
     }

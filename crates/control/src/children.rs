@@ -100,7 +100,7 @@ impl Control {
             }),
         };
         ike.is_open = true;
-        self.outbox.change(path.0.shard, change);
+        self.outbox.change(path.0.shard(), change);
     }
 
     fn install(&mut self, path: PathId, child: &Child) {
@@ -127,7 +127,7 @@ impl Control {
             // Also when we began: a responder may install its end only when QM3 has come.
             activation: Activation::AfterFirst(sa),
         };
-        let shard = path.0.shard;
+        let shard = path.0.shard();
         self.outbox.change(shard, Change::InstallInbound(inbound));
         self.outbox.change(shard, Change::InstallOutbound(outbound));
     }
@@ -172,7 +172,7 @@ impl Control {
         if !std::mem::replace(&mut pair.is_active, true) {
             let spi = pair.outbound;
             let change = Change::ActivateOutbound { path, spi };
-            self.outbox.change(path.0.shard, change);
+            self.outbox.change(path.0.shard(), change);
         }
     }
 
@@ -221,7 +221,7 @@ impl Control {
         if let Some(newest) = ike.newest {
             self.activate(path, newest);
         }
-        let (shard, sa) = (path.0.shard, InboundSa::from_spi(inbound));
+        let (shard, sa) = (path.0.shard(), InboundSa::from_spi(inbound));
         let spi = pair.outbound;
         self.outbox.change(shard, Change::RetireInbound(sa));
         self.outbox

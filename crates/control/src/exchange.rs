@@ -83,8 +83,8 @@ impl Exchange {
     /// The shard in which its changes and messages are ordered.
     fn shard(&self, id: IkeId) -> ShardId {
         match self.peer.or(self.renews) {
-            Some(path) => path.0.shard,
-            None => id.0.shard,
+            Some(path) => path.0.shard(),
+            None => id.0.shard(),
         }
     }
 }
@@ -283,7 +283,7 @@ impl Control {
         }
         let (listener, ends) = (peer.listener, (ike.name.local, ike.name.remote));
         let correlation = peer.correlation;
-        let Some(slot) = self.ike.slots.vacant(path.0.shard) else {
+        let Some(slot) = self.ike.slots.vacant(path.0.shard()) else {
             return self.counters.add(Counter::IkeNoSlot);
         };
         let cookie = Cookie(self.ike.key.cookie(slot, ends.1.address()));
@@ -297,7 +297,7 @@ impl Control {
             reserved,
             ..Exchange::new(sa, cookie, correlation, listener, ends)
         };
-        let inserted = self.ike.slots.insert(path.0.shard, exchange);
+        let inserted = self.ike.slots.insert(path.0.shard(), exchange);
         debug_assert_eq!(inserted, Some(slot), "the cookie names the slot");
         if let Some((_, ike)) = self.ike_peer_mut(path) {
             ike.renewal = Some(IkeId(slot));
@@ -324,7 +324,7 @@ impl Control {
             random: &mut self.random,
             spis: &mut self.inbound,
             reserved,
-            shard: path.0.shard,
+            shard: path.0.shard(),
         };
         let living = established.and_then(|id| self.ike.slots.get(id.0));
         let renewed = living.and_then(|exchange| exchange.sa.renew(cookie, now, &mut env, out));

@@ -26,7 +26,7 @@ impl Control {
             self.attach(slot);
         }
         self.outbox
-            .inject(slot.0.shard, Entry::Session(slot), frame);
+            .inject(slot.0.shard(), Entry::Session(slot), frame);
     }
 
     /// IPCP is open.
@@ -78,11 +78,11 @@ impl Control {
         let up = rate(|user| user.up, |profile| profile.up);
         let down = rate(|user| user.down, |profile| profile.down);
         self.outbox
-            .change(slot.0.shard, Change::OpenNetwork(network));
+            .change(slot.0.shard(), Change::OpenNetwork(network));
         if up.is_some() || down.is_some() {
             let session = slot;
             self.outbox
-                .change(slot.0.shard, Change::SetPolicers { session, up, down });
+                .change(slot.0.shard(), Change::SetPolicers { session, up, down });
         }
     }
 

@@ -301,7 +301,7 @@ impl Control {
                 let peer = self.peers.slots.get_mut(path.0)?;
                 let ike = peer.ike.as_mut()?;
                 let is_held = |id| peer.tunnels.contains_key(&id);
-                let shard = path.0.shard;
+                let shard = path.0.shard();
                 let id = ike.ids.take(now, shard, &mut self.random, is_held)?;
                 peer.tunnels.insert(id, ());
                 Some((TunnelKey { path, id }, peer.correlation))
@@ -368,7 +368,7 @@ impl Control {
             mtu: self.settings.path_mtu,
             vrf: peer.vrf,
         };
-        let shard = path.0.shard;
+        let shard = path.0.shard();
         self.outbox.change(shard, Change::OpenPath(opened));
         let opened = Change::OpenTunnel {
             listener,
@@ -410,7 +410,7 @@ impl Control {
                     local_port,
                     peer_port,
                 };
-                self.outbox.inject(path.0.shard, entry, message);
+                self.outbox.inject(path.0.shard(), entry, message);
             }
             Carrier::Plain {
                 worker,

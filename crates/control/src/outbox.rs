@@ -138,20 +138,10 @@ mod tests {
     /// The session lives in one shard, its path in another, and that one is on the move.
     #[test]
     fn a_session_that_has_ended_is_not_opened_where_it_was_held_back() {
-        let slot = |index| {
-            SessionSlot(Slot {
-                shard: ShardId::new(4),
-                index,
-                generation: 1,
-            })
-        };
+        let slot = |index| SessionSlot(Slot::new(ShardId::new(4), index, 1));
         let session = |id| Session {
             id,
-            path: PathId(Slot {
-                shard: SHARD,
-                index: 0,
-                generation: 1,
-            }),
+            path: PathId(Slot::new(SHARD, 0, 1)),
             listener: 0,
             tunnel: 1,
             session: 1,

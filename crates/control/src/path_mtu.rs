@@ -201,7 +201,7 @@ impl Control {
             if !subscriber.attached.is_empty() {
                 let mtu = network_mtu(&self.settings, subscriber, peer);
                 let change = Change::ResizeNetwork { session, mtu };
-                self.outbox.change(session.0.shard, change);
+                self.outbox.change(session.0.shard(), change);
             }
         }
     }

@@ -257,7 +257,7 @@ impl Control {
             tunnels: Few::default(),
             sessions_numbered: 0,
         };
-        let Some(slot) = self.peers.slots.insert(id.0.shard, peer) else {
+        let Some(slot) = self.peers.slots.insert(id.0.shard(), peer) else {
             self.counters.add(Counter::IkeNoSlot);
             return None;
         };

@@ -176,8 +176,8 @@ impl Control {
             up_bytes: traffic.up.bytes,
             down_packets: traffic.down.packets,
             down_bytes: traffic.down.bytes,
-            shard: slot.shard.index() as u8,
-            worker: self.outbox.owner(slot.shard).0,
+            shard: slot.shard().index() as u8,
+            worker: self.outbox.owner(slot.shard()).0,
         })
     }
 
@@ -208,7 +208,7 @@ impl Control {
                 secured: peer.ike.is_some(),
                 sessions: tunnel.sessions.len(),
                 seconds: seconds_since(now, tunnel.since),
-                shard: path.0.shard.index() as u8,
+                shard: path.0.shard().index() as u8,
             })
         };
         peer.tunnels.keys().filter_map(row).collect()
@@ -275,7 +275,7 @@ impl Control {
                 bytes: received.bytes,
                 seconds: seconds_since(now, pair.since),
                 lifetime: pair.lifetime.as_secs(),
-                shard: path.0.shard.index() as u8,
+                shard: path.0.shard().index() as u8,
             }
         };
         let pairs = ike.children.iter();

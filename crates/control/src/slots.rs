@@ -71,10 +71,12 @@ impl<T> Slots<T> {
         let fresh = entries.entries.len() as u32;
         let index = *entries.free.front().unwrap_or(&fresh);
         let entry = entries.entries.get(index as usize);
-        (index < self.per_shard).then(|| Slot {
-            shard,
-            index,
-            generation: entry.map_or(self.first_generation, |entry| entry.generation),
+        (index < self.per_shard).then(|| {
+            Slot::new(
+                shard,
+                index,
+                entry.map_or(self.first_generation, |entry| entry.generation),
+            )
         })
     }
 
@@ -84,12 +86,12 @@ impl<T> Slots<T> {
         let entries = &mut self.shards[shard.index()];
         if entries.free.pop_front().is_none() {
             entries.entries.push(Entry {
-                generation: slot.generation,
+                generation: slot.generation(),
                 is_retiring: false,
                 value: None,
             });
         }
-        let entry = &mut entries.entries[slot.index as usize];
+        let entry = &mut entries.entries[slot.index() as usize];
         debug_assert!(entry.value.is_none() && !entry.is_retiring);
         entry.value = Some(Box::new(value));
         self.held += 1;
@@ -97,17 +99,17 @@ impl<T> Slots<T> {
     }
 
     fn entry(&self, slot: Slot) -> Option<&Entry<T>> {
-        let entry = self.shards[slot.shard.index()]
+        let entry = self.shards[slot.shard().index()]
             .entries
-            .get(slot.index as usize)?;
-        (entry.generation == slot.generation).then_some(entry)
+            .get(slot.index() as usize)?;
+        (entry.generation == slot.generation()).then_some(entry)
     }
 
     fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry<T>> {
-        let entry = self.shards[slot.shard.index()]
+        let entry = self.shards[slot.shard().index()]
             .entries
-            .get_mut(slot.index as usize)?;
-        (entry.generation == slot.generation).then_some(entry)
+            .get_mut(slot.index() as usize)?;
+        (entry.generation == slot.generation()).then_some(entry)
     }
 
     /// What is held in the slot; `None` if it is free, retiring or somebody else's.
@@ -139,7 +141,9 @@ impl<T> Slots<T> {
         let value = entry.value.take()?;
         let was_held = !std::mem::take(&mut entry.is_retiring);
         entry.generation = entry.generation.checked_add(1).unwrap_or(1);
-        self.shards[slot.shard.index()].free.push_back(slot.index);
+        self.shards[slot.shard().index()]
+            .free
+            .push_back(slot.index());
         if was_held {
             self.held -= 1;
         } else {
@@ -169,11 +173,7 @@ impl<T> Slots<T> {
         entries
             .skip(first as usize)
             .filter_map(move |(index, entry)| {
-                let slot = Slot {
-                    shard,
-                    index: index as u32,
-                    generation: entry.generation,
-                };
+                let slot = Slot::new(shard, index as u32, entry.generation);
                 Some((slot, entry.held()?))
             })
     }
@@ -191,11 +191,7 @@ impl<T> Slots<T> {
                 }
                 let entry = &entries[index as usize];
                 if entry.held().is_some() {
-                    found.push(Slot {
-                        shard: ShardId::new(shard),
-                        index,
-                        generation: entry.generation,
-                    });
+                    found.push(Slot::new(ShardId::new(shard), index, entry.generation));
                 }
                 left -= 1;
                 index += 1;
@@ -227,8 +223,8 @@ mod tests {
         assert_eq!(slots.insert(SHARD, 'b'), None);
         assert_eq!(slots.release(first), Some('a'));
         let second = slots.insert(SHARD, 'b').unwrap();
-        assert_eq!(second.index, first.index);
-        assert_ne!(second.generation, first.generation);
+        assert_eq!(second.index(), first.index());
+        assert_ne!(second.generation(), first.generation());
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.release(first), None);
         assert_eq!((slots.len(), slots.retiring()), (1, 0));

@@ -209,7 +209,7 @@ impl Control {
             subscriber.session.sequencing = true;
             let session = subscriber.session;
             self.outbox
-                .change(slot.0.shard, Change::OpenSession(session));
+                .change(slot.0.shard(), Change::OpenSession(session));
         }
         self.with_link(now, slot, |link, random, out| link.open(now, random, out));
         for frame in early {
@@ -377,11 +377,12 @@ impl Control {
         self.release(now, slot);
         self.timers.set(Timer::Session(slot), None);
         self.leave_tunnel(now, tunnel, session);
-        let of_path = tunnel.path.0.shard;
-        if of_path != slot.0.shard {
+        let of_path = tunnel.path.0.shard();
+        if of_path != slot.0.shard() {
             self.outbox.withdraw(of_path, slot);
         }
-        self.outbox.change(slot.0.shard, Change::CloseSession(slot));
+        self.outbox
+            .change(slot.0.shard(), Change::CloseSession(slot));
         self.subscribers.retire(slot.0);
     }
 

@@ -193,7 +193,7 @@ impl Control {
         let Some((tunnel, peer)) = self.tunnels.by_key.get(&key).zip(peer) else {
             return;
         };
-        let shard = key.path.0.shard;
+        let shard = key.path.0.shard();
         let entry = match &peer.ike {
             Some(_) => Entry::Tunnel {
                 path: key.path,
@@ -366,7 +366,7 @@ impl Control {
             listener: number,
             tunnel: key.id,
         };
-        let shard = key.path.0.shard;
+        let shard = key.path.0.shard();
         self.outbox.change(shard, closed);
         self.peers.displace(key.path);
         self.peers.slots.retire(key.path.0);

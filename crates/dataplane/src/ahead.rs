@@ -112,26 +112,26 @@ fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tabl
         }
         return;
     }
-    let shard = tables.shards.any(note.slot.shard);
+    let shards = &tables.shards;
     match note.room {
         Room::Open => {
-            shard.inbound.prefetch(note.slot, Inbound::LINES);
+            shards.inbound.prefetch(note.slot, Inbound::LINES);
             tables.shared.inbound.prefetch(note.slot);
             tables.keys.opening.prefetch(key_slot(note.slot));
         }
         Room::Decap => {
-            if let Some(path) = shard.tunnel_path(note.slot) {
+            if let Some(path) = shards.tunnels.at(note.slot).and_then(|tunnel| tunnel.path) {
                 note.ahead = path.0;
-                shard.paths.prefetch(path.0, Path::LINES[DOWN]);
+                shards.paths.prefetch(path.0, Path::LINES[DOWN]);
                 tables.shared.paths.prefetch(path.0);
             }
         }
         Room::Strip | Room::Frame | Room::Encap => {
-            shard.sessions.prefetch(note.slot, Session::LINES[DOWN]);
+            shards.sessions.prefetch(note.slot, Session::LINES[DOWN]);
             tables.shared.sessions.prefetch(note.slot);
         }
         Room::Seal => {
-            shard.paths.prefetch(note.slot, Path::LINES[DOWN]);
+            shards.paths.prefetch(note.slot, Path::LINES[DOWN]);
             tables.shared.paths.prefetch(note.slot);
             tables.keys.sealing.prefetch(key_slot(note.slot));
         }
@@ -147,10 +147,10 @@ fn named_by_that<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
     };
     match note.room {
         Room::Open => {
-            let shard = tables.shards.any(note.slot.shard);
-            if let Some(sa) = shard.inbound.at(note.slot) {
+            let shards = &tables.shards;
+            if let Some(sa) = shards.inbound.at(note.slot) {
                 note.ahead = sa.path.0;
-                shard.paths.prefetch(sa.path.0, Path::LINES[DOWN]);
+                shards.paths.prefetch(sa.path.0, Path::LINES[DOWN]);
                 tables.shared.paths.prefetch(sa.path.0);
             }
         }
@@ -193,7 +193,7 @@ fn named_at_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
 /// The session that a peer's next frame is most likely for.
 #[inline]
 fn approach_session_of_path(path: Slot, tables: &Tables) {
-    let path = tables.shards.any(path.shard).paths.at(path);
+    let path = tables.shards.paths.at(path);
     if let Some(session) = path.and_then(|path| path.directory.likely()) {
         approach_session(session.0, UP, tables);
     }
@@ -201,16 +201,16 @@ fn approach_session_of_path(path: Slot, tables: &Tables) {
 
 #[inline]
 fn approach_session(session: Slot, way: usize, tables: &Tables) {
-    let shard = tables.shards.any(session.shard);
-    shard.sessions.prefetch(session, Session::LINES[way]);
+    let shards = &tables.shards;
+    shards.sessions.prefetch(session, Session::LINES[way]);
     tables.shared.sessions.prefetch(session);
 }
 
 #[inline]
 fn approach_path_of_session(session: Slot, tables: &Tables) {
-    let shard = tables.shards.any(session.shard);
-    if let Some(session) = shard.sessions.at(session) {
-        shard.paths.prefetch(session.path.0, Path::LINES[DOWN]);
+    let shards = &tables.shards;
+    if let Some(session) = shards.sessions.at(session) {
+        shards.paths.prefetch(session.path.0, Path::LINES[DOWN]);
         tables.shared.paths.prefetch(session.path.0);
         tables.keys.sealing.prefetch(key_slot(session.path.0));
     }

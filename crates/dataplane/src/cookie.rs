@@ -62,11 +62,7 @@ mod tests {
     #[test]
     fn a_cookie_is_known_again_from_its_peer_and_from_nobody_else() {
         let key = CookieKey::new([7; 32]);
-        let slot = Slot {
-            shard: ShardId::new(9),
-            index: 77,
-            generation: 3,
-        };
+        let slot = Slot::new(ShardId::new(9), 77, 3);
         let [peer, other] = ["192.0.2.7", "192.0.2.8"].map(|ip| ip.parse().unwrap());
         let cookie = key.cookie(slot, peer);
         assert_eq!(key.slot(cookie, peer), Some(slot));

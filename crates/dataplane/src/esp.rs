@@ -21,10 +21,10 @@ use crate::ahead::Ahead;
 use crate::batch::{Batch, Exit, Guest, Room, Work};
 use crate::change::{Activation, Encapsulation, Kind};
 use crate::discard::Discard;
-use crate::id::{InboundSa, Perhaps, Slot};
+use crate::id::{InboundSa, SessionSlot, Slot};
 use crate::port::Port;
 use crate::shard::news::{Item, Subject};
-use crate::shard::{KeyRings, Shard, key_slot};
+use crate::shard::{KeyRings, Shards, key_slot};
 use crate::stages::Stage;
 use crate::tables::Tables;
 pub(crate) use cipher::{Jobs, Verdicts};
@@ -94,8 +94,8 @@ pub(crate) fn encrypt<P: Port>(
 
 /// RFC 4303 §3.4.2–3: the SA, then the window, before any cryptography.
 fn admit<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Open, t.slot)?;
-    let sa = shard.inbound.at(t.slot).ok_or(Discard::UnknownSpi)?;
+    let shards = tables.shards.at(Room::Open, t.slot)?;
+    let sa = shards.inbound.at(t.slot).ok_or(Discard::UnknownSpi)?;
     let esp = t.frame.peek::<Esp>().ok_or(Discard::Truncated)?;
     if !sa.shape.is_packet_len(t.frame.len()) {
         return Err(Discard::BadEspLength.into());
@@ -123,16 +123,14 @@ fn accept<C: Chunk>(
     tables: &mut Tables,
 ) -> Result<(), Exit> {
     let slot = t.slot;
-    let shard = tables.shards.at(Room::Open, slot)?;
+    let shards = tables.shards.at(Room::Open, slot)?;
     let work = t.work.take().ok_or(Discard::UnknownSpi)?;
     let len = t.frame.len();
     let said = (work.sequence, verdict);
-    let is_ours = authenticate(slot, len, said, shard, &mut tables.keys).and_then(|accepted| {
+    let is_ours = authenticate(slot, len, said, shards, &mut tables.keys).and_then(|accepted| {
         t.slot = accepted.path;
-        follow(t, accepted.is_newest, shard, tables.now_ms)
+        follow(t, accepted.is_newest, shards, tables.now_ms)
     });
-    let has_news = !shard.untold.is_empty();
-    tables.shards.mark(slot.shard, has_news);
     is_ours?;
     let shape = work.shape;
     t.frame.skip(shape.front()).ok_or(Discard::Truncated)?;
@@ -147,7 +145,7 @@ pub(crate) struct Accepted {
     pub(crate) path: Slot,
     pub(crate) shape: Shape,
     /// The session that the last one was for.
-    pub(crate) likely: Perhaps,
+    pub(crate) likely: Option<SessionSlot>,
     /// No later one of its SA has come.
     is_newest: bool,
 }
@@ -158,10 +156,10 @@ pub(crate) fn authenticate(
     slot: Slot,
     len: usize,
     (sequence, verdict): (u64, Verdict),
-    shard: &mut Shard,
+    shards: &mut Shards,
     keys: &mut KeyRings,
 ) -> Result<Accepted, Discard> {
-    let sa = shard.inbound.at_mut(slot).ok_or(Discard::UnknownSpi)?;
+    let sa = shards.inbound.at_mut(slot).ok_or(Discard::UnknownSpi)?;
     match verdict {
         Verdict::Ok => {}
         Verdict::BadLength => return Err(Discard::BadEspLength),
@@ -186,7 +184,7 @@ pub(crate) fn authenticate(
     let (shape, likely) = (sa.shape, sa.likely);
     if !sa.usage.take(len) {
         if sa.usage.hard_news() {
-            note(shard, path, Item::Hard);
+            note(shards, path, Item::Hard);
         }
         return Err(Discard::SaExhausted);
     }
@@ -196,10 +194,10 @@ pub(crate) fn authenticate(
     let is_newest = sa.window.top() == sequence;
     let is_soft = sa.usage.soft_news();
     if is_first {
-        begin(id, shard, keys);
+        begin(id, shards, keys);
     }
     if is_soft {
-        note(shard, path, Item::Soft);
+        note(shards, path, Item::Soft);
     }
     Ok(Accepted {
         path,
@@ -211,23 +209,23 @@ pub(crate) fn authenticate(
 
 /// The first authentic frame of an SA: what waited for it may be used.
 #[cold]
-fn begin(id: InboundSa, shard: &mut Shard, keys: &mut KeyRings) {
-    let Some(sa) = shard.inbound.at_mut(id.0) else {
+fn begin(id: InboundSa, shards: &mut Shards, keys: &mut KeyRings) {
+    let Some(sa) = shards.inbound.at_mut(id.0) else {
         return;
     };
     sa.news
-        .note(Item::First, Subject::Inbound(id), &mut shard.untold);
+        .note(Item::First, Subject::Inbound(id), &mut shards.untold);
     let path = sa.path;
-    shard.activate(path, keys, |waiting| {
+    shards.activate(path, keys, |waiting| {
         waiting.activation == Activation::AfterFirst(id)
     });
 }
 
 #[cold]
-fn note(shard: &mut Shard, path: Slot, item: Item) {
-    if let Some(path) = shard.paths.at_mut(path) {
+fn note(shards: &mut Shards, path: Slot, item: Item) {
+    if let Some(path) = shards.paths.at_mut(path) {
         path.news
-            .note(item, Subject::Path(path.id), &mut shard.untold);
+            .note(item, Subject::Path(path.id), &mut shards.untold);
     }
 }
 
@@ -237,14 +235,14 @@ fn note(shard: &mut Shard, path: Slot, item: Item) {
 fn follow<C: Chunk>(
     t: &mut Guest<'_, C>,
     is_newest: bool,
-    shard: &mut Shard,
+    shards: &mut Shards,
     now_ms: u64,
 ) -> Result<(), Discard> {
-    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
+    let path = shards.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     if path.encapsulation == Encapsulation::EspInUdp && t.meta.kind == Kind::EspInUdp {
         if is_newest && path.follow(t.meta.local, t.meta.remote, now_ms) {
             path.news
-                .note(Item::Moved, Subject::Path(path.id), &mut shard.untold);
+                .note(Item::Moved, Subject::Path(path.id), &mut shards.untold);
         }
     } else if !path.remote.is_at(&t.meta.remote) {
         return Err(Discard::WrongEndpoint);
@@ -308,8 +306,8 @@ pub(crate) fn seal<P: Port>(
 /// Takes a sequence number and lays the packet out, if it is for a peer that has SAs.
 #[inline]
 pub(crate) fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Seal, t.slot)?;
-    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
+    let shards = tables.shards.at(Room::Seal, t.slot)?;
+    let path = shards.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     path.tally.sent.add(t.frame.len());
     if !path.is_secured() {
         return Ok(());
@@ -326,8 +324,8 @@ pub(crate) fn prepare<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Re
 /// do, and the SPI.
 #[inline]
 fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Exit> {
-    let shard = tables.shards.at(Room::Seal, slot)?;
-    let path = shard.paths.at_mut(slot).ok_or(Discard::NoPath)?;
+    let shards = tables.shards.at(Room::Seal, slot)?;
+    let path = shards.paths.at_mut(slot).ok_or(Discard::NoPath)?;
     // RFC 3193 §4.2.2: without an SA nothing is sent, least of all in the clear.
     let sa = path.outbound.as_mut().ok_or(Discard::NoOutboundSa)?;
     if !tables.compat.admits(sa.shape) {
@@ -337,8 +335,7 @@ fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Ex
         Ok(work) => work,
         Err(reason) => {
             if sa.usage.hard_news() {
-                note(shard, slot, Item::Hard);
-                tables.shards.mark(slot.shard, true);
+                note(shards, slot, Item::Hard);
             }
             return Err(reason.into());
         }
@@ -354,8 +351,7 @@ fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Ex
 /// The slow path hears that a path's SA has passed a soft limit.
 #[cold]
 pub(crate) fn tell_soft(path: Slot, tables: &mut Tables) {
-    note(tables.shards.any_mut(path.shard), path, Item::Soft);
-    tables.shards.mark(path.shard, true);
+    note(&mut tables.shards, path, Item::Soft);
 }
 
 /// Octets of ESP around UDP around so many octets of L2TP.

@@ -119,7 +119,7 @@ impl Ticket {
 
     /// The shard that it is for.
     pub(crate) fn shard(&self) -> ShardId {
-        self.slot.shard
+        self.slot.shard()
     }
 }
 
@@ -256,15 +256,14 @@ fn approach_first<C: Chunk>(
         return Whereabouts::Here;
     }
     let slot = ticket.slot;
-    if !tables.shards.has(slot.shard) {
+    if !tables.shards.has(slot.shard()) {
         return Whereabouts::Away;
     }
-    let shard = tables.shards.any(slot.shard);
     if usual == Usual::EspInUdp {
-        shard.inbound.prefetch(slot, Inbound::LINES);
+        tables.shards.inbound.prefetch(slot, Inbound::LINES);
         tables.keys.opening.prefetch(key_slot(slot));
     } else {
-        shard.prefetch_tunnel(slot);
+        tables.shards.tunnels.prefetch(slot);
     }
     Whereabouts::Here
 }
@@ -292,24 +291,24 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables
         }
         return;
     }
-    let shard = tables.shards.any(ticket.slot.shard);
+    let shards = &tables.shards;
     let (path, likely) = if usual == Some(Usual::L2tp) {
-        let Some(tunnel) = shard.tunnel_entry(ticket.slot) else {
+        let Some(tunnel) = shards.tunnels.at(ticket.slot) else {
             return;
         };
-        (tunnel.path(), tunnel.likely())
+        (tunnel.path, tunnel.only)
     } else {
-        let Some(sa) = shard.inbound.at(ticket.slot) else {
+        let Some(sa) = shards.inbound.at(ticket.slot) else {
             return;
         };
         sa.tally.prefetch();
-        (Some(sa.path), sa.likely.slot().map(SessionSlot))
+        (Some(sa.path), sa.likely)
     };
     let Some(path) = path else {
         return;
     };
     ticket.path = Some(path.0);
-    shard.paths.prefetch(path.0, Path::LINES[UP]);
+    shards.paths.prefetch(path.0, Path::LINES[UP]);
     match likely {
         Some(session) => approach_entered(session, tables),
         None => express.distant |= 1 << nth,
@@ -319,8 +318,8 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables
 /// Asks for the session that a packet from a subscriber is for.
 #[inline(always)]
 fn approach_entered(session: SessionSlot, tables: &Tables) {
-    let shard = tables.shards.any(session.0.shard);
-    shard.sessions.prefetch(session.0, Session::LINES[UP]);
+    let sessions = &tables.shards.sessions;
+    sessions.prefetch(session.0, Session::LINES[UP]);
     tables.shared.sessions.prefetch(session.0);
 }
 
@@ -338,11 +337,11 @@ fn find_session(ticket: &mut Ticket, tables: &Tables) {
 #[inline(always)]
 fn approach_session(ticket: &Ticket, tables: &Tables) -> Option<Whereabouts> {
     let session = ticket.path?;
-    if !tables.shards.has(session.shard) {
+    if !tables.shards.has(session.shard()) {
         return Some(Whereabouts::Away);
     }
-    let shard = tables.shards.any(session.shard);
-    shard.sessions.prefetch(session, Session::LINES[DOWN]);
+    let sessions = &tables.shards.sessions;
+    sessions.prefetch(session, Session::LINES[DOWN]);
     tables.shared.sessions.prefetch(session);
     Some(Whereabouts::Here)
 }
@@ -364,7 +363,7 @@ pub(crate) fn approach_between<C: Chunk>(batch: &Batch<C>, nth: usize, tables: &
     if batch.express.distant >> nth & 1 != 0
         && let Some(Seat { ticket, .. }) = batch.burst.whole.get(nth)
         && let (Some(Usual::L2tp), Some(path)) = (ticket.usual, ticket.path)
-        && let Some(path) = tables.shards.any(path.shard).paths.at(path)
+        && let Some(path) = tables.shards.paths.at(path)
     {
         path.directory.prefetch();
     }
@@ -382,18 +381,18 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
     let Some(known) = ticket.path else {
         return;
     };
-    let shard = tables.shards.any(known.shard);
+    let shards = &tables.shards;
     if ticket.usual == Some(Usual::Ip) {
-        let path = shard.sessions.at(known).map(|session| session.path.0);
+        let path = shards.sessions.at(known).map(|session| session.path.0);
         ticket.path = path;
         if let Some(path) = path {
-            shard.paths.prefetch(path, Path::LINES[DOWN]);
+            shards.paths.prefetch(path, Path::LINES[DOWN]);
             tables.shared.paths.prefetch(path);
             tables.keys.sealing.prefetch(key_slot(path));
         }
         return;
     }
-    let Some(path) = shard.paths.at(known) else {
+    let Some(path) = shards.paths.at(known) else {
         return;
     };
     // What is in an SA nobody knows before it is opened.
@@ -492,8 +491,8 @@ fn decapped<C: Chunk>(
     tables: &Tables,
 ) -> Result<Stop, Exit> {
     let path = path.ok_or(Discard::NoPath)?;
-    let shard = tables.shards.any(path.shard);
-    packet.meta.vrf = shard.paths.at(path).ok_or(Discard::NoPath)?.vrf;
+    let paths = &tables.shards.paths;
+    packet.meta.vrf = paths.at(path).ok_or(Discard::NoPath)?.vrf;
     // The window of the packet begins behind the outer headers.
     let skip = skip.checked_sub(OUTER).ok_or(Discard::Truncated)?;
     packet.frame.narrow(skip, len).ok_or(Discard::Truncated)?;

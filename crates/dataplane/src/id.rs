@@ -4,10 +4,14 @@
 //! and holds shard and slot. The low six bits are the shard everywhere, so that a NIC rule, the XDP
 //! program or a socket filter steers with one AND.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// How many shards there are, always.
-pub const SHARDS: usize = 64;
+pub const SHARDS: usize = 1 << SHARD_BITS;
+
+const SHARD_BITS: u32 = 6;
+const INDEX_BITS: u32 = 18;
 
 /// One of the 64 shards: the unit that a worker owns and that moves whole between workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -42,52 +46,109 @@ impl ShardId {
 pub struct WorkerId(pub u8);
 
 /// A slot of a shard, with the generation that tells its present holder from the one before.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Slot {
-    /// The shard that holds it.
-    pub shard: ShardId,
-    /// Index in the shard's array, below 2^18.
-    pub index: u32,
-    /// Counts the holders of the slot, modulo 256.
-    pub generation: u8,
-}
+///
+/// One word, from an SPI on the wire to a look-up: generation 8 · index 18 · shard 6.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slot(u32);
 
 impl Slot {
     /// Slots a shard can have of one kind.
-    pub const LIMIT: u32 = 1 << 18;
+    pub const LIMIT: u32 = 1 << INDEX_BITS;
 
-    /// The 32-bit word: generation 8 · slot 18 · shard 6. It is the layout of our SPIs.
+    /// Slot `index` of a shard; `generation` counts its holders, modulo 256.
+    ///
+    /// # Panics
+    /// If the index is not below [`Slot::LIMIT`].
     #[inline]
-    pub const fn word(self) -> u32 {
-        (self.generation as u32) << 24 | self.index << 6 | self.shard.0 as u32
+    pub const fn new(shard: ShardId, index: u32, generation: u8) -> Self {
+        assert!(index < Self::LIMIT, "a slot index has 18 bits");
+        Self(
+            (generation as u32) << (SHARD_BITS + INDEX_BITS) | index << SHARD_BITS | shard.0 as u32,
+        )
     }
 
     /// The slot that `word` names.
-    #[inline]
+    #[inline(always)]
     pub const fn from_word(word: u32) -> Self {
-        Self {
-            shard: ShardId::of(word),
-            index: word >> 6 & (Self::LIMIT - 1),
-            generation: (word >> 24) as u8,
-        }
+        Self(word)
+    }
+
+    /// The word. It is the layout of our SPIs.
+    #[inline(always)]
+    pub const fn word(self) -> u32 {
+        self.0
+    }
+
+    /// The shard that holds it.
+    #[inline(always)]
+    pub const fn shard(self) -> ShardId {
+        ShardId::of(self.0)
+    }
+
+    /// Index in the shard, below [`Slot::LIMIT`].
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self.0 >> SHARD_BITS & (Self::LIMIT - 1)
+    }
+
+    /// Counts the holders of the slot, modulo 256.
+    #[inline(always)]
+    pub const fn generation(self) -> u8 {
+        (self.0 >> (SHARD_BITS + INDEX_BITS)) as u8
+    }
+
+    /// The slot of the same index and generation in another shard.
+    #[must_use]
+    pub const fn with_shard(self, shard: ShardId) -> Self {
+        Self::new(shard, self.index(), self.generation())
+    }
+
+    /// Another slot of the same shard.
+    #[must_use]
+    pub const fn with_index(self, index: u32) -> Self {
+        Self::new(self.shard(), index, self.generation())
+    }
+
+    /// The same slot in the hands of another holder.
+    #[must_use]
+    pub const fn with_generation(self, generation: u8) -> Self {
+        Self::new(self.shard(), self.index(), generation)
+    }
+
+    /// Which page it is in, where pages hold `N` slots of one shard: the first pages of all shards come
+    /// before their second ones, so that the way to all slots that are in use lies in a few cache lines.
+    #[inline(always)]
+    pub(crate) const fn page<const N: usize>(self) -> usize {
+        const { assert!(N.is_power_of_two() && N >= SHARDS) }
+        self.index() as usize / N * SHARDS | self.shard().index()
+    }
+
+    /// Where in its page it is. In each shard's pages the first slot is elsewhere: pages begin at round
+    /// addresses, and all first slots would fall into the same few sets of a cache.
+    #[inline(always)]
+    pub(crate) const fn place<const N: usize>(self) -> usize {
+        (self.index() as usize + self.shard().index() * (N / SHARDS)) % N
     }
 }
 
-/// A slot or none, in eight octets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Perhaps(u64);
-
-impl Perhaps {
-    /// Beside the word of a slot.
-    const IS: u64 = 1 << 32;
-
-    pub(crate) fn of(slot: Option<Slot>) -> Self {
-        Self(slot.map_or(0, |slot| Self::IS | u64::from(slot.word())))
+/// By shard, then by index and generation.
+impl Ord for Slot {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |slot: &Self| (slot.shard(), slot.index(), slot.generation());
+        key(self).cmp(&key(other))
     }
+}
 
-    #[inline(always)]
-    pub(crate) fn slot(self) -> Option<Slot> {
-        (self.0 != 0).then(|| Slot::from_word(self.0 as u32))
+impl PartialOrd for Slot {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (shard, index, generation) = (self.shard().0, self.index(), self.generation());
+        write!(f, "{shard}.{index}#{generation}")
     }
 }
 
@@ -99,8 +160,7 @@ macro_rules! slots {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let Slot { shard, index, generation } = self.0;
-                write!(f, "{}({}.{index}#{generation})", stringify!($name), shard.0)
+                write!(f, "{}({:?})", stringify!($name), self.0)
             }
         }
     )*};
@@ -136,12 +196,24 @@ mod tests {
         for word in [0, 1, 63, 64, 0xffff_ffff, 0x8000_0040, 0x00ff_ffc1] {
             assert_eq!(Slot::from_word(word).word(), word);
         }
-        let slot = Slot {
-            shard: ShardId::new(5),
-            index: Slot::LIMIT - 1,
-            generation: 255,
-        };
+        let slot = Slot::new(ShardId::new(5), Slot::LIMIT - 1, 255);
+        let parts = (slot.shard().index(), slot.index(), slot.generation());
+        assert_eq!(parts, (5, Slot::LIMIT - 1, 255));
         assert_eq!(Slot::from_word(slot.word()), slot);
-        assert_eq!(ShardId::of(slot.word()), slot.shard);
+        assert_eq!(ShardId::of(slot.word()), slot.shard());
+    }
+
+    #[test]
+    fn every_slot_of_all_shards_has_a_place_of_its_own() {
+        const N: usize = 128;
+        let mut places = std::collections::HashSet::new();
+        for shard in ShardId::all() {
+            for index in 0..2 * N as u32 {
+                let slot = Slot::new(shard, index, 3);
+                assert!(places.insert((slot.page::<N>(), slot.place::<N>())));
+            }
+        }
+        let pages = places.iter().map(|(page, _)| *page).max();
+        assert_eq!(pages, Some(2 * SHARDS - 1), "no page is left out");
     }
 }

@@ -14,7 +14,7 @@ use packet::header::{L2tp, Udp};
 use crate::batch::{Exit, Guest, Room, Why};
 use crate::change::{Class, Kind};
 use crate::discard::Discard;
-use crate::shard::Shard;
+use crate::shard::Shards;
 use crate::shard::path::Path;
 use crate::shard::session::Session;
 use crate::tables::Tables;
@@ -22,13 +22,13 @@ use crate::tables::Tables;
 /// Takes UDP (inside an SA) and L2TP off, and finds the session.
 #[inline(always)]
 pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Decap, t.slot)?;
+    let shards = tables.shards.at(Room::Decap, t.slot)?;
     if t.meta.kind == Kind::L2tp {
-        return decap_plain(t, shard, tables.now_ms);
+        return decap_plain(t, shards, tables.now_ms);
     }
     peel_udp(t)?;
     let header = Header::read(t.frame.bytes())?;
-    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
+    let path = shards.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     if header.is_control {
         path.may_control(tables.now_ms)?;
         return Err(Exit::Punt(Why::SecuredL2tp));
@@ -38,9 +38,13 @@ pub(crate) fn decap<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Resu
 }
 
 #[inline(always)]
-fn decap_plain<C: Chunk>(t: &mut Guest<'_, C>, shard: &mut Shard, now_ms: u64) -> Result<(), Exit> {
+fn decap_plain<C: Chunk>(
+    t: &mut Guest<'_, C>,
+    shards: &mut Shards,
+    now_ms: u64,
+) -> Result<(), Exit> {
     let header = Header::read(t.frame.bytes())?;
-    let Some(path) = shard.tunnel(t.slot) else {
+    let Some(path) = shards.tunnel(t.slot) else {
         return Err(match header.is_control {
             true => Exit::Punt(Why::PlainL2tp(Class::Stranger)),
             false => Discard::NoTunnel.into(),

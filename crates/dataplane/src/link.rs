@@ -10,7 +10,7 @@ use crate::change::{Class, Encapsulation, Kind};
 use crate::discard::Discard;
 use crate::id::{InboundSa, Slot};
 use crate::port::Packet;
-use crate::shard::tunnel_slot;
+use crate::shard::tunnels::tunnel_slot;
 use crate::tables::Tables;
 
 /// Octets of an ISAKMP header (RFC 2408 §3.1).
@@ -126,8 +126,8 @@ fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Guest<'_, C>, tables: &
 /// Writes the address on a frame that leaves for a peer.
 #[inline]
 pub(crate) fn address<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
-    let shard = tables.shards.at(Room::Seal, t.slot)?;
-    let path = shard.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
+    let shards = tables.shards.at(Room::Seal, t.slot)?;
+    let path = shards.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
     t.meta.kind = match path.encapsulation {
         Encapsulation::Plain => Kind::L2tp,
         Encapsulation::Esp => Kind::Esp,

@@ -16,7 +16,7 @@ use crate::change::{Class, Event, Punt, ToWorker};
 use crate::depot::Depot;
 use crate::id::{SHARDS, WorkerId};
 use crate::ring::{Bell, Receiver, Sender, ring};
-use crate::shard::Shard;
+use crate::shard::moving::Shard;
 use crate::supply::{Delivery, Stock};
 
 /// How many each ring holds.

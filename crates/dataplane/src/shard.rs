@@ -1,7 +1,9 @@
-//! Everything about the subscribers of one shard, as a value.
+//! Everything about the subscribers of a worker's shards, as a value.
 //!
 //! A shard is owned by one worker and moves whole between workers, so that no counter, window or
-//! nonce can ever have two writers. Its state is the fold of the [`Change`]s it was given.
+//! nonce can ever have two writers. Its state is the fold of the [`Change`]s it was given. The shards of
+//! a worker lie together, so that the way to a slot is short and the same for all; [`moving`] is how
+//! one of them leaves.
 //!
 //! ```text
 //!   SPI ───────────► inbound SA ──┐                 ┌─ directory ─► session ─► network
@@ -11,18 +13,20 @@
 
 pub(crate) mod directory;
 pub(crate) mod inbound;
+pub(crate) mod moving;
 pub(crate) mod news;
+mod pages;
 pub(crate) mod path;
 pub(crate) mod session;
 pub(crate) mod slots;
+pub(crate) mod tunnels;
 
-use std::mem::offset_of;
-
-use crypto::cpu;
 use crypto::esp::{Backend, Compartment, Direction, KeySlot, Keys};
 
+use crate::batch::{Exit, Room};
 use crate::change::{self, Activation, Change, Event, InstallInbound, InstallOutbound};
-use crate::id::{InboundSa, PathId, Perhaps, SessionSlot, ShardId, Slot};
+use crate::discard::Discard;
+use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use crate::police::Policer;
 use crate::shared::Shared;
 use inbound::Inbound;
@@ -30,9 +34,7 @@ use news::{Item, Subject, Untold};
 use path::{Outbound, Path, WAITING_SAS};
 use session::{Network, Session};
 use slots::Slots;
-
-/// Listeners that can have plain tunnels.
-const LISTENERS_MAX: u16 = 256;
+use tunnels::{Tunnel, Tunnels, tunnel_slot};
 
 /// The keys of all shards of a worker, so that one call of a cipher serves packets of any of them. A
 /// shard that moves takes its compartments along.
@@ -64,132 +66,71 @@ impl KeyRings {
     }
 }
 
-/// One of the 64 shards. One cache line leads to all slots.
+/// The shards that are at home at a worker.
 #[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Shard {
+pub(crate) struct Shards {
     pub(crate) paths: Slots<Path>,
     pub(crate) inbound: Slots<Inbound>,
     pub(crate) sessions: Slots<Session>,
-    /// By [`tunnel_slot`] index, a page for each listener.
-    tunnels: Box<[Option<TunnelPage>]>,
-    id: ShardId,
+    pub(crate) tunnels: Tunnels,
+    /// Those that are here, a bit each. Nothing is found in one that is elsewhere.
+    here: u64,
     pub(crate) untold: Untold,
-    /// While it is on its way between workers.
-    pub(crate) keys: Option<[Compartment; 2]>,
-}
-
-const _: () = assert!(offset_of!(Shard, id) == 64);
-
-/// Tunnels that a listener can have in a shard.
-pub(crate) const TUNNELS: usize = 1 << 10;
-
-/// The tunnels of one listener.
-pub(crate) type TunnelPage = Box<[TunnelEntry; TUNNELS]>;
-
-/// A tunnel; so aligned that it never lies in two cache lines.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(16))]
-pub(crate) struct TunnelEntry {
-    path: Perhaps,
-    /// The session of the path, if it has but one: its lines are asked for before the path is there.
-    only: Perhaps,
-}
-
-impl TunnelEntry {
-    /// Which path it belongs to.
-    #[inline(always)]
-    pub(crate) fn path(&self) -> Option<PathId> {
-        self.path.slot().map(PathId)
-    }
-
-    /// Whom its next message is for, unless there are several.
-    #[inline(always)]
-    pub(crate) fn likely(&self) -> Option<SessionSlot> {
-        self.only.slot().map(SessionSlot)
-    }
-}
-
-/// A page without tunnels.
-pub(crate) fn vacant_tunnels() -> TunnelPage {
-    Box::new([TunnelEntry::default(); TUNNELS])
 }
 
 /// Where the key of an inbound SA, or of a path, lies among a worker's.
-#[inline]
+#[inline(always)]
 pub(crate) fn key_slot(slot: Slot) -> KeySlot {
-    KeySlot(slot.index << 6 | slot.shard.index() as u32)
+    KeySlot(slot.with_generation(0).word())
 }
 
-/// Where a plain tunnel is looked up: (listener, our tunnel id) as a slot.
-#[inline]
-pub(crate) fn tunnel_slot(listener: u16, tunnel: u16) -> Option<Slot> {
-    (listener < LISTENERS_MAX).then(|| Slot {
-        shard: ShardId::of(u32::from(tunnel)),
-        index: u32::from(listener) << 10 | u32::from(tunnel) >> 6,
-        generation: 0,
-    })
-}
-
-impl Shard {
-    pub(crate) fn new(id: ShardId) -> Self {
+impl Shards {
+    pub(crate) fn new(is_here: impl Fn(ShardId) -> bool) -> Self {
+        let bit = |shard: ShardId| u64::from(is_here(shard)) << shard.index();
         Self {
-            id,
-            keys: None,
             paths: Slots::default(),
             inbound: Slots::default(),
             sessions: Slots::default(),
-            tunnels: Box::default(),
+            tunnels: Tunnels::default(),
+            here: ShardId::all().map(bit).sum(),
             untold: Untold::default(),
         }
     }
 
-    /// Which one.
-    pub(crate) fn id(&self) -> ShardId {
-        self.id
+    /// Whether a shard is here.
+    #[inline(always)]
+    pub(crate) fn has(&self, shard: ShardId) -> bool {
+        self.here >> shard.index() & 1 != 0
     }
 
-    /// Which path a plain tunnel belongs to.
+    /// These shards, if that is among them in which `room` looks `slot` up; a frame whose shard is
+    /// elsewhere moves there.
     #[inline]
-    pub(crate) fn tunnel_path(&self, slot: Slot) -> Option<PathId> {
-        self.tunnel_entry(slot)?.path()
-    }
-
-    /// Asks for the line that says so.
-    #[inline]
-    pub(crate) fn prefetch_tunnel(&self, slot: Slot) {
-        if let Some(tunnel) = self.tunnel_entry(slot) {
-            cpu::prefetch(tunnel);
+    pub(crate) fn at(&mut self, room: Room, slot: Slot) -> Result<&mut Self, Exit> {
+        match self.has(slot.shard()) {
+            true => Ok(self),
+            false => Err(Exit::Move(room.stop(slot))),
         }
     }
 
-    /// Where that line is.
-    #[cfg(test)]
-    pub(crate) fn memory_of_tunnel(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
-        let start = std::ptr::from_ref(self.tunnel_entry(slot)?).addr();
-        Some(start..start + size_of::<TunnelEntry>())
-    }
-
-    /// The tunnel that is looked up in a [`tunnel_slot`].
-    #[inline(always)]
-    pub(crate) fn tunnel_entry(&self, slot: Slot) -> Option<&TunnelEntry> {
-        let index = slot.index as usize;
-        let page = self.tunnels.get(index / TUNNELS)?.as_ref()?;
-        Some(&page[index % TUNNELS])
+    /// The session that `room` looks up.
+    #[inline]
+    pub(crate) fn session(&mut self, room: Room, slot: Slot) -> Result<&mut Session, Exit> {
+        let session = self.at(room, slot)?.sessions.at_mut(slot);
+        session.ok_or(Exit::Discard(Discard::NoSession))
     }
 
     /// The path of a plain tunnel.
     #[inline]
     pub(crate) fn tunnel(&mut self, slot: Slot) -> Option<&mut Path> {
-        let path = self.tunnel_path(slot)?;
+        let path = self.tunnels.at(slot)?.path?;
         self.paths.at_mut(path.0)
     }
 
     /// Applies a change. One that names what is gone changes nothing.
     ///
     /// # Panics
-    /// If the slow path broke its word: a slot used again before it was reported free, an id of
-    /// another shard, more than fits.
+    /// If the slow path broke its word: a slot used again before it was reported free, more than fits.
     pub(crate) fn apply(&mut self, change: Change, shared: &Shared, keys: &mut KeyRings) {
         match change {
             Change::OpenPath(path) => self.open_path(&path, shared),
@@ -242,7 +183,6 @@ impl Shard {
 
     fn open_path(&mut self, path: &change::Path, shared: &Shared) {
         let slot = path.id.0;
-        assert_eq!(slot.shard, self.id, "a path in its own shard");
         let tally = shared
             .paths
             .open(slot)
@@ -256,7 +196,7 @@ impl Shard {
         };
         let inbound = std::mem::take(&mut path.inbound);
         // Those of other shards are closed there.
-        let is_here = |session: &SessionSlot| session.0.shard == id.0.shard;
+        let is_here = |session: &SessionSlot| session.0.shard() == id.0.shard();
         let sessions: Vec<_> = path.directory.sessions().filter(is_here).collect();
         for sa in inbound {
             self.retire_inbound(sa, keys);
@@ -274,7 +214,6 @@ impl Shard {
 
     fn install_inbound(&mut self, install: &InstallInbound, shared: &Shared, keys: &mut KeyRings) {
         let slot = install.sa.0;
-        assert_eq!(slot.shard, self.id, "an SA in its own shard");
         // RFC 4303 §2.1: zero means no SA, and 1 to 255 are reserved.
         assert!(install.sa.spi() > 255, "an SPI that is none");
         let Some(path) = self.paths.at_mut(install.path.0) else {
@@ -362,12 +301,7 @@ impl Shard {
 
     fn set_tunnel(&mut self, listener: u16, tunnel: u16, path: Option<PathId>) {
         let slot = tunnel_slot(listener, tunnel).expect("the slow path keeps to 256 listeners");
-        assert_eq!(slot.shard, self.id, "a tunnel in its own shard");
-        let page = self.tunnel_page(slot).get_or_insert_with(vacant_tunnels);
-        page[slot.index as usize % TUNNELS] = TunnelEntry {
-            path: Perhaps::of(path.map(|path| path.0)),
-            only: Perhaps::default(),
-        };
+        self.tunnels.set(slot, Tunnel { path, only: None });
         if let Some(path) = path {
             self.expect_session(path, tunnel);
         }
@@ -375,48 +309,21 @@ impl Shard {
 
     /// The sessions of a path have changed, one of this tunnel.
     fn expect_session(&mut self, path: PathId, tunnel: u16) {
-        let Some(holder) = self.paths.at_mut(path.0) else {
-            return;
-        };
-        let only = Perhaps::of(holder.directory.only().map(|session| session.0));
-        if ShardId::of(u32::from(tunnel)) != self.id {
-            return;
-        }
-        for page in self.tunnels.iter_mut().flatten() {
-            let entry = &mut page[usize::from(tunnel >> 6) % TUNNELS];
-            if entry.path() == Some(path) {
-                entry.only = only;
-            }
+        if let Some(holder) = self.paths.at(path.0) {
+            self.tunnels.expect(path, tunnel, holder.directory.only());
         }
     }
 
-    /// Puts a vacant page of tunnels in the place of one that is not there yet.
-    pub(crate) fn supply_tunnels(&mut self, slot: Slot, vacant: TunnelPage) {
-        self.tunnel_page(slot).get_or_insert(vacant);
-    }
-
-    fn tunnel_page(&mut self, slot: Slot) -> &mut Option<TunnelPage> {
-        let page = slot.index as usize / TUNNELS;
-        if self.tunnels.len() <= page {
-            let mut tunnels = std::mem::take(&mut self.tunnels).into_vec();
-            tunnels.resize_with(page + 1, || None);
-            self.tunnels = tunnels.into_boxed_slice();
-        }
-        &mut self.tunnels[page]
-    }
-
-    /// A session lives in one shard and stands in the directory of its path, perhaps in another:
-    /// each shard takes its part.
+    /// A session lives in one shard and stands in the directory of its path, perhaps in another, and
+    /// perhaps at another worker.
     fn open_session(&mut self, session: &change::Session, shared: &Shared) {
-        let (slot, path) = (session.id.0, session.path.0);
-        if path.shard == self.id
-            && let Some(path) = self.paths.at_mut(path)
-        {
+        if let Some(path) = self.paths.at_mut(session.path.0) {
             path.directory
                 .insert(session.tunnel, session.session, session.id);
             self.expect_session(session.path, session.tunnel);
         }
-        if slot.shard != self.id {
+        let slot = session.id.0;
+        if !self.has(slot.shard()) {
             return;
         }
         if let Some(open) = self.sessions.at_mut(slot) {
@@ -439,9 +346,7 @@ impl Shard {
             .news
             .note(Item::Retired, Subject::Session(id), &mut self.untold);
         let (path, tunnel, number) = (session.path, session.tunnel, session.session);
-        if path.0.shard == self.id
-            && let Some(holder) = self.paths.at_mut(path.0)
-        {
+        if let Some(holder) = self.paths.at_mut(path.0) {
             holder.directory.remove(tunnel, number, id);
             self.expect_session(path, tunnel);
         }
@@ -449,7 +354,7 @@ impl Shard {
 
     /// Tells what there is to tell, until `send` gives an event back.
     pub(crate) fn tell(&mut self, mut send: impl FnMut(Event) -> Result<(), Event>) {
-        while let Some(subject) = self.untold.front().copied() {
+        while let Some(subject) = self.untold.next() {
             match self.news_of(subject) {
                 Some((item, event)) => {
                     if send(event).is_err() {
@@ -457,9 +362,7 @@ impl Shard {
                     }
                     self.told(subject, item);
                 }
-                None => {
-                    self.untold.pop_front();
-                }
+                None => self.untold.done(),
             }
         }
     }

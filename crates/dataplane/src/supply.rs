@@ -18,12 +18,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crypto::esp::{Backend, KeyPage, Suite};
 
-use crate::change::{Change, ToWorker};
-use crate::id::Slot;
+use crate::change::{self, Change, InstallInbound, ToWorker};
+use crate::id::{InboundSa, PathId, SessionSlot, Slot};
 use crate::shard::inbound::Inbound;
 use crate::shard::path::Path;
 use crate::shard::session::Session;
-use crate::shard::{TUNNELS, TunnelPage, key_slot, slots, tunnel_slot, vacant_tunnels};
+use crate::shard::tunnels::{self, TUNNELS, TunnelPage, tunnel_slot};
+use crate::shard::{key_slot, slots};
 use crate::shared::{PathTally, SaTally, SessionTally, pages};
 
 /// What lies in the ring to a worker.
@@ -66,10 +67,10 @@ pub(crate) struct Stock {
 /// One page of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place {
-    Paths(u32),
-    Inbound(u32),
-    Sessions(u32),
-    Tunnels(u32),
+    Paths(usize),
+    Inbound(usize),
+    Sessions(usize),
+    Tunnels(usize),
     Opening(u32),
     Sealing(u32),
 }
@@ -83,25 +84,32 @@ impl Stock {
     /// What a change needs and nobody has made yet.
     pub(crate) fn supply(&self, change: &Change) -> Option<Box<Supply>> {
         let supply = match change {
-            Change::OpenPath(path) => self.slots(path.id.0, SLOTS, Place::Paths, || {
+            Change::OpenPath(change::Path {
+                id: PathId(slot), ..
+            }) => self.slots(*slot, Place::Paths(slot.page::<SLOTS>()), || {
                 SlotPages::Paths(slots::vacant_page(), pages::vacant_page())
             }),
-            Change::OpenSession(session) => {
-                self.slots(session.id.0, SLOTS, Place::Sessions, || {
-                    SlotPages::Sessions(slots::vacant_page(), pages::vacant_page())
-                })
-            }
+            Change::OpenSession(change::Session {
+                id: SessionSlot(slot),
+                ..
+            }) => self.slots(*slot, Place::Sessions(slot.page::<SLOTS>()), || {
+                SlotPages::Sessions(slots::vacant_page(), pages::vacant_page())
+            }),
             Change::OpenTunnel {
                 listener, tunnel, ..
-            } => self.slots(
-                tunnel_slot(*listener, *tunnel)?,
-                TUNNELS,
-                Place::Tunnels,
-                || SlotPages::Tunnels(vacant_tunnels()),
-            ),
-            Change::InstallInbound(install) => Supply {
-                opening: self.keys(install.sa.0, install.suite, Place::Opening),
-                ..self.slots(install.sa.0, SLOTS, Place::Inbound, || {
+            } => {
+                let slot = tunnel_slot(*listener, *tunnel)?;
+                self.slots(slot, Place::Tunnels(slot.page::<TUNNELS>()), || {
+                    SlotPages::Tunnels(tunnels::vacant_page())
+                })
+            }
+            Change::InstallInbound(InstallInbound {
+                sa: InboundSa(slot),
+                suite,
+                ..
+            }) => Supply {
+                opening: self.keys(*slot, *suite, Place::Opening),
+                ..self.slots(*slot, Place::Inbound(slot.page::<SLOTS>()), || {
                     SlotPages::Inbound(slots::vacant_page(), pages::vacant_page())
                 })
             },
@@ -128,15 +136,7 @@ impl Stock {
         (!is_empty).then(|| Box::new(supply))
     }
 
-    fn slots(
-        &self,
-        slot: Slot,
-        page_slots: usize,
-        place: fn(u32) -> Place,
-        make: impl FnOnce() -> SlotPages,
-    ) -> Supply {
-        let page = slot.index / page_slots as u32;
-        let place = place(page << 6 | slot.shard.index() as u32);
+    fn slots(&self, slot: Slot, place: Place, make: impl FnOnce() -> SlotPages) -> Supply {
         Supply {
             slot,
             slots: self.is_new(place).then(make),

@@ -8,15 +8,13 @@ use packet::Endpoint;
 use packet::header::Ethernet;
 use zerocopy::byteorder::network_endian::U16;
 
-use crate::batch::{Exit, Room};
 use crate::bucket::{Bucket, Rate};
 use crate::change::{AdjacencyId, Change, Listener};
 use crate::compat::Ceiling;
 use crate::counters::WorkerCounters;
-use crate::discard::Discard;
-use crate::id::{SHARDS, ShardId, Slot, WorkerId};
-use crate::shard::session::Session;
-use crate::shard::{KeyRings, Shard, key_slot};
+use crate::id::{ShardId, Slot, WorkerId};
+use crate::shard::moving::Shard;
+use crate::shard::{KeyRings, Shards, key_slot};
 use crate::shared::{Shared, Snapshot};
 use crate::stages::Stopwatch;
 use crate::supply::{SlotPages, Supply};
@@ -61,7 +59,7 @@ pub(crate) struct Tables {
     pub(crate) tunnel_port: u8,
     /// The interface of each port that gives and takes whole frames.
     pub(crate) interfaces: Vec<Option<Interface>>,
-    hops: [Hop; HOPS],
+    pub(crate) hops: [Hop; HOPS],
     turn: u64,
 }
 
@@ -133,15 +131,15 @@ impl Tables {
         }
     }
 
-    /// A next hop. One that changes meanwhile is seen as it is in the next turn.
+    /// Where among [`Tables::hops`] a next hop is, as it was when this turn first asked.
     #[inline]
-    pub(crate) fn hop(&mut self, id: AdjacencyId) -> &Hop {
+    pub(crate) fn hop(&mut self, id: AdjacencyId) -> usize {
         let place = usize::from(id.0) % HOPS;
         let known = &self.hops[place];
         if known.turn != self.turn || known.id != id {
             self.hops[place] = self.find_hop(id);
         }
-        &self.hops[place]
+        place
     }
 
     #[inline(never)]
@@ -210,49 +208,36 @@ impl Tables {
         self.shared.worker(self.id)
     }
 
-    /// Applies a change to the shards it is about.
+    /// Applies a change.
     ///
     /// # Panics
-    /// If none of them is here: the slow path sends a change to the shard's owner.
+    /// If no shard is here that it is about: the slow path sends a change to the shard's owner.
     pub(crate) fn apply(&mut self, change: Change) {
-        let [first, second] = homes(&change);
-        if first != second
-            && let Some(shard) = self.shards.owned(second)
-        {
-            shard.apply(change.clone(), &self.shared, &mut self.keys);
-            if let Some(shard) = self.shards.owned(first) {
-                shard.apply(change, &self.shared, &mut self.keys);
-            }
-            return;
-        }
-        let shard = self.shards.owned(first);
-        let shard = shard.expect("a change is sent to the shard's owner");
-        shard.apply(change, &self.shared, &mut self.keys);
+        let is_ours = homes(&change).iter().any(|shard| self.shards.has(*shard));
+        assert!(is_ours, "a change is sent to the shard's owner");
+        self.shards.apply(change, &self.shared, &mut self.keys);
     }
-}
 
-impl Tables {
     /// Puts pages in their places.
     pub(crate) fn take_supply(&mut self, supply: Supply) {
-        let slot = supply.slot;
-        if !self.shards.has(slot.shard) {
+        let (slot, shards) = (supply.slot, &mut self.shards);
+        if !shards.has(slot.shard()) {
             return;
         }
-        let shard = self.shards.any_mut(slot.shard);
         match supply.slots {
             Some(SlotPages::Paths(slots, counters)) => {
-                shard.paths.supply(slot, slots);
+                shards.paths.supply(slot, slots);
                 self.shared.paths.supply(slot, counters);
             }
             Some(SlotPages::Inbound(slots, counters)) => {
-                shard.inbound.supply(slot, slots);
+                shards.inbound.supply(slot, slots);
                 self.shared.inbound.supply(slot, counters);
             }
             Some(SlotPages::Sessions(slots, counters)) => {
-                shard.sessions.supply(slot, slots);
+                shards.sessions.supply(slot, slots);
                 self.shared.sessions.supply(slot, counters);
             }
-            Some(SlotPages::Tunnels(tunnels)) => shard.supply_tunnels(slot, tunnels),
+            Some(SlotPages::Tunnels(tunnels)) => shards.tunnels.supply(slot, tunnels),
             None => {}
         }
         if let Some(page) = supply.opening {
@@ -265,17 +250,12 @@ impl Tables {
 
     /// Lets a shard go, with its keys.
     pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Shard> {
-        let mut shard = self.shards.take(id)?;
-        shard.keys = Some(self.keys.take(id));
-        Some(shard)
+        self.shards.take(id, &mut self.keys)
     }
 
     /// Takes a shard in, with its keys.
-    pub(crate) fn put_shard(&mut self, mut shard: Shard) {
-        if let Some(keys) = shard.keys.take() {
-            self.keys.put(shard.id(), keys);
-        }
-        self.shards.put(shard);
+    pub(crate) fn put_shard(&mut self, shard: Shard) {
+        self.shards.put(shard, &mut self.keys);
     }
 }
 
@@ -316,7 +296,7 @@ fn plain(listeners: &[(Endpoint, Listener)]) -> Vec<PlainListener> {
 
 /// The shards a change is about; two only for a session that lives apart from its path.
 fn homes(change: &Change) -> [ShardId; 2] {
-    let one = |slot: Slot| [slot.shard; 2];
+    let one = |slot: Slot| [slot.shard(); 2];
     match change {
         Change::OpenPath(path) => one(path.id.0),
         Change::MovePath { path, .. }
@@ -329,96 +309,12 @@ fn homes(change: &Change) -> [ShardId; 2] {
         Change::OpenTunnel { tunnel, .. } | Change::CloseTunnel { tunnel, .. } => {
             [ShardId::of(u32::from(*tunnel)); 2]
         }
-        Change::OpenSession(session) => [session.id.0.shard, session.path.0.shard],
+        Change::OpenSession(session) => [session.id.0.shard(), session.path.0.shard()],
         Change::OpenNetwork(network) => one(network.session.0),
         Change::CloseSession(session)
         | Change::ResizeNetwork { session, .. }
         | Change::SetPolicers { session, .. } => one(session.0),
         Change::GiveShard { shard, .. } => [*shard; 2],
-    }
-}
-
-/// The shards at home at this worker.
-#[derive(Debug)]
-pub(crate) struct Shards {
-    /// In one piece, so that the way to a slot is short. In the place of one that is elsewhere is an
-    /// empty one, in which nothing is found.
-    all: Box<[Shard; SHARDS]>,
-    /// Those that are here, a bit each.
-    here: u64,
-    /// Shards that were looked at and may have something to tell.
-    pub(crate) touched: u64,
-}
-
-impl Shards {
-    fn new(is_here: impl Fn(ShardId) -> bool) -> Self {
-        let bit = |shard: ShardId| u64::from(is_here(shard)) << shard.index();
-        Self {
-            all: Box::new(std::array::from_fn(|index| {
-                Shard::new(ShardId::new(index as u8))
-            })),
-            here: ShardId::all().map(bit).sum(),
-            touched: 0,
-        }
-    }
-
-    /// Whether a shard is here.
-    #[inline(always)]
-    pub(crate) fn has(&self, shard: ShardId) -> bool {
-        self.here >> shard.index() & 1 != 0
-    }
-
-    /// What is here of a shard: all of it or nothing.
-    #[inline(always)]
-    pub(crate) fn any(&self, shard: ShardId) -> &Shard {
-        &self.all[shard.index()]
-    }
-
-    /// What is here of a shard, by whom nothing is to be told.
-    #[inline(always)]
-    pub(crate) fn any_mut(&mut self, shard: ShardId) -> &mut Shard {
-        &mut self.all[shard.index()]
-    }
-
-    /// The shard in which `room` looks `slot` up; a frame whose shard is elsewhere moves there.
-    #[inline]
-    pub(crate) fn at(&mut self, room: Room, slot: Slot) -> Result<&mut Shard, Exit> {
-        match self.has(slot.shard) {
-            true => Ok(self.any_mut(slot.shard)),
-            false => Err(Exit::Move(room.stop(slot))),
-        }
-    }
-
-    /// The session that `room` looks up.
-    #[inline]
-    pub(crate) fn session(&mut self, room: Room, slot: Slot) -> Result<&mut Session, Exit> {
-        let session = self.at(room, slot)?.sessions.at_mut(slot);
-        session.ok_or(Exit::Discard(Discard::NoSession))
-    }
-
-    /// A shard that has something to tell is heard at the end of the turn.
-    #[inline]
-    pub(crate) fn mark(&mut self, shard: ShardId, has_news: bool) {
-        self.touched |= u64::from(has_news) << shard.index();
-    }
-
-    /// A shard, if it is here.
-    pub(crate) fn owned(&mut self, shard: ShardId) -> Option<&mut Shard> {
-        self.touched |= 1 << shard.index();
-        self.has(shard).then(|| self.any_mut(shard))
-    }
-
-    fn take(&mut self, shard: ShardId) -> Option<Shard> {
-        let is_here = self.has(shard);
-        self.here &= !(1 << shard.index());
-        is_here.then(|| std::mem::replace(self.any_mut(shard), Shard::new(shard)))
-    }
-
-    fn put(&mut self, shard: Shard) {
-        let id = shard.id();
-        assert!(!self.has(id), "every shard has exactly one owner");
-        (self.touched, self.here) = (self.touched | 1 << id.index(), self.here | 1 << id.index());
-        *self.any_mut(id) = shard;
     }
 }
 

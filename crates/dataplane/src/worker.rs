@@ -137,8 +137,6 @@ pub struct Worker<P: Port> {
     held: Held<P::Chunk>,
     /// Shards that arrived, and nobody has been told.
     arrived: Vec<ShardId>,
-    /// Shards with something left to tell, a bit each.
-    untold: u64,
     applied: u64,
     now: Option<Instant>,
     first_cycle: u64,
@@ -169,7 +167,6 @@ impl<P: Port> Worker<P> {
             limbo: Vec::new(),
             held: Held::new(),
             arrived: Vec::with_capacity(SHARDS),
-            untold: 0,
             applied: 0,
             now: None,
             first_cycle: cpu::cycles(),
@@ -368,17 +365,7 @@ impl<P: Port> Worker<P> {
             }
             self.arrived.remove(0);
         }
-        let candidates = self.untold | std::mem::take(&mut self.tables.shards.touched);
-        self.untold = 0;
-        for shard in crate::batch::each(candidates) {
-            let shard = ShardId::new(shard as u8);
-            let Some(owned) = self.tables.shards.owned(shard) else {
-                continue;
-            };
-            owned.tell(|event| events.send(event));
-            self.untold |= u64::from(!owned.untold.is_empty()) << shard.index();
-        }
-        self.tables.shards.touched = 0;
+        self.tables.shards.tell(|event| events.send(event));
     }
 
     fn finish(&mut self, work: usize, start: u64) {
@@ -412,7 +399,7 @@ impl<P: Port> Worker<P> {
     fn next(&self, now: Instant) -> Option<Instant> {
         // Frames that a kernel has not taken leave by another flush only, and without a free chunk
         // nothing can arrive: no descriptor ever tells of either.
-        let is_behind = self.untold != 0
+        let is_behind = !self.tables.shards.untold.is_empty()
             || !self.arrived.is_empty()
             || self.parcels.iter().flatten().any(|parcel| parcel.len() > 0)
             || self.ports.iter().any(|port| port.in_flight() > 0)
@@ -465,7 +452,7 @@ impl<P: Port> Worker<P> {
     }
 
     #[cfg(test)]
-    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<crate::shard::Shard> {
+    pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<crate::shard::moving::Shard> {
         self.tables.take_shard(id)
     }
 
@@ -485,8 +472,8 @@ impl<P: Port> Worker<P> {
     }
 
     #[cfg(test)]
-    pub(crate) fn shard(&mut self, id: ShardId) -> Option<&mut crate::shard::Shard> {
-        self.tables.shards.owned(id)
+    pub(crate) fn state(&mut self) -> &mut crate::shard::Shards {
+        &mut self.tables.shards
     }
 
     /// How long turns with something to do took, in cycles.

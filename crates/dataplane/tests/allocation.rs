@@ -37,11 +37,7 @@ const SECURED: Slot = slot(1);
 const PLAIN: Slot = slot(2);
 
 const fn slot(index: u32) -> Slot {
-    Slot {
-        shard: ShardId::new(1),
-        index,
-        generation: 1,
-    }
+    Slot::new(ShardId::new(1), index, 1)
 }
 
 #[test]
@@ -238,7 +234,7 @@ impl Port for Shelf {
 }
 
 fn address(slot: Slot) -> Ipv4Addr {
-    Ipv4Addr::new(10, 64, 0, slot.index as u8 + 1)
+    Ipv4Addr::new(10, 64, 0, slot.index() as u8 + 1)
 }
 
 fn keymat() -> Keymat {
@@ -262,7 +258,7 @@ fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
 
 fn l2tp(slot: Slot) -> Vec<u8> {
     let inner = ip(address(slot), SERVER, Ipv4::UDP, &[9; 100]);
-    let header = [2, TUNNEL, slot.index as u16, 0xff03, 0x0021].map(u16::to_be_bytes);
+    let header = [2, TUNNEL, slot.index() as u16, 0xff03, 0x0021].map(u16::to_be_bytes);
     [header.as_flattened(), &inner].concat()
 }
 
@@ -365,7 +361,7 @@ fn session(slot: Slot) -> [Change; 3] {
             path: PathId(slot),
             listener: 0,
             tunnel: TUNNEL,
-            session: slot.index as u16,
+            session: slot.index() as u16,
             peer_tunnel: 3,
             peer_session: 4,
             local_port: Udp::L2TP,

@@ -221,7 +221,7 @@ impl SlowPath {
         }
         let routes = self.routes.as_mut();
         if routes.is_some_and(|routes| routes.seek(&bytes, &self.shared)) {
-            let WorkerId(worker) = self.shared.owner(from.0.shard);
+            let WorkerId(worker) = self.shared.owner(from.0.shard());
             let entry = Entry::Route { vrf: 0 };
             let inject = ToWorker::Inject(Inject { entry, bytes });
             self.waiting.messages[usize::from(worker)].push_back(inject);

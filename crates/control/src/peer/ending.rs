@@ -153,7 +153,7 @@ impl Control {
         self.peers.displace(path);
         if is_open {
             self.peers.slots.retire(path.0);
-            self.outbox.change(path.0.shard, Change::ClosePath(path));
+            self.outbox.change(path.0.shard(), Change::ClosePath(path));
         } else {
             self.peers.slots.release(path.0);
         }

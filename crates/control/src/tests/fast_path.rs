@@ -166,7 +166,7 @@ impl FastPath {
                 assert!(self.paths.contains_key(&session.path));
                 let before = self.sessions.insert(session.id, session);
                 // Told twice to two shards, or again when data must be numbered.
-                let is_apart = session.id.0.shard != session.path.0.shard;
+                let is_apart = session.id.0.shard() != session.path.0.shard();
                 assert!(before.is_none() || is_apart || session.sequencing);
             }
             Change::OpenNetwork(network) => {
@@ -196,7 +196,7 @@ impl FastPath {
             }
             Change::InstallInbound(install) => {
                 assert!(self.paths.contains_key(&install.path));
-                assert_eq!(install.sa.0.shard, install.path.0.shard);
+                assert_eq!(install.sa.0.shard(), install.path.0.shard());
                 let before = self.inbound.insert(install.sa.spi(), (install.path, false));
                 assert!(before.is_none(), "SPI in use");
             }

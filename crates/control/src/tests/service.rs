@@ -169,12 +169,12 @@ fn the_calls_of_a_fat_tunnel_are_spread_over_the_shards() {
         .fast
         .sessions
         .keys()
-        .map(|slot| slot.0.shard)
+        .map(|slot| slot.0.shard())
         .collect();
     shards.sort();
     shards.dedup();
     assert_eq!(shards.len(), 64);
     for (slot, session) in &world.fast.sessions {
-        assert_eq!(ShardId::of(session.session.into()), slot.0.shard);
+        assert_eq!(ShardId::of(session.session.into()), slot.0.shard());
     }
 }

@@ -111,7 +111,7 @@ fn prepare<'f, C: Chunk>(
         compat,
         ..
     } = &mut *tables;
-    let path = shards.any_mut(path_slot.shard).paths.at_mut(path_slot)?;
+    let path = shards.paths.at_mut(path_slot)?;
     let shape = match path.encapsulation {
         Encapsulation::Plain if shared.checks_data() => return None,
         Encapsulation::Plain => None,
@@ -126,13 +126,10 @@ fn prepare<'f, C: Chunk>(
     };
     let ends = path.ends_back()?;
     let next_hop = path.next_hop(shared)?;
-    let hop = *tables.hop(next_hop);
+    let hop = tables.hop(next_hop);
+    let hop = tables.hops[hop];
     let session = ticket.slot;
-    let session = tables
-        .shards
-        .any_mut(session.shard)
-        .sessions
-        .at_mut(session)?;
+    let session = tables.shards.sessions.at_mut(session)?;
     let network = session.network.as_ref()?;
     let ppp = network.ppp_header_at_end();
     let (_, ppp_len) = ppp;
@@ -156,11 +153,7 @@ fn prepare<'f, C: Chunk>(
     session.tally.down.add(len);
     session.tally.last_down.set(now_ms);
     let (tunnel, session_id, ports) = (session.peer_tunnel, session.peer_session, session.ports);
-    let path = tables
-        .shards
-        .any_mut(path_slot.shard)
-        .paths
-        .at_mut(path_slot)?;
+    let path = tables.shards.paths.at_mut(path_slot)?;
     path.tally.sent.add(message);
     path.tally.last_sent.set(now_ms);
     let (mut numbered, mut is_soft) = (None, false);

@@ -11,7 +11,7 @@ use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::discard::Discard;
 use crate::esp::{self, Jobs};
-use crate::id::{Perhaps, SessionSlot, Slot};
+use crate::id::{SessionSlot, Slot};
 use crate::port::Port;
 use crate::shard::key_slot;
 use crate::shared::Target;
@@ -99,9 +99,8 @@ fn admit<'f, C: Chunk>(
 ) -> Option<(Work, &'f mut [u8])> {
     let frame = frame.as_mut()?;
     let head = frame.peek_chunk::<Head>()?;
-    let shard = tables.shards.any(ticket.slot.shard);
-    let sa = shard.inbound.at(ticket.slot)?;
-    let path = shard.paths.at(sa.path.0)?;
+    let sa = tables.shards.inbound.at(ticket.slot)?;
+    let path = tables.shards.paths.at(sa.path.0)?;
     let is_theirs = path.encapsulation == Encapsulation::EspInUdp && path.is_between(head.ends());
     let len = usize::from(ticket.len) - (OUTER - ETHERNET);
     if !is_theirs || !sa.shape.is_packet_len(len) || !tables.compat.admits(sa.shape) {
@@ -129,15 +128,10 @@ fn accept<C: Chunk>(
     let len = usize::from(ticket.len) - (OUTER - ETHERNET);
     let (now_ms, from) = (tables.now_ms, ticket.from);
     let Tables { shards, keys, .. } = &mut *tables;
-    let shard = shards.any_mut(ticket.slot.shard);
-    let accepted = esp::authenticate(ticket.slot, len, said, shard, keys);
-    if !shard.untold.is_empty() {
-        shards.touched |= 1 << ticket.slot.shard.index();
-    }
-    let accepted = accepted.map_err(exit)?;
+    let accepted = esp::authenticate(ticket.slot, len, said, shards, keys).map_err(exit)?;
     let (slot, shape) = (accepted.path, accepted.shape);
     ticket.path = Some(slot);
-    let path = shards.any_mut(slot.shard).paths.at_mut(slot);
+    let path = shards.paths.at_mut(slot);
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
     path.heard_by(from, now_ms);
     let skip = OUTER + shape.front();
@@ -160,7 +154,7 @@ fn accept<C: Chunk>(
         return Err(door);
     };
     ticket.port = port;
-    if accepted.likely.slot() != Some(session.0) {
+    if accepted.likely != Some(session) {
         learn(ticket.slot, session, tables);
     }
     Ok(())
@@ -169,8 +163,8 @@ fn accept<C: Chunk>(
 /// The next packet of an SA will be for this session as well.
 #[cold]
 fn learn(sa: Slot, session: SessionSlot, tables: &mut Tables) {
-    if let Some(sa) = tables.shards.any_mut(sa.shard).inbound.at_mut(sa) {
-        sa.likely = Perhaps::of(Some(session.0));
+    if let Some(sa) = tables.shards.inbound.at_mut(sa) {
+        sa.likely = Some(session);
     }
 }
 
@@ -192,7 +186,7 @@ fn peel_udp(plaintext: &[u8], len: usize) -> Option<([u16; 2], Data)> {
 fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tables) -> Option<()> {
     let frame = frame.as_mut()?;
     let slot = ticket.path?;
-    let path = tables.shards.any_mut(slot.shard).paths.at_mut(slot)?;
+    let path = tables.shards.paths.at_mut(slot)?;
     let head = frame.peek_chunk::<Head>()?;
     // RFC 2661 §8.1: addresses and ports of a tunnel stay as they are for its life.
     if path.encapsulation != Encapsulation::Plain || !path.is_between(head.ends()) {
@@ -270,13 +264,15 @@ fn forward<C: Chunk>(
     let Target::Via(next_hop) = tables.shared.lookup_v4(vrf, inner.destination()) else {
         return None;
     };
-    let hop = *tables.hop(next_hop);
-    let now_ms = tables.now_ms;
-    let session = tables
-        .shards
-        .any_mut(session.0.shard)
-        .sessions
-        .at_mut(session.0)?;
+    let hop = tables.hop(next_hop);
+    let Tables {
+        shards,
+        hops,
+        now_ms,
+        ..
+    } = &mut *tables;
+    let (hop, now_ms) = (&hops[hop], *now_ms);
+    let session = shards.sessions.at_mut(session.0)?;
     let network = session.network.as_ref()?;
     // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
     if data.len > usize::from(hop.mtu)

@@ -258,10 +258,6 @@ mod tests {
     }
 
     fn slot(index: u32) -> SessionSlot {
-        SessionSlot(Slot {
-            shard: ShardId::new(2),
-            index,
-            generation: 0,
-        })
+        SessionSlot(Slot::new(ShardId::new(2), index, 0))
     }
 }

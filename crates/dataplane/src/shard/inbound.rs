@@ -4,7 +4,7 @@ use super::news::News;
 use super::path::Usage;
 use crate::change::{InstallInbound, Limits};
 use crate::esp::Shape;
-use crate::id::{PathId, Perhaps};
+use crate::id::{PathId, SessionSlot};
 use crate::replay::Window;
 use crate::shared::{SaTally, Tally};
 
@@ -16,7 +16,7 @@ pub(crate) struct Inbound {
     pub(crate) window: Window,
     pub(crate) path: PathId,
     /// The session that its last packet was for.
-    pub(crate) likely: Perhaps,
+    pub(crate) likely: Option<SessionSlot>,
     pub(crate) shape: Shape,
     pub(crate) esn: bool,
     /// Whether an authentic packet has come.
@@ -37,7 +37,7 @@ impl Inbound {
     pub(crate) fn new(install: &InstallInbound, tally: Tally<SaTally>) -> Self {
         Self {
             path: install.path,
-            likely: Perhaps::default(),
+            likely: None,
             shape: Shape::of(install.suite),
             esn: install.esn,
             window: Window::new(install.window, install.esn),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::id::{InboundSa, PathId, SessionSlot};
+use crate::id::{InboundSa, PathId, SessionSlot, ShardId};
 
 /// What there is to tell of a slot, a bit each, told in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,14 +37,51 @@ pub(crate) enum Subject {
     Session(SessionSlot),
 }
 
-/// The slots of a shard that have something to tell, each once, in the order in which they came.
-pub(crate) type Untold = VecDeque<Subject>;
+impl Subject {
+    fn shard(self) -> ShardId {
+        match self {
+            Self::Path(PathId(slot))
+            | Self::Inbound(InboundSa(slot))
+            | Self::Session(SessionSlot(slot)) => slot.shard(),
+        }
+    }
+}
+
+/// The slots of a worker that have something to tell, each once, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Untold(VecDeque<Subject>);
+
+impl Untold {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn next(&self) -> Option<Subject> {
+        self.0.front().copied()
+    }
+
+    pub(super) fn done(&mut self) {
+        self.0.pop_front();
+    }
+
+    /// Those of a shard that leaves.
+    pub(super) fn take(&mut self, shard: ShardId) -> Vec<Subject> {
+        let (leave, stay): (VecDeque<_>, _) = self.0.drain(..).partition(|s| s.shard() == shard);
+        self.0 = stay;
+        leave.into()
+    }
+
+    /// Those of a shard that came.
+    pub(super) fn put(&mut self, subjects: Vec<Subject>) {
+        self.0.extend(subjects);
+    }
+}
 
 impl News {
     /// Notes something to tell.
     pub(crate) fn note(&mut self, item: Item, subject: Subject, untold: &mut Untold) {
         if self.0 == 0 {
-            untold.push_back(subject);
+            untold.0.push_back(subject);
         }
         self.0 |= item as u8;
     }

@@ -2,23 +2,22 @@
 
 use crypto::cpu;
 
+use super::pages::Pages;
 use crate::id::Slot;
 
-/// Slots that come into being together. A quarter of them would save no memory worth it, and the lists
+/// Slots that come into being together. A quarter of them would save no memory worth it, and the list
 /// of pages would be four times as long: look-ups among 100 000 sessions felt that.
 pub(crate) const PAGE_SLOTS: usize = 256;
 
-/// What the slots of one kind in one shard hold.
+/// What the slots of one kind hold in all shards of a worker. Those of a shard that is elsewhere are
+/// vacant.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    pages: Box<[Option<Page<T>>]>,
+    pub(super) pages: Pages<Page<T>>,
 }
 
 /// Some neighbouring slots.
 pub(crate) type Page<T> = Box<[Entry<T>; PAGE_SLOTS]>;
-
-/// By how many places the list of pages grows.
-const PLACES: usize = 16;
 
 /// A page without holders, its memory written once so that it is there: made where it stays, since it
 /// is too large for the stack.
@@ -54,7 +53,7 @@ const RETIRED: u16 = 1 << 8;
 impl<T> Default for Slots<T> {
     fn default() -> Self {
         Self {
-            pages: Box::default(),
+            pages: Pages::default(),
         }
     }
 }
@@ -63,11 +62,8 @@ impl<T> Slots<T> {
     /// The holder of a slot, if it is still this one.
     #[inline]
     pub(crate) fn at(&self, slot: Slot) -> Option<&T> {
-        let index = slot.index as usize;
-        let page = self.pages.get(index / PAGE_SLOTS)?.as_ref()?;
-        let Entry(place) = &page[index % PAGE_SLOTS];
-        match place {
-            Place::Held { tag, holder } if *tag == u16::from(slot.generation) => Some(holder),
+        match &self.entry(slot)?.0 {
+            Place::Held { tag, holder } if *tag == u16::from(slot.generation()) => Some(holder),
             Place::Held { .. } | Place::Vacant => None,
         }
     }
@@ -76,7 +72,7 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut T> {
         match self.place_mut(slot)? {
-            Place::Held { tag, holder } if *tag == u16::from(slot.generation) => Some(holder),
+            Place::Held { tag, holder } if *tag == u16::from(slot.generation()) => Some(holder),
             Place::Held { .. } | Place::Vacant => None,
         }
     }
@@ -84,10 +80,9 @@ impl<T> Slots<T> {
     /// Brings those cache lines of a slot near that will soon be looked up.
     #[inline(always)]
     pub(crate) fn prefetch(&self, slot: Slot, lines: &[usize]) {
-        let index = slot.index as usize;
-        if let Some(Some(page)) = self.pages.get(index / PAGE_SLOTS) {
+        if let Some(entry) = self.entry(slot) {
             for line in lines {
-                cpu::prefetch_line(&page[index % PAGE_SLOTS], *line);
+                cpu::prefetch_line(entry, *line);
             }
         }
     }
@@ -95,10 +90,14 @@ impl<T> Slots<T> {
     /// Where a slot lies.
     #[cfg(test)]
     pub(crate) fn memory_of(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
-        let index = slot.index as usize;
-        let page = self.pages.get(index / PAGE_SLOTS)?.as_ref()?;
-        let start = std::ptr::from_ref(&page[index % PAGE_SLOTS]).addr();
+        let start = std::ptr::from_ref(self.entry(slot)?).addr();
         Some(start..start + size_of::<Entry<T>>())
+    }
+
+    #[inline(always)]
+    fn entry(&self, slot: Slot) -> Option<&Entry<T>> {
+        let page = self.pages.get(slot.page::<PAGE_SLOTS>())?;
+        Some(&page[slot.place::<PAGE_SLOTS>()])
     }
 
     /// Gives a vacant slot to a holder.
@@ -106,38 +105,29 @@ impl<T> Slots<T> {
     /// # Panics
     /// If the slot is not vacant: the slow path uses it again only after it was told.
     pub(crate) fn hold(&mut self, slot: Slot, holder: T) {
-        assert!(slot.index < Slot::LIMIT, "a slot index has 18 bits");
-        let page = self.page_mut(slot).get_or_insert_with(vacant_page);
-        let Entry(place) = &mut page[slot.index as usize % PAGE_SLOTS];
+        let page = self.pages.place(slot.page::<PAGE_SLOTS>());
+        let page = page.get_or_insert_with(vacant_page);
+        let Entry(place) = &mut page[slot.place::<PAGE_SLOTS>()];
         assert!(
             matches!(place, Place::Vacant),
             "{slot:?} is used again before it was reported free"
         );
         *place = Place::Held {
-            tag: slot.generation.into(),
+            tag: slot.generation().into(),
             holder,
         };
     }
 
     /// Puts a vacant page in the place of one that is not there yet.
     pub(crate) fn supply(&mut self, slot: Slot, vacant: Page<T>) {
-        self.page_mut(slot).get_or_insert(vacant);
-    }
-
-    fn page_mut(&mut self, slot: Slot) -> &mut Option<Page<T>> {
-        let page = slot.index as usize / PAGE_SLOTS;
-        if self.pages.len() <= page {
-            let mut pages = std::mem::take(&mut self.pages).into_vec();
-            pages.resize_with((page + 1).next_multiple_of(PLACES), || None);
-            self.pages = pages.into_boxed_slice();
-        }
-        &mut self.pages[page]
+        let page = self.pages.place(slot.page::<PAGE_SLOTS>());
+        page.get_or_insert(vacant);
     }
 
     /// From here on no look-up finds the holder. `None` if it was not there.
     pub(crate) fn retire(&mut self, slot: Slot) -> Option<&mut T> {
         match self.place_mut(slot)? {
-            Place::Held { tag, holder } if *tag == u16::from(slot.generation) => {
+            Place::Held { tag, holder } if *tag == u16::from(slot.generation()) => {
                 *tag |= RETIRED;
                 Some(holder)
             }
@@ -148,7 +138,7 @@ impl<T> Slots<T> {
     /// The holder of a slot, retired or not: for telling of it.
     pub(crate) fn told_of(&mut self, slot: Slot) -> Option<&mut T> {
         match self.place_mut(slot)? {
-            Place::Held { tag, holder } if *tag & !RETIRED == u16::from(slot.generation) => {
+            Place::Held { tag, holder } if *tag & !RETIRED == u16::from(slot.generation()) => {
                 Some(holder)
             }
             Place::Held { .. } | Place::Vacant => None,
@@ -166,9 +156,8 @@ impl<T> Slots<T> {
 
     #[inline]
     fn place_mut(&mut self, slot: Slot) -> Option<&mut Place<T>> {
-        let index = slot.index as usize;
-        let page = self.pages.get_mut(index / PAGE_SLOTS)?.as_mut()?;
-        Some(&mut page[index % PAGE_SLOTS].0)
+        let page = self.pages.get_mut(slot.page::<PAGE_SLOTS>())?;
+        Some(&mut page[slot.place::<PAGE_SLOTS>()].0)
     }
 }
 
@@ -177,11 +166,7 @@ mod tests {
     use super::*;
     use crate::id::ShardId;
 
-    const SLOT: Slot = Slot {
-        shard: ShardId::new(1),
-        index: 700,
-        generation: 3,
-    };
+    const SLOT: Slot = Slot::new(ShardId::new(1), 700, 3);
 
     #[test]
     fn only_its_own_generation_finds_a_holder_and_none_once_it_is_retired() {
@@ -189,10 +174,7 @@ mod tests {
         assert_eq!(slots.at(SLOT), None);
         slots.hold(SLOT, "first");
         assert_eq!(slots.at(SLOT), Some(&"first"));
-        let stale = Slot {
-            generation: 2,
-            ..SLOT
-        };
+        let stale = SLOT.with_generation(2);
         assert_eq!(slots.at(stale), None);
         assert_eq!(slots.retire(stale), None);
         assert_eq!(slots.retire(SLOT), Some(&mut "first"));
@@ -200,13 +182,7 @@ mod tests {
         assert_eq!(slots.at_mut(SLOT), None);
         assert_eq!(slots.told_of(SLOT), Some(&mut "first"));
         slots.vacate(SLOT);
-        slots.hold(
-            Slot {
-                generation: 4,
-                ..SLOT
-            },
-            "second",
-        );
+        slots.hold(SLOT.with_generation(4), "second");
         assert_eq!(slots.at(SLOT), None);
     }
 
@@ -214,7 +190,7 @@ mod tests {
     fn a_page_that_is_supplied_is_used_and_never_takes_the_place_of_another() {
         let mut slots = Slots::default();
         let page = vacant_page();
-        let place = std::ptr::from_ref(&page[SLOT.index as usize % PAGE_SLOTS]);
+        let place = std::ptr::from_ref(&page[SLOT.place::<PAGE_SLOTS>()]);
         slots.supply(SLOT, page);
         assert_eq!(slots.at(SLOT), None);
         slots.hold(SLOT, 1);
@@ -225,17 +201,25 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_leaves_with_all_its_slots_and_no_other() {
+        let (mut from, mut to) = (Slots::default(), Slots::default());
+        let other = SLOT.with_shard(ShardId::new(2));
+        let slots = [SLOT, SLOT.with_index(3), other, other.with_index(0)];
+        for slot in slots {
+            from.hold(slot, slot.index());
+        }
+        to.pages.put(SLOT.shard(), from.pages.take(SLOT.shard()));
+        let held = |by: &Slots<u32>| slots.map(|slot| by.at(slot).copied());
+        assert_eq!(held(&to), [Some(700), Some(3), None, None]);
+        assert_eq!(held(&from), [None, None, Some(700), Some(0)]);
+    }
+
+    #[test]
     #[should_panic(expected = "used again before it was reported free")]
     fn a_slot_that_nobody_reported_free_is_not_used_again() {
         let mut slots = Slots::default();
         slots.hold(SLOT, 1);
         slots.retire(SLOT);
-        slots.hold(
-            Slot {
-                generation: 4,
-                ..SLOT
-            },
-            2,
-        );
+        slots.hold(SLOT.with_generation(4), 2);
     }
 }

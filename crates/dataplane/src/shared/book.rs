@@ -293,11 +293,7 @@ mod tests {
     }
 
     fn slot(index: u32) -> SessionSlot {
-        SessionSlot(Slot {
-            shard: ShardId::new(5),
-            index,
-            generation: 1,
-        })
+        SessionSlot(Slot::new(ShardId::new(5), index, 1))
     }
 
     fn attach(prefix: &str, session: u32) -> SharedChange {

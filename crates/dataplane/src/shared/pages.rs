@@ -23,8 +23,8 @@ pub(crate) trait Tallied: Default {
 /// The counters of all slots of one kind.
 #[derive(Debug)]
 pub(crate) struct Pages<T> {
+    /// By [`Slot::page`].
     pages: Box<[OnceLock<Page<T>>]>,
-    pages_per_shard: usize,
 }
 
 /// The counters of some neighbouring slots.
@@ -47,17 +47,16 @@ impl<T: Tallied> Pages<T> {
             pages: (0..SHARDS * pages_per_shard)
                 .map(|_| OnceLock::new())
                 .collect(),
-            pages_per_shard,
         }
     }
 
     /// The counters of a slot that has a new holder; `None` beyond the limit.
     pub(crate) fn open(&self, slot: Slot) -> Option<Tally<T>> {
-        let page = self.pages.get(self.page_of(slot)?)?;
+        let page = self.pages.get(slot.page::<PAGE_SLOTS>())?;
         let page = page.get_or_init(vacant_page);
         let tally = Tally {
             page: Arc::clone(page),
-            index: (slot.index % PAGE_SLOTS as u32) as u8,
+            index: slot.place::<PAGE_SLOTS>() as u8,
         };
         tally.cell().holder.set(0);
         tally.reset();
@@ -67,8 +66,7 @@ impl<T: Tallied> Pages<T> {
 
     /// Puts a page in the place of one that is not there yet.
     pub(crate) fn supply(&self, slot: Slot, page: Page<T>) {
-        let place = self.page_of(slot).and_then(|page| self.pages.get(page));
-        if let Some(place) = place {
+        if let Some(place) = self.pages.get(slot.page::<PAGE_SLOTS>()) {
             // One that is there already stays.
             let _ = place.set(page);
         }
@@ -77,31 +75,28 @@ impl<T: Tallied> Pages<T> {
     /// Brings the counters near that every packet changes.
     #[inline]
     pub(crate) fn prefetch(&self, slot: Slot) {
-        let page = self.page_of(slot).and_then(|page| self.pages.get(page));
-        if let Some(page) = page.and_then(OnceLock::get) {
-            cpu::prefetch(&page[slot.index as usize % PAGE_SLOTS].holder);
+        if let Some(cell) = self.cell(slot) {
+            cpu::prefetch(&cell.holder);
         }
     }
 
     /// Where the counters of a slot lie.
     #[cfg(test)]
     pub(crate) fn memory_of(&self, slot: Slot) -> Option<std::ops::Range<usize>> {
-        let page = self.pages.get(self.page_of(slot)?)?.get()?;
-        let start = std::ptr::from_ref(&page[slot.index as usize % PAGE_SLOTS]).addr();
+        let start = std::ptr::from_ref(self.cell(slot)?).addr();
         Some(start..start + size_of::<Cell<T>>())
     }
 
     /// Reads the counters of a slot, if this is its last holder.
     pub(crate) fn read<R>(&self, slot: Slot, read: impl FnOnce(&T) -> R) -> Option<R> {
-        let page = self.pages.get(self.page_of(slot)?)?.get()?;
-        let cell = &page[slot.index as usize % PAGE_SLOTS];
+        let cell = self.cell(slot)?;
         (cell.holder.value() == holder(slot)).then(|| read(&cell.counters))
     }
 
-    #[inline]
-    fn page_of(&self, slot: Slot) -> Option<usize> {
-        let page = slot.index as usize / PAGE_SLOTS;
-        (page < self.pages_per_shard).then(|| slot.shard.index() * self.pages_per_shard + page)
+    #[inline(always)]
+    fn cell(&self, slot: Slot) -> Option<&Cell<T>> {
+        let page = self.pages.get(slot.page::<PAGE_SLOTS>())?.get()?;
+        Some(&page[slot.place::<PAGE_SLOTS>()])
     }
 }
 
@@ -236,11 +231,7 @@ mod tests {
     use super::*;
     use crate::id::ShardId;
 
-    const SLOT: Slot = Slot {
-        shard: ShardId::new(3),
-        index: 300,
-        generation: 7,
-    };
+    const SLOT: Slot = Slot::new(ShardId::new(3), 300, 7);
 
     #[test]
     fn a_reader_sees_only_the_holder_it_asks_for() {
@@ -249,10 +240,7 @@ mod tests {
         let tally = pages.open(SLOT).unwrap();
         tally.up.add(100);
         assert_eq!(pages.read(SLOT, |t| t.up.value().bytes), Some(100));
-        let next = Slot {
-            generation: 8,
-            ..SLOT
-        };
+        let next = SLOT.with_generation(8);
         assert!(pages.read(next, |t| t.up.value()).is_none());
         let _tally = pages.open(next).unwrap();
         assert_eq!(pages.read(next, |t| t.up.value().bytes), Some(0));
@@ -262,8 +250,7 @@ mod tests {
     #[test]
     fn slots_beyond_the_limit_have_no_counters() {
         let pages = Pages::<PathTally>::new(512);
-        let last = Slot { index: 511, ..SLOT };
-        assert!(pages.open(last).is_some());
-        assert!(pages.open(Slot { index: 512, ..SLOT }).is_none());
+        assert!(pages.open(SLOT.with_index(511)).is_some());
+        assert!(pages.open(SLOT.with_index(512)).is_none());
     }
 }

@@ -180,7 +180,7 @@ fn the_ways_out_of_seal() {
         Fate::Peer(_)
     ));
     let (path, spi) = (peer.path(), peer.spi_out);
-    gateway.change(peer.slot.shard, Change::RetireOutbound { path, spi });
+    gateway.change(peer.slot.shard(), Change::RetireOutbound { path, spi });
     let fate = gateway.fate(NETWORK, packet(&peer));
     assert_eq!(fate, Fate::Discarded(Discard::NoOutboundSa));
 
@@ -189,7 +189,7 @@ fn the_ways_out_of_seal() {
         panic!("the new SA is not used");
     };
     peer.open(&frame);
-    gateway.change(peer.slot.shard, Change::ClosePath(path));
+    gateway.change(peer.slot.shard(), Change::ClosePath(path));
     let fate = gateway.fate(NETWORK, packet(&peer));
     assert_eq!(
         fate,
@@ -239,18 +239,13 @@ fn no_number_is_used_after_the_last_one() {
         peer.esn = esn;
         let mut gateway = Gateway::with_peer(&mut peer);
         let path = peer.path();
-        let mut install = None;
         peer.install_outbound(&mut gateway, 77, 7, Activation::Now);
         gateway.settle();
         // The same SA near its end.
-        if let Some(shard) = gateway.workers[0].shard(peer.slot.shard) {
-            let path = shard.paths.at_mut(path.0).unwrap();
-            path.outbound
-                .as_mut()
-                .unwrap()
-                .set_next(u64::from(u32::MAX) - 1);
-            install = path.outbound.as_ref().map(|sa| sa.spi);
-        }
+        let path = gateway.workers[0].state().paths.at_mut(path.0).unwrap();
+        let outbound = path.outbound.as_mut().unwrap();
+        outbound.set_next(u64::from(u32::MAX) - 1);
+        let install = Some(outbound.spi);
         assert_eq!(install, Some(77));
         let mut sent = 0;
         for _ in 0..4 {
@@ -271,10 +266,7 @@ fn the_first_packet_on_a_new_inbound_sa_activates_the_outbound_sa_that_waits_for
     let mut peer = Peer::new(3, 5);
     let mut gateway = Gateway::with_peer(&mut peer);
     let (old_key, old_spi) = (2, peer.spi_out);
-    let new = Slot {
-        index: 99,
-        ..peer.slot
-    };
+    let new = peer.slot.with_index(99);
     let waits = Activation::AfterFirst(InboundSa(new));
     let old_sender = peer.data(&ip(peer.address, SERVER, 60));
     peer.install_inbound(&mut gateway, new, 11);
@@ -304,13 +296,10 @@ fn the_first_packet_on_a_new_inbound_sa_activates_the_outbound_sa_that_waits_for
 fn of_outbound_sas_that_nobody_takes_into_use_the_oldest_go() {
     let mut peer = Peer::new(3, 5);
     let mut gateway = Gateway::with_peer(&mut peer);
-    let (shard, path, old) = (peer.slot.shard, peer.path(), peer.spi_out);
+    let (shard, path, old) = (peer.slot.shard(), peer.path(), peer.spi_out);
     let spis = 4242..4242 + WAITING_SAS as u32 + 2;
     for (key, spi) in (12..).zip(spis.clone()) {
-        let waits = Activation::AfterFirst(InboundSa(Slot {
-            index: spi,
-            ..peer.slot
-        }));
+        let waits = Activation::AfterFirst(InboundSa(peer.slot.with_index(spi)));
         peer.install_outbound(&mut gateway, spi, key, waits);
     }
     for spi in spis.clone().take(2) {
@@ -337,13 +326,10 @@ fn the_delete_of_the_current_sa_activates_the_one_that_waits() {
     let mut peer = Peer::new(3, 5);
     let mut gateway = Gateway::with_peer(&mut peer);
     let old = peer.spi_out;
-    let waits = Activation::AfterFirst(InboundSa(Slot {
-        index: 99,
-        ..peer.slot
-    }));
+    let waits = Activation::AfterFirst(InboundSa(peer.slot.with_index(99)));
     peer.install_outbound(&mut gateway, 4242, 12, waits);
     let path = peer.path();
-    gateway.change(peer.slot.shard, Change::RetireOutbound { path, spi: old });
+    gateway.change(peer.slot.shard(), Change::RetireOutbound { path, spi: old });
     let fate = gateway.fate(NETWORK, ethernet(&ip(SERVER, peer.address, 100)));
     let Fate::Peer(frame) = fate else {
         panic!("{fate:?}");
@@ -440,9 +426,12 @@ fn what_is_retired_is_told_with_its_last_counters_and_its_slots_serve_again() {
     let esp_len = frame.len() - 42;
     gateway.fate(TUNNEL, frame.clone());
     gateway.events.clear();
-    gateway.change(peer.slot.shard, Change::CloseSession(peer.session));
-    gateway.change(peer.slot.shard, Change::RetireInbound(InboundSa(peer.slot)));
-    gateway.change(peer.slot.shard, Change::ClosePath(peer.path()));
+    gateway.change(peer.slot.shard(), Change::CloseSession(peer.session));
+    gateway.change(
+        peer.slot.shard(),
+        Change::RetireInbound(InboundSa(peer.slot)),
+    );
+    gateway.change(peer.slot.shard(), Change::ClosePath(peer.path()));
     gateway.settle();
     let [session, sa, path] = &gateway.events[..] else {
         panic!("{:?}", gateway.events);
@@ -456,7 +445,7 @@ fn what_is_retired_is_told_with_its_last_counters_and_its_slots_serve_again() {
     );
 
     let mut next = Peer::new(3, 5);
-    next.slot.generation = 2;
+    next.slot = next.slot.with_generation(2);
     next.session = crate::id::SessionSlot(next.slot);
     next.suite = GCM;
     gateway.open(&mut next);

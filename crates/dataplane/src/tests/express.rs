@@ -12,7 +12,7 @@ use super::{Fate, NETWORK, Peer, TUNNEL};
 use crate::WorkerCounters;
 use crate::change::{Change, Rate, Session};
 use crate::id::{SessionSlot, Slot, WorkerId};
-use crate::shard::tunnel_slot;
+use crate::shard::tunnels::tunnel_slot;
 
 /// One step: a frame for either side, or time that passes.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ impl World {
         });
         let session = policed.session;
         gateway.change(
-            session.0.shard,
+            session.0.shard(),
             Change::SetPolicers {
                 session,
                 up: rate,
@@ -357,19 +357,15 @@ fn a_tunnel_foretells_its_only_session_and_an_sa_the_session_of_its_last_packet(
     gateway.settle();
     let likely = |gateway: &mut Gateway, peer: &Peer| {
         let slot = tunnel_slot(1, peer.tunnel()).unwrap();
-        let shard = gateway.workers[0].shard(slot.shard).unwrap();
-        shard.tunnel_entry(slot).unwrap().likely()
+        gateway.workers[0].state().tunnels.at(slot).unwrap().only
     };
     assert_eq!(likely(&mut gateway, &plain), Some(plain.session));
     let second = Session {
-        id: SessionSlot(Slot {
-            index: plain.session.0.index + 100,
-            ..plain.session.0
-        }),
+        id: SessionSlot(plain.session.0.with_index(plain.session.0.index() + 100)),
         session: plain.session_id() + 1,
         ..plain.as_session()
     };
-    let shard = plain.session.0.shard;
+    let shard = plain.session.0.shard();
     gateway.change(shard, Change::OpenSession(second));
     gateway.settle();
     assert_eq!(likely(&mut gateway, &plain), None, "it may be either");
@@ -379,11 +375,11 @@ fn a_tunnel_foretells_its_only_session_and_an_sa_the_session_of_its_last_packet(
 
     let slot = secured.slot;
     let last = |gateway: &mut Gateway| {
-        let shard = gateway.workers[0].shard(slot.shard).unwrap();
-        shard.inbound.at(slot).unwrap().likely.slot()
+        let state = gateway.workers[0].state();
+        state.inbound.at(slot).unwrap().likely
     };
     assert_eq!(last(&mut gateway), None);
     let frame = secured.data(&ip(secured.address, SERVER, 100));
     gateway.fate(TUNNEL, frame);
-    assert_eq!(last(&mut gateway), Some(secured.session.0));
+    assert_eq!(last(&mut gateway), Some(secured.session));
 }

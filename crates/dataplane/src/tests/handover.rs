@@ -21,7 +21,7 @@ fn both_directions_cross_the_workers_and_every_chunk_comes_home() {
         let (mut up, mut down) = (0_u64, 0);
         for round in 0..200 {
             for peer in &mut peers {
-                let owner = usize::from(gateway.shared.owner(peer.slot.shard).0);
+                let owner = usize::from(gateway.shared.owner(peer.slot.shard()).0);
                 let other = (owner + 1) % usize::from(workers);
                 let packet = ip(peer.address, SERVER, 60 + round);
                 let frame = peer.data(&packet);
@@ -66,8 +66,8 @@ fn two_subscribers_of_two_workers_reach_each_other() {
     gateway.open(&mut a);
     gateway.open(&mut b);
     assert_ne!(
-        gateway.shared.owner(a.slot.shard),
-        gateway.shared.owner(b.slot.shard)
+        gateway.shared.owner(a.slot.shard()),
+        gateway.shared.owner(b.slot.shard())
     );
     for (from, to) in [(0, 1), (1, 0), (0, 0), (1, 1)] {
         let packet = ip(a.address, b.address, 300);
@@ -99,7 +99,7 @@ fn a_shard_that_moves_every_few_turns_loses_nothing_and_repeats_nothing() {
         let mut gateway = Gateway::with_sizes(2, sizes);
         let mut peer = Peer::new(7, 5);
         gateway.open(&mut peer);
-        let shard = peer.slot.shard;
+        let shard = peer.slot.shard();
         let (mut up, mut down, mut sent, mut moves) = (0, 0, 0, 0);
         let mut is_at_home = true;
         for round in 0..3000_usize {
@@ -136,7 +136,7 @@ fn a_shard_that_moves_every_few_turns_loses_nothing_and_repeats_nothing() {
         assert_eq!(gateway.discards(), [], "{parcels}");
         assert_eq!((up, down), (sent, sent));
         let owners = (0..2)
-            .filter(|w| gateway.workers[*w].shard(shard).is_some())
+            .filter(|w| gateway.workers[*w].shards().any(|own| own == shard))
             .count();
         assert_eq!(owners, 1);
         gateway.assert_chunks_are_whole();
@@ -160,7 +160,7 @@ fn a_frame_of_a_shard_on_its_way_waits_for_it() {
     let mut gateway = Gateway::new(2);
     let mut peer = Peer::new(0, 5);
     gateway.open(&mut peer);
-    let shard = peer.slot.shard;
+    let shard = peer.slot.shard();
     let to = WorkerId(1);
     gateway.change(shard, Change::GiveShard { shard, to });
     gateway.turn(0);
@@ -182,7 +182,7 @@ fn the_waiting_room_of_a_shard_on_its_way_is_bounded() {
     let mut gateway = Gateway::new(2);
     let mut peer = Peer::new(0, 5);
     gateway.open(&mut peer);
-    let shard = peer.slot.shard;
+    let shard = peer.slot.shard();
     let taken = gateway.workers[0].take_shard(shard);
     gateway.shared.set_owner(shard, WorkerId(1));
     for _ in 0..1034 {
@@ -228,7 +228,7 @@ fn a_frame_that_runs_in_circles_is_stopped() {
     let mut gateway = Gateway::new(2);
     let mut peer = Peer::new(0, 5);
     gateway.open(&mut peer);
-    let shard = peer.slot.shard;
+    let shard = peer.slot.shard();
     // Nobody has the shard, and the map always names the other worker.
     let taken = gateway.workers[0].take_shard(shard);
     gateway.shared.set_owner(shard, WorkerId(1));
@@ -247,7 +247,7 @@ fn a_frame_that_runs_in_circles_is_stopped() {
 fn a_session_apart_from_its_path_may_live_at_another_worker() {
     let mut gateway = Gateway::new(2);
     let mut peer = Peer::new(2, 5);
-    peer.session.0.shard = ShardId::new(41);
+    peer.session.0 = peer.session.0.with_shard(ShardId::new(41));
     gateway.open(&mut peer);
     for worker in [0, 1] {
         let packet = ip(peer.address, SERVER, 100);
@@ -279,14 +279,11 @@ fn a_path_that_closes_takes_no_session_of_its_own_shard_for_one_that_lives_apart
     let mut lac = Peer::new(3, 5);
     let mut other = Peer::new(3, 7);
     // Index and generation are the same, the shard is not.
-    lac.session.0 = Slot {
-        shard: ShardId::new(4),
-        ..other.slot
-    };
+    lac.session.0 = other.slot.with_shard(ShardId::new(4));
     let mut gateway = Gateway::with_peer(&mut lac);
     gateway.open(&mut other);
-    gateway.change(lac.slot.shard, Change::ClosePath(lac.path()));
-    gateway.change(lac.session.0.shard, Change::CloseSession(lac.session));
+    gateway.change(lac.slot.shard(), Change::ClosePath(lac.path()));
+    gateway.change(lac.session.0.shard(), Change::CloseSession(lac.session));
     gateway.settle();
     let is_retired = |event: &&Event| matches!(event, Event::SessionRetired(..));
     let retired: Vec<_> = gateway.events.iter().filter(is_retired).collect();
@@ -368,7 +365,7 @@ fn between_two_bursts_at_most_64_changes_are_applied() {
     gateway.open(&mut peer);
     let before = gateway.shared.worker(WorkerId(0)).applied.load(Relaxed);
     for _ in 0..200 {
-        gateway.change(peer.slot.shard, Change::CloseSession(SessionSlot(STALE)));
+        gateway.change(peer.slot.shard(), Change::CloseSession(SessionSlot(STALE)));
     }
     for expected in [64, 128, 192, 200, 200] {
         let frame = peer.data(&ip(peer.address, SERVER, 100));
@@ -387,7 +384,7 @@ fn while_a_full_burst_waits_changes_come_four_at_a_time() {
     gateway.open(&mut peer);
     let before = gateway.shared.worker(WorkerId(0)).applied.load(Relaxed);
     for _ in 0..100 {
-        gateway.change(peer.slot.shard, Change::CloseSession(SessionSlot(STALE)));
+        gateway.change(peer.slot.shard(), Change::CloseSession(SessionSlot(STALE)));
     }
     for _ in 0..3 * BATCH_FRAMES {
         let frame = peer.data(&ip(peer.address, SERVER, 100));
@@ -403,8 +400,4 @@ fn while_a_full_burst_waits_changes_come_four_at_a_time() {
 }
 
 /// A slot that nobody holds.
-const STALE: Slot = Slot {
-    shard: ShardId::new(1),
-    index: 6,
-    generation: 9,
-};
+const STALE: Slot = Slot::new(ShardId::new(1), 6, 9);

@@ -551,7 +551,7 @@ fn a_session_that_is_resized_answers_with_its_new_size() {
     assert!(matches!(fate, Fate::Peer(_)), "1100 octets fit: {fate:?}");
     for (mtu, told) in [(1099, 1099), (10, 576)] {
         let session = peer.session;
-        gateway.change(session.0.shard, Change::ResizeNetwork { session, mtu });
+        gateway.change(session.0.shard(), Change::ResizeNetwork { session, mtu });
         gateway.settle();
         let fates = gateway.fates(NETWORK, ethernet(&packet));
         let [Fate::Network(answer), Fate::Discarded(Discard::TooBig)] = &fates[..] else {

@@ -269,7 +269,7 @@ fn sequence_numbers_may_be_asked_for_when_the_session_is_open_already() {
     let mut peer = Peer::new(3, 5).plain();
     let mut gateway = Gateway::with_peer(&mut peer);
     peer.sequencing = true;
-    gateway.change(peer.slot.shard, Change::OpenSession(peer.as_session()));
+    gateway.change(peer.slot.shard(), Change::OpenSession(peer.as_session()));
     let packet = ip(SERVER, peer.address, 100);
     let Fate::Peer(frame) = gateway.fate(NETWORK, ethernet(&packet)) else {
         panic!("nothing came");
@@ -284,7 +284,7 @@ fn what_the_slow_path_injects_is_framed_and_sealed_in_order_with_the_data() {
     let mut gateway = Gateway::with_peer(&mut peer);
     let lcp = vec![0xff, 3, 0xc0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0];
     let hello = vec![0xc8, 2, 0, 20, 0x12, 0x34, 0, 0, 0, 1, 0, 1];
-    let shard = peer.slot.shard;
+    let shard = peer.slot.shard();
     let inject = |entry, bytes: &[u8]| Inject {
         entry,
         bytes: bytes.to_vec(),
@@ -333,7 +333,7 @@ fn what_the_slow_path_injects_is_framed_and_sealed_in_order_with_the_data() {
 #[test]
 fn a_session_may_live_apart_from_its_path() {
     let mut peer = Peer::new(3, 5).plain();
-    peer.session.0.shard = crate::id::ShardId::new(40);
+    peer.session.0 = peer.session.0.with_shard(crate::id::ShardId::new(40));
     let mut gateway = Gateway::with_peer(&mut peer);
     let packet = ip(peer.address, SERVER, 100);
     let frame = peer.data(&packet);
@@ -346,7 +346,7 @@ fn a_session_may_live_apart_from_its_path() {
         panic!("nothing came");
     };
     assert_eq!(peer.open(&reply), hop(&back));
-    gateway.change(peer.session.0.shard, Change::CloseSession(peer.session));
+    gateway.change(peer.session.0.shard(), Change::CloseSession(peer.session));
     assert_eq!(
         gateway.fate(TUNNEL, frame),
         Fate::Discarded(Discard::NoSession)

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::gateway::{Gateway, SERVER, ethernet, ip};
 use super::{NETWORK, Peer, TUNNEL};
 use crate::change::{Change, Rate};
-use crate::shard::{key_slot, tunnel_slot};
+use crate::shard::key_slot;
+use crate::shard::tunnels::tunnel_slot;
 
 const LINE: usize = 64;
 
@@ -147,7 +148,7 @@ fn one_packet_each_way_takes_the_lane() {
         });
         let (session, up, down) = (peer.session, rate, rate);
         let policers = Change::SetPolicers { session, up, down };
-        gateway.change(peer.slot.shard, policers);
+        gateway.change(peer.slot.shard(), policers);
         gateway.settle();
         for (way, port) in [("up", TUNNEL), ("down", NETWORK)] {
             // The first ones find the next hop, and tell that the SA is in use.
@@ -202,10 +203,10 @@ fn tell_places(gateway: &mut Gateway, peer: &Peer, way: &str) {
     let keys = gateway.workers[0].keys();
     tell("key", keys.opening.memory_of(key_slot(slot)));
     tell("key", keys.sealing.memory_of(key_slot(slot)));
-    let shard = gateway.workers[0].shard(slot.shard).unwrap();
-    tell("path", shard.paths.memory_of(slot));
-    tell("inbound SA", shard.inbound.memory_of(slot));
-    tell("session", shard.sessions.memory_of(slot));
+    let shards = gateway.workers[0].state();
+    tell("path", shards.paths.memory_of(slot));
+    tell("inbound SA", shards.inbound.memory_of(slot));
+    tell("session", shards.sessions.memory_of(slot));
     let tunnel = tunnel_slot(1, peer.tunnel()).unwrap();
-    tell("tunnel", shard.memory_of_tunnel(tunnel));
+    tell("tunnel", shards.tunnels.memory_of(tunnel));
 }

@@ -86,11 +86,7 @@ fn a_cookie_of_ours_tells_a_known_exchange_from_a_stranger() {
     gateway
         .shared
         .apply(SharedChange::SetCookieKey(key.clone()));
-    let slot = Slot {
-        shard: ShardId::new(7),
-        index: 1,
-        generation: 2,
-    };
+    let slot = Slot::new(ShardId::new(7), 1, 2);
     let cookie = key.cookie(slot, stranger(9).address());
     let rows = [
         ([0; 8], Class::Stranger),
@@ -179,7 +175,7 @@ fn what_came_by_an_exception_socket_takes_the_same_way() {
         remote: peer.outer,
     };
     let bytes = frame[42..].to_vec();
-    gateway.inject(peer.slot.shard, Inject { entry, bytes });
+    gateway.inject(peer.slot.shard(), Inject { entry, bytes });
     gateway.settle();
     assert_eq!(gateway.received(0, super::NETWORK).len(), 1);
     let ike = [&[7; 8][..], &[0; 3000]].concat();
@@ -188,7 +184,7 @@ fn what_came_by_an_exception_socket_takes_the_same_way() {
         local: gateway_at(500),
         remote: stranger(3),
     };
-    gateway.inject(peer.slot.shard, Inject { entry, bytes: ike });
+    gateway.inject(peer.slot.shard(), Inject { entry, bytes: ike });
     gateway.settle();
     assert_eq!(
         gateway.discarded(Discard::SendTooLong),
@@ -209,7 +205,7 @@ fn events_wait_in_their_slots_until_the_slow_path_has_room() {
         gateway.open(peer);
     }
     for peer in &mut peers {
-        gateway.change(peer.slot.shard, Change::ClosePath(peer.path()));
+        gateway.change(peer.slot.shard(), Change::ClosePath(peer.path()));
     }
     for _ in 0..100 {
         gateway.turn(0);
@@ -273,7 +269,7 @@ fn what_finds_no_means_is_named() {
         local_port: 1701,
         peer_port: 1701,
     };
-    let shard = peer.slot.shard;
+    let shard = peer.slot.shard();
     let inject = |entry| Inject {
         entry,
         bytes: vec![7; 28],
@@ -305,11 +301,11 @@ fn a_worker_without_free_chunks_drops_what_is_injected_by_name_and_recovers() {
         entry,
         bytes: vec![0xff, 3, 0xc0, 0x21],
     };
-    gateway.inject(peer.slot.shard, inject());
+    gateway.inject(peer.slot.shard(), inject());
     gateway.settle();
     assert_eq!(gateway.discarded(Discard::NoChunk), 1);
     gateway.workers[0].return_chunks(taken);
-    gateway.inject(peer.slot.shard, inject());
+    gateway.inject(peer.slot.shard(), inject());
     gateway.settle();
     assert_eq!(gateway.received(0, TUNNEL).len(), 1);
     gateway.assert_chunks_are_whole();

@@ -44,11 +44,7 @@ pub(super) struct Peer {
 impl Peer {
     /// Peer `n` of a shard, in an SA in UDP.
     pub(super) fn new(shard: u8, n: u32) -> Self {
-        let slot = Slot {
-            shard: ShardId::new(shard),
-            index: n,
-            generation: 1,
-        };
+        let slot = Slot::new(ShardId::new(shard), n, 1);
         let last = (n * 64 + u32::from(shard)) as u16 + 2;
         let [high, low] = last.to_be_bytes();
         let outer = Ipv4Addr::new(198, 51, 100, 1 + last as u8 % 250);
@@ -93,7 +89,7 @@ impl Peer {
 
     /// Our tunnel id, as this peer writes it.
     pub(super) fn tunnel(&self) -> u16 {
-        (self.slot.index as u16) << 6 | self.slot.shard.index() as u16
+        (self.slot.index() as u16) << 6 | self.slot.shard().index() as u16
     }
 
     /// Our session id, as this peer writes it.
@@ -110,7 +106,7 @@ impl Peer {
             mtu: 1500,
             vrf: 0,
         };
-        gateway.change(self.slot.shard, Change::OpenPath(path));
+        gateway.change(self.slot.shard(), Change::OpenPath(path));
         if self.encapsulation == Encapsulation::Plain {
             let (tunnel, path) = (self.tunnel(), self.path());
             let change = Change::OpenTunnel {
@@ -118,7 +114,7 @@ impl Peer {
                 tunnel,
                 path,
             };
-            gateway.change(self.slot.shard, change);
+            gateway.change(self.slot.shard(), change);
             return;
         }
         self.install_inbound(gateway, self.slot, 1);
@@ -141,7 +137,7 @@ impl Peer {
             window: 1024,
             limits: self.limits,
         };
-        gateway.change(self.slot.shard, Change::InstallInbound(install));
+        gateway.change(self.slot.shard(), Change::InstallInbound(install));
     }
 
     /// An SA from the gateway to here.
@@ -163,7 +159,7 @@ impl Peer {
             limits: self.limits,
             activation,
         };
-        gateway.change(self.slot.shard, Change::InstallOutbound(install));
+        gateway.change(self.slot.shard(), Change::InstallOutbound(install));
         self.listen(key, spi);
     }
 
@@ -177,7 +173,7 @@ impl Peer {
 
     fn keymat(&self, key: u8) -> Keymat {
         let octets: Vec<u8> = (0..self.suite.keymat_len())
-            .map(|i| key ^ (i as u8).wrapping_mul(29) ^ self.slot.index as u8)
+            .map(|i| key ^ (i as u8).wrapping_mul(29) ^ self.slot.index() as u8)
             .collect();
         Keymat::new(self.suite, &octets).expect("as long as the suite wants it")
     }
@@ -185,9 +181,9 @@ impl Peer {
     pub(super) fn open_session(&mut self, gateway: &mut Gateway) {
         self.open_path(gateway);
         let session = self.as_session();
-        gateway.change(self.session.0.shard, Change::OpenSession(session));
-        if self.session.0.shard != self.slot.shard {
-            gateway.change(self.slot.shard, Change::OpenSession(session));
+        gateway.change(self.session.0.shard(), Change::OpenSession(session));
+        if self.session.0.shard() != self.slot.shard() {
+            gateway.change(self.slot.shard(), Change::OpenSession(session));
         }
     }
 
@@ -218,7 +214,7 @@ impl Peer {
             clamp_mss: true,
             isolate: self.isolate,
         };
-        gateway.change(self.session.0.shard, Change::OpenNetwork(network));
+        gateway.change(self.session.0.shard(), Change::OpenNetwork(network));
         gateway.shared.apply(SharedChange::Attach {
             vrf: 0,
             prefix: IpAddr::V4(self.address).into(),

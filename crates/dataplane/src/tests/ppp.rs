@@ -117,7 +117,7 @@ fn the_ways_out_of_frame() {
     );
     peer.open_network(&mut gateway);
     assert!(matches!(gateway.fate(NETWORK, down.clone()), Fate::Peer(_)));
-    gateway.change(peer.session.0.shard, Change::CloseSession(peer.session));
+    gateway.change(peer.session.0.shard(), Change::CloseSession(peer.session));
     assert_eq!(
         gateway.fate(NETWORK, down),
         Fate::Discarded(Discard::NoSession)
@@ -144,7 +144,7 @@ fn what_the_peer_agreed_to_leave_out_is_left_out() {
             clamp_mss: false,
             isolate: false,
         };
-        gateway.change(peer.session.0.shard, Change::OpenNetwork(network));
+        gateway.change(peer.session.0.shard(), Change::OpenNetwork(network));
         let packet = ip(SERVER, peer.address, 100);
         let Fate::Peer(frame) = gateway.fate(NETWORK, ethernet(&packet)) else {
             panic!("nothing came");
@@ -178,7 +178,7 @@ fn what_is_above_a_subscribers_rate_is_dropped_by_name_in_each_direction() {
         })
     });
     let policers = |up, down| Change::SetPolicers { session, up, down };
-    gateway.change(session.0.shard, policers(rate(250), rate(150)));
+    gateway.change(session.0.shard(), policers(rate(250), rate(150)));
     let up = ip(peer.address, SERVER, 100);
     let down = ethernet(&ip(SERVER, peer.address, 100));
     let is_through = |fate: Fate| match fate {
@@ -201,6 +201,6 @@ fn what_is_above_a_subscribers_rate_is_dropped_by_name_in_each_direction() {
     assert_eq!(send(&mut gateway), (above_up, above_down));
     let view = gateway.shared.session(session).expect("it is open");
     assert_eq!(view.traffic.discarded.packets, 5);
-    gateway.change(session.0.shard, policers(None, None));
+    gateway.change(session.0.shard(), policers(None, None));
     assert_eq!(send(&mut gateway), (None, None));
 }

@@ -80,7 +80,7 @@ impl<P: Port> Worker<P> {
         if stop.room == Room::Fragment {
             return self.fragment(traveller);
         }
-        let shard = stop.slot.shard;
+        let shard = stop.slot.shard();
         if !stop.room.is_sharded() || self.tables.shards.has(shard) {
             self.lobby.push_back(traveller);
             return;

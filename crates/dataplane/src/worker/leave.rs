@@ -26,8 +26,7 @@ impl<P: Port> Worker<P> {
     fn refuse(&mut self, packet: Packet<P::Chunk>, session: Option<SessionSlot>, reason: Discard) {
         self.counters().discard(reason);
         if let Some(session) = session {
-            let shard = self.tables.shards.any(session.0.shard);
-            if let Some(session) = shard.sessions.at(session.0) {
+            if let Some(session) = self.tables.shards.sessions.at(session.0) {
                 session.tally.discarded.add(packet.frame.len());
             }
         }
