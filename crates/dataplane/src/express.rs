@@ -90,7 +90,7 @@ pub(crate) struct Ticket {
     /// Octets of the outermost IP packet.
     len: u16,
     /// Whom its head names: tunnel and session of a plain message, the address of a packet from the
-    /// network.
+    /// network; of a packet in an SA the slot of the session that is foreseen.
     target: u32,
     /// What it looks up first: an SA, a tunnel, or the session that its destination names.
     slot: Slot,
@@ -310,7 +310,12 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables
     ticket.path = Some(path.0);
     shards.paths.prefetch(path.0, Path::LINES[UP]);
     match likely {
-        Some(session) => approach_entered(session, tables),
+        Some(session) => {
+            if usual == Some(Usual::EspInUdp) {
+                ticket.target = session.0.word();
+            }
+            approach_entered(session, tables);
+        }
         None => express.distant |= 1 << nth,
     }
 }

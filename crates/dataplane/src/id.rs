@@ -120,7 +120,7 @@ impl Slot {
     #[inline(always)]
     pub(crate) const fn page<const N: usize>(self) -> usize {
         const { assert!(N.is_power_of_two() && N >= SHARDS) }
-        self.index() as usize / N * SHARDS | self.shard().index()
+        self.index() as usize / N * SHARDS + self.shard().index()
     }
 
     /// Where in its page it is. In each shard's pages the first slot is elsewhere: pages begin at round

@@ -27,7 +27,9 @@ pub(super) struct Slot<K: ZeroizeOnDrop>(Option<K>);
 
 /// All slots that hold keys of one kind. A page without keys takes no memory.
 pub(super) struct Slots<K: ZeroizeOnDrop> {
-    compartments: [Pages<K>; COMPARTMENTS],
+    /// By [`page_number`]: the first page of each compartment, then the second of each, so that the way
+    /// to all keys that are in use lies in a few cache lines.
+    pages: Vec<Page<K>>,
 }
 
 /// The pages of one compartment.
@@ -42,15 +44,30 @@ pub(super) fn vacant_page<K: ZeroizeOnDrop>() -> Page<K> {
 }
 
 /// Which of all pages of one kind a slot is in.
+#[inline(always)]
 pub(super) fn page_number(slot: KeySlot) -> u32 {
-    let (compartment, page, _) = place(slot);
-    (page * COMPARTMENTS + compartment) as u32
+    let page = (slot.0 >> COMPARTMENT_BITS) / PAGE_SLOTS as u32;
+    page * COMPARTMENTS as u32 + slot.0 % COMPARTMENTS as u32
 }
+
+/// Where in its page it is. In each compartment's pages the first slot is elsewhere: pages begin at
+/// round addresses, and all first slots would fall into the same few sets of a cache.
+#[inline(always)]
+fn place(slot: KeySlot) -> usize {
+    let (index, compartment) = (slot.0 >> COMPARTMENT_BITS, slot.0 % COMPARTMENTS as u32);
+    (index + compartment * (PAGE_SLOTS / COMPARTMENTS) as u32) as usize % PAGE_SLOTS
+}
+
+const _: () = assert!(PAGE_SLOTS.is_multiple_of(COMPARTMENTS));
+
+/// Pages of each compartment for which there is room from the start: nobody who installs a key shall have
+/// to wait for memory.
+const ROOM: usize = 16;
 
 impl<K: ZeroizeOnDrop> Default for Slots<K> {
     fn default() -> Self {
         Self {
-            compartments: std::array::from_fn(|_| Pages::default()),
+            pages: Vec::with_capacity(ROOM * COMPARTMENTS),
         }
     }
 }
@@ -61,14 +78,6 @@ impl<K: ZeroizeOnDrop> Default for Pages<K> {
     }
 }
 
-/// Compartment, page, and place in the page.
-#[inline(always)]
-fn place(slot: KeySlot) -> (usize, usize, usize) {
-    let index = (slot.0 >> COMPARTMENT_BITS) as usize;
-    let compartment = slot.0 as usize % COMPARTMENTS;
-    (compartment, index / PAGE_SLOTS, index % PAGE_SLOTS)
-}
-
 impl<K: ZeroizeOnDrop> Slots<K> {
     pub(super) fn install(&mut self, slot: KeySlot, key: K) {
         assert!(
@@ -76,12 +85,11 @@ impl<K: ZeroizeOnDrop> Slots<K> {
             "slot {} is beyond the {SLOTS_MAX} there are",
             slot.0
         );
-        let (_, _, at) = place(slot);
         let page = self.page_mut(slot);
         if page.is_empty() {
             *page = vacant_page();
         }
-        page[at].0 = Some(key);
+        page[place(slot)].0 = Some(key);
     }
 
     /// Puts a vacant page in the place of one that is not there yet.
@@ -93,30 +101,47 @@ impl<K: ZeroizeOnDrop> Slots<K> {
     }
 
     fn page_mut(&mut self, slot: KeySlot) -> &mut Page<K> {
-        let (compartment, page, _) = place(slot);
-        let Pages(pages) = &mut self.compartments[compartment];
-        if pages.len() <= page {
-            pages.resize_with(page + 1, Box::default);
+        let page = page_number(slot) as usize;
+        self.reach(page);
+        &mut self.pages[page]
+    }
+
+    fn reach(&mut self, page: usize) {
+        if self.pages.len() <= page {
+            let len = (page + 1).next_multiple_of(COMPARTMENTS);
+            self.pages.resize_with(len, Box::default);
         }
-        &mut pages[page]
     }
 
     pub(super) fn remove(&mut self, slot: KeySlot) {
-        let (compartment, page, at) = place(slot);
-        let Pages(pages) = &mut self.compartments[compartment];
-        if let Some(slot) = pages.get_mut(page).and_then(|page| page.get_mut(at)) {
+        let page = self.pages.get_mut(page_number(slot) as usize);
+        if let Some(slot) = page.and_then(|page| page.get_mut(place(slot))) {
             slot.0 = None;
         }
     }
 
     /// Empties a compartment.
     pub(super) fn take(&mut self, compartment: u8) -> Pages<K> {
-        std::mem::take(&mut self.compartments[usize::from(compartment)])
+        Pages(self.of(compartment).map(std::mem::take).collect())
     }
 
     /// Fills a compartment; keys that were there are erased.
-    pub(super) fn put(&mut self, compartment: u8, pages: Pages<K>) {
-        self.compartments[usize::from(compartment)] = pages;
+    pub(super) fn put(&mut self, compartment: u8, Pages(pages): Pages<K>) {
+        if let Some(last) = pages.len().checked_sub(1) {
+            self.reach(last * COMPARTMENTS);
+        }
+        let pages = pages
+            .into_iter()
+            .chain(std::iter::repeat_with(Box::default));
+        for (place, page) in self.of(compartment).zip(pages) {
+            *place = page;
+        }
+    }
+
+    /// The pages of a compartment.
+    fn of(&mut self, compartment: u8) -> impl Iterator<Item = &mut Page<K>> {
+        let pages = self.pages.iter_mut().skip(compartment.into());
+        pages.step_by(COMPARTMENTS)
     }
 
     #[inline(always)]
@@ -139,21 +164,14 @@ impl<K: ZeroizeOnDrop> Slots<K> {
 
     #[inline(always)]
     fn slot(&self, slot: KeySlot) -> Option<&Slot<K>> {
-        let (compartment, page, at) = place(slot);
-        let Pages(pages) = &self.compartments[compartment];
-        pages.get(page)?.get(at)
+        self.pages.get(page_number(slot) as usize)?.get(place(slot))
     }
 }
 
 impl<K: ZeroizeOnDrop> fmt::Debug for Slots<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self
-            .compartments
-            .iter()
-            .flat_map(|Pages(pages)| pages)
-            .flatten()
-            .filter(|slot| slot.0.is_some())
-            .count();
+        let slots = self.pages.iter().flatten();
+        let keys = slots.filter(|slot| slot.0.is_some()).count();
         write!(f, "Slots({keys} keys)")
     }
 }
@@ -188,14 +206,10 @@ mod tests {
     fn a_page_without_keys_takes_no_memory() {
         let mut slots = Slots::default();
         install(&mut slots, (10 * PAGE_SLOTS * COMPARTMENTS) as u32);
-        let Pages(pages) = &slots.compartments[0];
-        let lens: Vec<_> = pages.iter().map(|page| page.len()).collect();
+        let pages = slots.of(0).map(|page| page.len());
+        let lens: Vec<_> = pages.collect();
         assert_eq!(lens, [[0; 10].as_slice(), &[PAGE_SLOTS]].concat());
-        assert!(
-            slots.compartments[1..]
-                .iter()
-                .all(|pages| pages.0.is_empty())
-        );
+        assert!((1..COMPARTMENTS).all(|other| slots.of(other as u8).all(|page| page.is_empty())));
         assert!(slots.key(KeySlot(5)).is_none());
     }
 
@@ -203,7 +217,7 @@ mod tests {
     fn a_page_that_is_supplied_is_used_and_never_takes_the_place_of_another() {
         let mut slots = Slots::<Secret>::default();
         let page = vacant_page();
-        let place = std::ptr::from_ref(&page[0]);
+        let place = std::ptr::from_ref(&page[place(KeySlot(3))]);
         slots.supply(KeySlot(3), page);
         install(&mut slots, 3);
         assert_eq!(place, std::ptr::from_ref(slots.slot(KeySlot(3)).unwrap()));

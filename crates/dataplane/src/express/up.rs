@@ -6,14 +6,17 @@ use packet::{Chunk, Frame};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{Door, ETHERNET, Seat};
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, UP};
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::discard::Discard;
 use crate::esp::{self, Jobs};
 use crate::id::{SessionSlot, Slot};
 use crate::port::Port;
+use crate::shard::inbound::Inbound;
 use crate::shard::key_slot;
+use crate::shard::path::Path;
+use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::stages::Stage;
 use crate::tables::Tables;
@@ -70,6 +73,7 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
         .watch
         .lap(Stage::Accept, || u64::count_ones(admitted) as usize);
     for nth in each(verdicts.good) {
+        bring_near(batch, nth + NEAR, tables);
         accept_seat(batch, nth, Verdict::Ok, tables);
     }
     for nth in each(admitted & !verdicts.good) {
@@ -78,6 +82,27 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
     for nth in each(seats & !admitted) {
         batch.leave_lane(nth, Door::First, tables);
     }
+}
+
+/// Seats between bringing lines near and reading them.
+const NEAR: usize = 3;
+
+/// What is read behind the cipher was asked for long before, and a whole burst has gone through the
+/// nearest cache since: it is brought there once more.
+#[inline(always)]
+fn bring_near<C: Chunk>(batch: &Batch<C>, nth: usize, tables: &Tables) {
+    let Some(Seat { ticket, .. }) = batch.burst.whole.get(nth) else {
+        return;
+    };
+    let Tables { shards, shared, .. } = tables;
+    shards.inbound.prefetch(ticket.slot, Inbound::LINES);
+    shared.inbound.prefetch(ticket.slot);
+    if let Some(path) = ticket.path {
+        shards.paths.prefetch(path, Path::LINES[UP]);
+    }
+    let session = Slot::from_word(ticket.target);
+    shards.sessions.prefetch(session, Session::LINES[UP]);
+    shared.sessions.prefetch(session);
 }
 
 /// What follows from the verdict of a seat.

@@ -11,9 +11,12 @@ pub(crate) struct Pages<P>(Vec<Option<P>>);
 #[derive(Debug)]
 pub(crate) struct Leaving<P>(Vec<Option<P>>);
 
+/// Pages of each shard for which there is room from the start, so that changes seldom need memory.
+const ROOM: usize = 16;
+
 impl<P> Default for Pages<P> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Vec::with_capacity(ROOM * SHARDS))
     }
 }
 

@@ -8,7 +8,7 @@ use super::gateway::{SERVER, ethernet, hop, ip};
 use super::peer::GCM;
 use super::{Fate, Gateway, NETWORK, Peer, TUNNEL};
 use crate::change::{Activation, Change, Encapsulation, Event, Kind, Limits};
-use crate::id::{InboundSa, Slot};
+use crate::id::InboundSa;
 use crate::mesh::Sizes;
 use crate::shard::path::WAITING_SAS;
 use crate::{Discard, Settings};

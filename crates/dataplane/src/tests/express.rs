@@ -11,7 +11,7 @@ use super::gateway::{Gateway, OWN, SERVER, ethernet, ip, ip_with};
 use super::{Fate, NETWORK, Peer, TUNNEL};
 use crate::WorkerCounters;
 use crate::change::{Change, Rate, Session};
-use crate::id::{SessionSlot, Slot, WorkerId};
+use crate::id::{SessionSlot, WorkerId};
 use crate::shard::tunnels::tunnel_slot;
 
 /// One step: a frame for either side, or time that passes.

@@ -30,7 +30,6 @@ impl<C> Held<C> {
     }
 
     /// Keeps a packet, unless another waits for the same next hop.
-    #[expect(clippy::result_large_err, reason = "a frame is moved and never boxed")]
     pub(super) fn keep(
         &mut self,
         adjacency: AdjacencyId,

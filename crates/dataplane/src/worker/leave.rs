@@ -25,10 +25,10 @@ impl<P: Port> Worker<P> {
     /// Counts a packet as discarded, its session's or nobody's.
     fn refuse(&mut self, packet: Packet<P::Chunk>, session: Option<SessionSlot>, reason: Discard) {
         self.counters().discard(reason);
-        if let Some(session) = session {
-            if let Some(session) = self.tables.shards.sessions.at(session.0) {
-                session.tally.discarded.add(packet.frame.len());
-            }
+        if let Some(session) = session
+            && let Some(session) = self.tables.shards.sessions.at(session.0)
+        {
+            session.tally.discarded.add(packet.frame.len());
         }
         self.free.put(packet.frame.into_chunk());
     }
