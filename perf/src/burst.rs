@@ -98,7 +98,7 @@ impl Probe for Bursts {
             for index in start..start + BURST {
                 let chunk = self.gateway.chunks.pop().expect("all have come back");
                 let arriving = &mut self.gateway.workers[0].ports_mut()[TUNNEL].arriving;
-                arriving.push_back(descriptor(chunk, staged.frame(index)));
+                arriving.push(descriptor(chunk, staged.frame(index)));
             }
             let mut turns = 0;
             while self.gateway.workers[0].ports_mut()[1].leaving.len() < BURST && turns < 1000 {

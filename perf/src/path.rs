@@ -162,7 +162,7 @@ impl Bench {
         let arriving = &mut self.gateway.workers[0].ports_mut()[port].arriving;
         for index in range {
             let chunk = free.pop().expect("all have come back");
-            arriving.push_back(descriptor(chunk, staged.frame(index)));
+            arriving.push(descriptor(chunk, staged.frame(index)));
         }
     }
 
@@ -197,8 +197,8 @@ pub(crate) fn descriptor(mut chunk: Chunk, frame: &[u8]) -> Descriptor {
     chunk.as_mut()[HEADROOM..][..frame.len()].copy_from_slice(frame);
     Descriptor {
         chunk,
-        offset: HEADROOM,
-        len: frame.len(),
+        offset: HEADROOM as u32,
+        len: frame.len() as u32,
     }
 }
 

@@ -5,7 +5,6 @@
 //! Received frames wait where the generator left them; sent ones stay until they have been looked
 //! at.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use af_xdp::Chunk;
@@ -19,13 +18,46 @@ use packet::Frame;
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     pub(crate) chunk: Chunk,
-    pub(crate) offset: usize,
-    pub(crate) len: usize,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
 }
 
 impl Descriptor {
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.chunk.as_ref()[self.offset..][..self.len]
+        &self.chunk.as_ref()[self.offset as usize..][..self.len as usize]
+    }
+}
+
+/// Frames that wait for the worker. As in AF_XDP, taking the next one is a step of an index.
+#[derive(Debug, Default)]
+pub(crate) struct Arriving {
+    ring: std::vec::IntoIter<Descriptor>,
+    /// Those that came since the ring was filled.
+    later: Vec<Descriptor>,
+}
+
+impl Arriving {
+    pub(crate) fn push(&mut self, frame: Descriptor) {
+        self.later.push(frame);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len() + self.later.len()
+    }
+
+    /// Fills the ring again once it is empty. Says how many frames it holds.
+    #[inline]
+    fn ready(&mut self) -> usize {
+        if self.ring.len() == 0 {
+            self.ring = std::mem::take(&mut self.later).into_iter();
+        }
+        self.ring.len()
+    }
+}
+
+impl Extend<Descriptor> for Arriving {
+    fn extend<T: IntoIterator<Item = Descriptor>>(&mut self, frames: T) {
+        self.later.extend(frames);
     }
 }
 
@@ -58,11 +90,7 @@ impl Leaving {
     /// All of them, in the order in which they were sent.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Descriptor> {
         let sent = self.chunks.drain(..).zip(self.windows.drain(..));
-        sent.map(|(chunk, [offset, len])| Descriptor {
-            chunk,
-            offset: offset as usize,
-            len: len as usize,
-        })
+        sent.map(|(chunk, [offset, len])| Descriptor { chunk, offset, len })
     }
 }
 
@@ -74,7 +102,7 @@ pub(crate) struct RingPort {
     /// Frames that come together, at most.
     pub(crate) burst: usize,
     /// The receive ring.
-    pub(crate) arriving: VecDeque<Descriptor>,
+    pub(crate) arriving: Arriving,
     /// The transmit ring: what was sent.
     pub(crate) leaving: Leaving,
     /// The fill ring: as many chunks as were received since the last flush.
@@ -87,7 +115,7 @@ impl RingPort {
             shared,
             interface,
             burst: usize::MAX,
-            arriving: VecDeque::with_capacity(frames),
+            arriving: Arriving::default(),
             leaving: Leaving::with_capacity(frames),
             filled: Vec::with_capacity(frames),
         }
@@ -104,10 +132,10 @@ impl Port for RingPort {
         burst: &mut Burst<Chunk>,
         max: usize,
     ) -> usize {
-        let count = max.min(self.burst).min(self.arriving.len());
-        for Descriptor { chunk, offset, len } in self.arriving.drain(..count) {
-            let frame = Frame::new(chunk, offset, len).expect("the generator keeps to the chunk");
-            burst.push_whole(frame);
+        let count = max.min(self.burst).min(self.arriving.ready());
+        for Descriptor { chunk, offset, len } in self.arriving.ring.by_ref().take(count) {
+            let frame = Frame::new(chunk, offset as usize, len as usize);
+            burst.push_whole(frame.expect("the generator keeps to the chunk"));
         }
         pool.take_some(count, &mut self.filled);
         count
@@ -115,8 +143,8 @@ impl Port for RingPort {
 
     #[inline]
     fn expect(&self, nth: usize) {
-        if let Some(next) = self.arriving.get(nth) {
-            cpu::prefetch_bytes(next.chunk.as_ref(), next.offset, HEAD_LINES);
+        if let Some(next) = self.arriving.ring.as_slice().get(nth) {
+            cpu::prefetch_bytes(next.chunk.as_ref(), next.offset as usize, HEAD_LINES);
         }
     }
 

@@ -88,7 +88,7 @@ impl Team {
             };
             let chunk = self.gateway.chunks.pop().expect("all have come back");
             let arriving = &mut self.gateway.workers[worker].ports_mut()[TUNNEL].arriving;
-            arriving.push_back(descriptor(chunk, staged.frame(index)));
+            arriving.push(descriptor(chunk, staged.frame(index)));
         }
     }
 
