@@ -127,7 +127,7 @@ fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tabl
             }
         }
         Room::Strip | Room::Frame | Room::Encap => {
-            shards.sessions.prefetch(note.slot, Session::LINES[DOWN]);
+            shards.sessions.prefetch(note.slot, Session::LINES);
             tables.shared.sessions.prefetch(note.slot);
         }
         Room::Seal => {
@@ -163,7 +163,7 @@ fn named_by_that<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
                     tables.shared.lookup_v4(packet.meta.vrf, destination)
             {
                 note.ahead = session.0;
-                approach_session(session.0, DOWN, tables);
+                approach_session(session.0, tables);
             }
         }
         Room::Frame | Room::Encap => approach_path_of_session(note.slot, tables),
@@ -195,14 +195,14 @@ fn named_at_last<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tables) {
 fn approach_session_of_path(path: Slot, tables: &Tables) {
     let path = tables.shards.paths.at(path);
     if let Some(session) = path.and_then(|path| path.directory.likely()) {
-        approach_session(session.0, UP, tables);
+        approach_session(session.0, tables);
     }
 }
 
 #[inline]
-fn approach_session(session: Slot, way: usize, tables: &Tables) {
+fn approach_session(session: Slot, tables: &Tables) {
     let shards = &tables.shards;
-    shards.sessions.prefetch(session, Session::LINES[way]);
+    shards.sessions.prefetch(session, Session::LINES);
     tables.shared.sessions.prefetch(session);
 }
 

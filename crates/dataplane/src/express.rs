@@ -324,7 +324,7 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables
 #[inline(always)]
 fn approach_entered(session: SessionSlot, tables: &Tables) {
     let sessions = &tables.shards.sessions;
-    sessions.prefetch(session.0, Session::LINES[UP]);
+    sessions.prefetch(session.0, Session::LINES);
     tables.shared.sessions.prefetch(session.0);
 }
 
@@ -346,7 +346,7 @@ fn approach_session(ticket: &Ticket, tables: &Tables) -> Option<Whereabouts> {
         return Some(Whereabouts::Away);
     }
     let sessions = &tables.shards.sessions;
-    sessions.prefetch(session, Session::LINES[DOWN]);
+    sessions.prefetch(session, Session::LINES);
     tables.shared.sessions.prefetch(session);
     Some(Whereabouts::Here)
 }

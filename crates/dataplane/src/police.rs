@@ -10,30 +10,39 @@ const PER_OCTET: u64 = 8 * 1000;
 pub(crate) struct Policer {
     /// What comes in a millisecond.
     rate: u64,
-    burst: u64,
     level: u64,
-    filled_ms: u64,
+    /// Octets.
+    burst: u32,
+    /// The lower half of when that was, which comes again after 49 days.
+    filled_ms: u32,
 }
+
+/// A time that seems to be so far ahead is one that runs backwards, as much as a minute.
+const BACKWARDS: u32 = u32::MAX - 60_000;
+
+/// Two of them, or none, fit into a cache line.
+const _: () = assert!(size_of::<Option<Policer>>() == 32);
 
 impl Policer {
     /// A full bucket.
     pub(crate) fn new(rate: Rate, now_ms: u64) -> Self {
-        let burst = u64::from(rate.burst) * PER_OCTET;
         Self {
             rate: rate.bits_per_second,
-            burst,
-            level: burst,
-            filled_ms: now_ms,
+            level: u64::from(rate.burst) * PER_OCTET,
+            burst: rate.burst,
+            filled_ms: now_ms as u32,
         }
     }
 
     /// Whether a packet of `len` octets conforms; one that does not costs nothing.
     #[inline]
     pub(crate) fn passes(&mut self, len: usize, now_ms: u64) -> bool {
-        if now_ms > self.filled_ms {
-            let filled = (now_ms - self.filled_ms).saturating_mul(self.rate);
-            self.level = self.level.saturating_add(filled).min(self.burst);
-            self.filled_ms = now_ms;
+        let elapsed = (now_ms as u32).wrapping_sub(self.filled_ms);
+        if elapsed > 0 && elapsed < BACKWARDS {
+            let filled = u64::from(elapsed).saturating_mul(self.rate);
+            let full = u64::from(self.burst) * PER_OCTET;
+            self.level = self.level.saturating_add(filled).min(full);
+            self.filled_ms = now_ms as u32;
         }
         let cost = len as u64 * PER_OCTET;
         let conforms = cost <= self.level;
@@ -69,10 +78,13 @@ mod tests {
         let mut policer = Policer::new(RATE, 0);
         assert!(!policer.passes(3001, 0));
         assert!(policer.passes(3000, 0));
-        assert!(policer.passes(3000, u64::MAX / 2));
-        assert!(!policer.passes(1, u64::MAX / 2));
+        assert!(!policer.passes(1, 0) && policer.passes(3000, 3 << 30));
+        assert!(!policer.passes(1, 3 << 30));
+        let days = (3 << 30) + (1 << 32) - 120_000;
+        assert!(policer.passes(3000, days), "left alone for 49 days");
+        assert!(policer.passes(240, days + 240), "and filled as before");
         assert!(
-            !policer.passes(1, 9),
+            !policer.passes(1, days + 239),
             "time that runs backwards brings nothing"
         );
     }

@@ -58,15 +58,16 @@ fn hash(suite: Suite) -> Option<Hash> {
     }
 }
 
-/// A key of any of the suites.
+/// A key of any of the suites. What the shorter ones have no use for lies at the end.
 #[derive(Zeroize, ZeroizeOnDrop)]
+#[repr(C)]
 pub(super) struct Key {
-    schedule: Schedule,
-    rest: Rest,
     #[zeroize(skip)]
     suite: Suite,
     #[zeroize(skip)]
     direction: Direction,
+    rest: Rest,
+    schedule: Schedule,
 }
 
 /// What a key has beside its round keys.
@@ -82,7 +83,7 @@ enum Rest {
     },
 }
 
-/// Six cache lines.
+/// Six cache lines; with a key of 128 bits the last one is not touched.
 const _: () = assert!(size_of::<Option<Key>>() <= 384);
 
 impl Kernel for Key {

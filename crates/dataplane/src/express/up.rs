@@ -101,7 +101,7 @@ fn bring_near<C: Chunk>(batch: &Batch<C>, nth: usize, tables: &Tables) {
         shards.paths.prefetch(path, Path::LINES[UP]);
     }
     let session = Slot::from_word(ticket.target);
-    shards.sessions.prefetch(session, Session::LINES[UP]);
+    shards.sessions.prefetch(session, Session::LINES);
     shared.sessions.prefetch(session);
 }
 

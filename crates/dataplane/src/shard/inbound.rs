@@ -1,8 +1,10 @@
 //! An SA to receive on.
 
+use std::mem::offset_of;
+
 use super::news::News;
 use super::path::Usage;
-use crate::change::{InstallInbound, Limits};
+use crate::change::InstallInbound;
 use crate::esp::Shape;
 use crate::id::{PathId, SessionSlot};
 use crate::replay::Window;
@@ -27,7 +29,7 @@ pub(crate) struct Inbound {
 
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
-const _: () = assert!(SLOT + size_of::<Inbound>() - size_of::<Limits>() <= 128);
+const _: () = assert!(SLOT + offset_of!(Inbound, usage) + Usage::HOT <= 128);
 const _: () = assert!(SLOT + size_of::<Inbound>() <= 192);
 
 impl Inbound {

@@ -34,7 +34,7 @@ const CONTROL: Rate = Rate {
 const SOFT_SEQUENCE: u64 = 3 << 30;
 
 /// A peer as the fast path sees it. In the first cache line lies what packets look at that go up, in
-/// three what those look at that go down, or whose peer has moved.
+/// two what those look at that go down.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Path {
@@ -50,9 +50,9 @@ pub(crate) struct Path {
     pub(crate) directory: Directory,
     /// The next hop towards the peer, and the count of [`Shared::ways`] at which it was that.
     way: (u32, Option<AdjacencyId>),
+    pub(crate) outbound: Option<Outbound>,
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
-    pub(crate) outbound: Option<Outbound>,
     pub(crate) id: PathId,
     followed_ms: Option<u64>,
     pub(crate) waiting: Vec<InstallOutbound>,
@@ -65,12 +65,11 @@ pub(crate) struct Path {
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
 const _: () = assert!(SLOT + offset_of!(Path, directory) + Directory::FIRST <= 64);
-const _: () =
-    assert!(SLOT + offset_of!(Path, outbound) + size_of::<Outbound>() - size_of::<Limits>() <= 192);
+const _: () = assert!(SLOT + offset_of!(Path, outbound) + Outbound::HOT <= 128);
 
 impl Path {
     /// Cache lines that a packet looks at on its way up, and down.
-    pub(crate) const LINES: [&[usize]; 2] = [&[0], &[0, 1, 2]];
+    pub(crate) const LINES: [&[usize]; 2] = [&[0], &[0, 1]];
 
     pub(crate) fn new(path: &change::Path, tally: Tally<PathTally>) -> Self {
         Self {
@@ -196,6 +195,9 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
+    /// Octets that a packet looks at.
+    const HOT: usize = offset_of!(Self, usage) + Usage::HOT;
+
     pub(crate) fn new(install: &InstallOutbound) -> Self {
         let mut limits = install.limits;
         if !install.esn {
@@ -247,68 +249,106 @@ impl Outbound {
         } else {
             u64::from(u32::MAX)
         };
-        self.next <= last && !self.usage.is_over
+        self.next <= last && !self.usage.is_over()
     }
 }
 
-/// How much an SA was used, against its limits.
+/// How much an SA was used, against its limits. What lies behind the stops is looked at once one of
+/// them is reached.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Usage {
     packets: u64,
     bytes: u64,
-    /// The nearest limits that there is still something to say about: below them the limits
-    /// themselves, which lie behind, need not be looked at.
-    stop_packets: u64,
-    stop_bytes: u64,
-    pub(crate) is_over: bool,
+    /// The nearest limits that there is still something to say about, in [`STOPS`], rounded down.
+    stops: [u32; 2],
+    limits: Limits,
     soft_told: bool,
     hard_told: bool,
-    limits: Limits,
+}
+
+/// In how many packets, and octets, stops are counted, as powers of two.
+const STOPS: [u32; 2] = [8, 16];
+
+/// The stops of an SA that has passed a hard limit.
+const OVER: [u32; 2] = [0, u32::MAX];
+
+/// As far as it goes without passing a limit.
+fn stops(packets: u64, bytes: u64) -> [u32; 2] {
+    let stop = |limit: u64, unit: u32| (limit >> unit).min(u64::from(u32::MAX) - 1) as u32;
+    [stop(packets, STOPS[0]), stop(bytes, STOPS[1])]
 }
 
 impl Usage {
+    /// Octets that a packet looks at which is far from every limit.
+    pub(super) const HOT: usize = offset_of!(Self, limits);
+
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             packets: 0,
             bytes: 0,
-            stop_packets: limits.soft_packets.min(limits.hard_packets),
-            stop_bytes: limits.soft_bytes.min(limits.hard_bytes),
-            is_over: false,
+            stops: stops(
+                limits.soft_packets.min(limits.hard_packets),
+                limits.soft_bytes.min(limits.hard_bytes),
+            ),
+            limits,
             soft_told: false,
             hard_told: false,
-            limits,
         }
+    }
+
+    /// Whether another packet, after which so many octets have passed, is far from every limit.
+    #[inline(always)]
+    fn is_far(&self, bytes: u64) -> bool {
+        let [stop_packets, stop_bytes] = self.stops;
+        self.packets < u64::from(stop_packets) << STOPS[0]
+            && bytes < u64::from(stop_bytes) << STOPS[1]
+    }
+
+    /// Whether a packet would have passed a hard limit.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.stops == OVER
     }
 
     /// Counts a packet; `false` if that would pass a hard limit, and then none passes any more.
     #[inline]
     pub(crate) fn take(&mut self, len: usize) -> bool {
-        self.is_over |= !self.has_left(len);
-        if !self.is_over {
+        let has_left = self.has_left(len);
+        if has_left {
             (self.packets, self.bytes) = (self.packets + 1, self.bytes + len as u64);
+        } else {
+            self.stops = OVER;
         }
-        !self.is_over
+        has_left
     }
 
     /// Whether a packet of `len` octets is within the hard limits.
     #[inline]
     pub(crate) fn has_left(&self, len: usize) -> bool {
         let bytes = self.bytes.saturating_add(len as u64);
-        let is_far = self.packets < self.stop_packets && bytes <= self.stop_bytes;
-        is_far || self.packets < self.limits.hard_packets && bytes <= self.limits.hard_bytes
+        self.is_far(bytes) || self.is_within(bytes)
+    }
+
+    #[cold]
+    fn is_within(&self, bytes: u64) -> bool {
+        !self.is_over()
+            && self.packets < self.limits.hard_packets
+            && bytes <= self.limits.hard_bytes
     }
 
     /// Whether the soft limit was passed and nobody knows yet.
     #[inline]
     pub(crate) fn soft_news(&mut self) -> bool {
-        if self.packets < self.stop_packets && self.bytes < self.stop_bytes {
-            return false;
-        }
+        !self.is_far(self.bytes) && self.has_passed_soft()
+    }
+
+    #[cold]
+    fn has_passed_soft(&mut self) -> bool {
         let limits = &self.limits;
         let passed = self.packets >= limits.soft_packets || self.bytes >= limits.soft_bytes;
-        if passed {
-            (self.stop_packets, self.stop_bytes) = (limits.hard_packets, limits.hard_bytes);
+        if passed && !self.is_over() {
+            self.stops = stops(limits.hard_packets, limits.hard_bytes);
         }
         passed && !std::mem::replace(&mut self.soft_told, true)
     }
@@ -344,5 +384,43 @@ mod tests {
         assert_eq!(heard(1, 2050), (Some(1), Some(2048)), "nothing new");
         assert_eq!(heard(2, 2051), (Some(2), Some(2051)));
         assert_eq!(heard(2, 3072), (Some(2), Some(3072)));
+    }
+
+    /// Against the plain way, which looks at the limits themselves.
+    #[test]
+    fn limits_are_kept_to_the_packet_and_the_octet_and_told_of_once() {
+        let huge = u64::MAX;
+        let cases = [
+            [1, 3, huge, huge],
+            [huge, huge, 3000, 5000],
+            [255, 512, huge, huge],
+            [256, 257, 70_000, 140_000],
+            [1000, 900, huge, huge],
+            [huge, huge, 1 << 17, (1 << 17) + 1000],
+        ];
+        for case in cases {
+            let [soft_packets, hard_packets, soft_bytes, hard_bytes] = case;
+            let mut usage = Usage::new(Limits {
+                soft_packets,
+                hard_packets,
+                soft_bytes,
+                hard_bytes,
+            });
+            let (mut packets, mut bytes, mut told, mut is_over) = (0, 0, false, false);
+            for _ in 0..2000 {
+                let fits = packets < hard_packets && bytes + 1000 <= hard_bytes && !is_over;
+                is_over |= !fits;
+                assert_eq!(usage.has_left(1000), fits, "{case:?} {packets}");
+                assert_eq!(usage.take(1000), fits, "{case:?} {packets}");
+                assert_eq!(usage.is_over(), is_over);
+                if fits {
+                    (packets, bytes) = (packets + 1, bytes + 1000);
+                    let is_soft = packets >= soft_packets || bytes >= soft_bytes;
+                    assert_eq!(usage.soft_news(), is_soft && !told, "{case:?} {packets}");
+                    told |= is_soft;
+                }
+            }
+            assert!(usage.hard_news() && !usage.hard_news());
+        }
     }
 }

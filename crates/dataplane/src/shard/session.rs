@@ -24,8 +24,7 @@ pub(crate) const PUNTS: Rate = Rate {
 /// Smallest MTU that is believed (RFC 791: every host takes 576 octets).
 const MTU_MIN: u16 = 576;
 
-/// An L2TP session. In front lies what packets look at: the first two cache lines those that go up,
-/// the first and the third those that go down.
+/// An L2TP session. In the first two cache lines lies what packets look at.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Session {
@@ -38,14 +37,14 @@ pub(crate) struct Session {
     /// Ns of the next data message sent.
     pub(crate) ns: u16,
     pub(crate) path: PathId,
+    pub(crate) peer_tunnel: u16,
+    pub(crate) peer_session: u16,
     pub(crate) up: Option<Policer>,
+    pub(crate) down: Option<Policer>,
     /// Ns expected next, once the peer has sent one.
     pub(crate) nr: Option<u16>,
     pub(crate) news: News,
     pub(crate) punts: Bucket,
-    pub(crate) down: Option<Policer>,
-    pub(crate) peer_tunnel: u16,
-    pub(crate) peer_session: u16,
     /// Our ids, as the peer sends them.
     pub(crate) tunnel: u16,
     pub(crate) session: u16,
@@ -55,7 +54,7 @@ pub(crate) struct Session {
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
 const _: () = assert!(SLOT + offset_of!(Session, up) == 64);
-const _: () = assert!(SLOT + offset_of!(Session, down) == 128);
+const _: () = assert!(SLOT + offset_of!(Session, nr) == 128);
 const _: () = assert!(SLOT + size_of::<Session>() <= 192);
 
 /// What a session needs to carry IP.
@@ -78,8 +77,8 @@ pub(crate) type PppHeader = ([u8; 4], usize);
 struct Prefixes(Vec<Ipv4Net>);
 
 impl Session {
-    /// Cache lines that a packet looks at on its way up, and down.
-    pub(crate) const LINES: [&[usize]; 2] = [&[0, 1], &[0, 2]];
+    /// Cache lines that a packet looks at.
+    pub(crate) const LINES: &[usize] = &[0, 1];
 
     pub(crate) fn new(session: &change::Session, tally: Tally<SessionTally>) -> Self {
         Self {
