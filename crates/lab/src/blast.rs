@@ -40,6 +40,7 @@ use std::io::{Write, stdout};
 use anyhow::Result;
 
 use crate::cli;
+use crate::key_log::KeyLogFile;
 use crate::scenario::Scenario;
 pub use outcome::Outcome;
 pub use run::Run;
@@ -53,7 +54,11 @@ pub fn blast(arguments: &cli::Blast) -> Result<bool> {
         return Ok(true);
     }
     let interrupted = crate::interrupt::watch()?;
-    let outcome = Run::new(scenario, interrupted, arguments.json)?.complete()?;
+    let mut run = Run::new(scenario, interrupted, arguments.json)?;
+    if let Some(file) = &arguments.key_log {
+        run.log_keys(KeyLogFile::open(file)?);
+    }
+    let outcome = run.complete()?;
     if let Some(directory) = &arguments.report {
         page::page(&outcome).write(directory)?;
     }

@@ -166,6 +166,9 @@ pub struct ClientArguments {
     /// Lifetime to offer for IPsec SAs; they are renewed before it is over
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     pub lifetime: Duration,
+    /// Lifetime to offer for ISAKMP SAs; likewise
+    #[arg(long, value_name = "TIME", default_value = "8h", value_parser = humantime::parse_duration)]
+    pub phase1_lifetime: Duration,
     /// Give a client up that is not up by then
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
@@ -395,6 +398,7 @@ impl ClientArguments {
                 identity: None,
                 key,
             }],
+            phase1_lifetime: self.phase1_lifetime,
             phase2_lifetime: self.lifetime,
             ladder: LADDER.map(Duration::from_secs).to_vec(),
             // IKE knows what it waits for, and says more than a client that is given up.
@@ -441,6 +445,7 @@ impl Default for ClientArguments {
             host_name: "adit-lab".into(),
             mru: 1400,
             lifetime: Duration::from_secs(3600),
+            phase1_lifetime: Duration::from_secs(8 * 3600),
             timeout: Duration::from_secs(30),
         }
     }

@@ -16,6 +16,7 @@ mod follow;
 mod goodbye;
 mod habits;
 mod journal;
+mod renewal;
 mod shared;
 mod stage;
 
@@ -166,6 +167,10 @@ pub struct Client {
     stages: Stages,
     agreed: Agreed,
     isakmp: Option<ike::v1::Sa>,
+    /// Another one: that is to take its place, or that had it before, until its time is over.
+    other: Option<Box<ike::v1::Sa>>,
+    /// How often they have changed places, as far as it tells them apart.
+    has_odd_isakmp: bool,
     tunnel: Option<l2tp::Tunnel>,
     /// The gateway's id of the tunnel, if that is a LAC's with other calls in it; 0 until it is up.
     shared: Option<TunnelId>,
@@ -199,6 +204,8 @@ impl Client {
             stages: Stages::default(),
             agreed: Agreed::default(),
             isakmp: None,
+            other: None,
+            has_odd_isakmp: false,
             tunnel: None,
             shared: None,
             session: None,
@@ -237,6 +244,11 @@ impl Client {
         };
         self.note(turn.now, Way::Received, medium, message);
         let (local, remote) = self.path(is_floated);
+        if self.is_for_other(message) {
+            return self.with_other(turn, |sa, now, env, out| {
+                let _refused = sa.handle_input(now, local, remote, message, env, out);
+            });
+        }
         let mut events = Vec::new();
         let Some(sa) = &mut self.isakmp else { return };
         let env = &mut Env::new(&mut self.random, turn.spis);
@@ -250,6 +262,12 @@ impl Client {
 
     /// Takes the outcome of public-key work.
     pub fn handle_computed(&mut self, token: u64, outcome: dh::Outcome, turn: &mut Turn<'_>) {
+        let (token, is_for_other) = self.addressee(token);
+        if is_for_other {
+            return self.with_other(turn, |sa, now, env, out| {
+                sa.handle_computed(now, token, outcome, env, out);
+            });
+        }
         let mut events = Vec::new();
         let Some(sa) = &mut self.isakmp else { return };
         let env = &mut Env::new(&mut self.random, turn.spis);
@@ -330,9 +348,10 @@ impl Client {
             Phase::Up => None,
         };
         let isakmp = self.isakmp.as_ref().and_then(ike::v1::Sa::poll_timeout);
+        let other = self.other.as_ref().and_then(|sa| sa.poll_timeout());
         let tunnel = self.tunnel.as_ref().and_then(l2tp::Tunnel::poll_timeout);
         let link = self.session.as_ref().and_then(|s| s.link.poll_timeout());
-        [own, isakmp, tunnel, link]
+        [own, isakmp, other, tunnel, link]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -496,7 +515,7 @@ impl Client {
     }
 
     fn tell_of_traffic(&mut self, at: Instant) {
-        if let Some(sa) = &mut self.isakmp {
+        for sa in self.isakmp.iter_mut().chain(self.other.as_deref_mut()) {
             sa.saw_traffic(at);
         }
         if let Some(tunnel) = &mut self.tunnel {
@@ -516,6 +535,10 @@ impl Client {
             sa.handle_timeout(turn.now, env, &mut events);
         }
         self.follow_ike(events, turn);
+        let other = self.other.as_ref().and_then(|sa| sa.poll_timeout());
+        if is_due(other, turn.now) {
+            self.with_other(turn, |sa, now, env, out| sa.handle_timeout(now, env, out));
+        }
     }
 
     fn tunnel_timeout(&mut self, turn: &mut Turn<'_>) {

@@ -77,9 +77,7 @@ pub fn dial(arguments: &Dial) -> Result<bool> {
     let (address, stage) = memory::reach(&arguments.target)?;
     let mut fleet = fleet(arguments, address, stage.is_some())?;
     if let Some(file) = &arguments.key_log {
-        let log =
-            KeyLogFile::open(file).with_context(|| format!("cannot write {}", file.display()))?;
-        fleet.log_keys(log);
+        fleet.log_keys(KeyLogFile::open(file)?);
     }
     let mut call = Call {
         driver: match &stage {

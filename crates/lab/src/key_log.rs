@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use ike::{Child, KeyLog, key_log};
 
 /// The file; each SA is appended as soon as it exists.
@@ -14,9 +15,10 @@ pub struct KeyLogFile(File);
 
 impl KeyLogFile {
     /// Opens the file, readable by its owner only.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         let mut options = OpenOptions::new();
-        let file = options.append(true).create(true).mode(0o600).open(path)?;
+        let file = options.append(true).create(true).mode(0o600).open(path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self(file))
     }
 

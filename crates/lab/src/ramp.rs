@@ -156,8 +156,18 @@ impl<'a> Ramp<'a> {
         Ok(outcomes)
     }
 
-    /// Packets of a size at a rate, each way.
+    /// Packets of a size at a rate, each way; twice if they could not be offered, because something
+    /// else may have had the generator's core.
     fn packets(&mut self, sizes: &Sizes, rate: f64) -> Result<(Verdict, Trial)> {
+        let (verdict, trial) = self.offer(sizes, rate)?;
+        if verdict != Verdict::NotOffered || self.run.is_interrupted() {
+            return Ok((verdict, trial));
+        }
+        self.tell(&trial);
+        self.offer(sizes, rate)
+    }
+
+    fn offer(&mut self, sizes: &Sizes, rate: f64) -> Result<(Verdict, Trial)> {
         let load = OfferedLoad {
             sizes: sizes.clone(),
             rate: Rate::Packets(rate / self.arguments.who.subscribers as f64),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::cli::Replay;
 use crate::clock;
@@ -26,6 +26,7 @@ use crate::dial::own_address;
 use crate::driver::{Driver, Silence};
 use crate::fleet::{ClientId, Event, Fleet, Outside};
 use crate::key_log::KeyLogFile;
+use crate::memory::{self, Stage};
 use crate::profile::{Credentials, Profile};
 use crate::seed::seed;
 use crate::sockets::free_ports;
@@ -44,17 +45,23 @@ pub fn replay(arguments: &Replay) -> Result<bool> {
             arguments.profile
         );
     }
-    let inside = match arguments.local {
-        Some(address) => address,
-        None => own_address(arguments.target)?,
+    let (target, stage) = memory::reach(&arguments.target)?;
+    let inside = match (arguments.local, &stage) {
+        (Some(address), _) => address,
+        (None, Some(_)) => memory::addresses(1)[0],
+        (None, None) => own_address(target)?,
     };
+    let fleet = fleet(arguments, &profile, (inside, target), stage.is_some())?;
     let mut play = Play {
-        driver: Driver::new(fleet(arguments, &profile, inside)?)?,
+        driver: match &stage {
+            Some(stage) => stage.driver(fleet)?,
+            None => Driver::new(fleet)?,
+        },
         interrupted,
     };
     play.run(arguments.hold)?;
     let client = play.driver.fleet.client(ClientId(0));
-    let ends = (inside, arguments.target);
+    let ends = (inside, target);
     let mut story = Story::of(&arguments.profile, &profile, client, ends);
     story.note_refused(play.driver.refused());
     let mut out = stdout().lock();
@@ -72,6 +79,8 @@ pub fn replay(arguments: &Replay) -> Result<bool> {
             )?;
         }
     }
+    drop(out);
+    stage.map_or(Ok(()), Stage::close)?;
     Ok(story.is_content)
 }
 
@@ -112,7 +121,12 @@ impl Play {
 }
 
 /// A fleet of one.
-fn fleet(arguments: &Replay, profile: &Profile, inside: Ipv4Addr) -> Result<Fleet> {
+fn fleet(
+    arguments: &Replay,
+    profile: &Profile,
+    (inside, target): (Ipv4Addr, Ipv4Addr),
+    is_in_memory: bool,
+) -> Result<Fleet> {
     let mut settings = profile.client(&Credentials::from(arguments), arguments.number);
     settings.habits.keeps_journal = true;
     let host = Outside {
@@ -122,7 +136,11 @@ fn fleet(arguments: &Replay, profile: &Profile, inside: Ipv4Addr) -> Result<Flee
     let outside = match arguments.natt {
         false => host,
         true => {
-            let [ike, natt, l2tp] = free_ports(3)?[..] else {
+            let free = match is_in_memory {
+                true => memory::ports(3),
+                false => free_ports(3)?,
+            };
+            let [ike, natt, l2tp] = free[..] else {
                 bail!("there are no free ports");
             };
             Outside {
@@ -133,11 +151,9 @@ fn fleet(arguments: &Replay, profile: &Profile, inside: Ipv4Addr) -> Result<Flee
             }
         }
     };
-    let mut fleet = Fleet::new(arguments.target, seed()?);
+    let mut fleet = Fleet::new(target, seed()?);
     if let Some(file) = &arguments.key_log {
-        let log =
-            KeyLogFile::open(file).with_context(|| format!("cannot write {}", file.display()))?;
-        fleet.log_keys(log);
+        fleet.log_keys(KeyLogFile::open(file)?);
     }
     let _only_one = fleet.add(Arc::new(settings), inside, outside, clock::now());
     Ok(fleet)

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Parser;
 use lab::blast::{Outcome, Run};
 use lab::cli::{Arguments, Command};
+use lab::key_log::KeyLogFile;
 use lab::scenario::Scenario;
 
 const GATEWAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/memory.toml");
@@ -18,6 +19,10 @@ fn blast(flags: &str) -> Outcome {
 }
 
 fn blast_at(gateway: &str, flags: &str) -> Outcome {
+    run_at(gateway, flags).complete().unwrap()
+}
+
+fn run_at(gateway: &str, flags: &str) -> Run {
     let line = format!(
         "adit-lab blast --target memory:{gateway} --user lab --psk memory-psk --seed 1 {flags}"
     );
@@ -28,8 +33,7 @@ fn blast_at(gateway: &str, flags: &str) -> Outcome {
         panic!("another command");
     };
     let scenario = Scenario::new(&arguments).unwrap();
-    let run = Run::new(scenario, Arc::new(AtomicBool::new(false)), true).unwrap();
-    run.complete().unwrap()
+    Run::new(scenario, Arc::new(AtomicBool::new(false)), true).unwrap()
 }
 
 #[test]
@@ -184,6 +188,22 @@ fn a_worse_path_is_there_in_memory_too() {
     assert!(up.latency_us.p50 > 5000.0, "{up:?}");
     // Copies stop at the window of the SA; what was overtaken comes late.
     assert!(down.reordered > 0, "{down:?}");
+}
+
+#[test]
+fn whoever_has_the_log_of_keys_can_read_what_everybody_said() {
+    let file = std::env::temp_dir().join(format!("adit-lab-keys-{}.toml", std::process::id()));
+    let mut run = run_at(
+        GATEWAY,
+        "--password memory-password --subscribers 4 --rate 100/s --duration 0s",
+    );
+    run.log_keys(KeyLogFile::open(&file).unwrap());
+    let told = run.complete().unwrap();
+    let keys = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(told.ok, "{:?}", told.setup.failures);
+    let count = |table: &str| keys.lines().filter(|line| *line == table).count();
+    assert_eq!((count("[[ike]]"), count("[[esp]]")), (4, 2 * 4));
 }
 
 #[test]

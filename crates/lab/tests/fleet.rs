@@ -255,6 +255,32 @@ fn a_client_that_renews_its_pairs_loses_nothing() {
 }
 
 #[test]
+fn a_client_that_renews_its_isakmp_sa_loses_nothing_and_says_goodbye_in_both() {
+    let mut settings = secured("aes128gcm16");
+    change(&mut settings, |policy| {
+        policy.phase1_lifetime = 300 * SECOND;
+        policy.phase2_lifetime = 200 * SECOND;
+    });
+    let mut world = World::new();
+    let id = world.host(settings);
+    for _ in 0..1500 {
+        world.run(SECOND);
+        world.expect_echo(id, b"a packet every second");
+    }
+    let ended = world.server.isakmp_down;
+    assert!((4..=6).contains(&ended), "{ended} have ended of one more");
+    let stood = world.server.isakmp_up;
+    while world.server.isakmp_up == stood {
+        world.run(SECOND);
+    }
+    world.fleet.hang_up(world.now, id);
+    world.run(Duration::ZERO);
+    assert!(world.client(id).is_over());
+    assert_eq!(world.server.isakmp_down, world.server.isakmp_up);
+    assert_eq!(world.fleet.poll_timeout(), None);
+}
+
+#[test]
 fn copies_strangers_and_packets_for_others_are_refused_by_name() {
     let mut world = World::new();
     let id = world.host(secured("aes128gcm16"));

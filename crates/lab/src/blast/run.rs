@@ -24,6 +24,7 @@ use crate::clock;
 use crate::driver::Driver;
 use crate::fleet::{ClientId, Event};
 use crate::impair::Tally;
+use crate::key_log::KeyLogFile;
 use crate::memory::{self, Network, Stage};
 use crate::scenario::{OfferedLoad, Scenario};
 use crate::terminal::Face;
@@ -153,6 +154,11 @@ impl Run {
             random,
             scenario,
         })
+    }
+
+    /// Writes the keys of all subscribers to a file from here on.
+    pub fn log_keys(&mut self, file: KeyLogFile) {
+        self.driver.fleet.log_keys(file);
     }
 
     /// From the first message to the last goodbye.

@@ -20,7 +20,7 @@ const WANTS: &str = "What has to hold, for an exit status of 0";
 const TOLD: &str = "What is told";
 
 /// Flags that say what a scenario says group by group.
-const GROUP_FLAGS: [&str; 26] = [
+const GROUP_FLAGS: [&str; 27] = [
     "profile",
     "subscribers",
     "tunnels",
@@ -40,6 +40,7 @@ const GROUP_FLAGS: [&str; 26] = [
     "host_name",
     "mru",
     "lifetime",
+    "phase1_lifetime",
     "timeout",
     "traffic",
     "hold",
@@ -106,6 +107,9 @@ pub struct Blast {
     /// Print what would be done, and do nothing
     #[arg(long, help_heading = TOLD)]
     pub dry_run: bool,
+    /// Append the keys to this file, as `adit run --key-log` does
+    #[arg(long, value_name = "FILE", help_heading = TOLD)]
+    pub key_log: Option<PathBuf>,
     /// Write a page with plots into this directory
     #[arg(long, value_name = "DIR", help_heading = TOLD)]
     pub report: Option<PathBuf>,

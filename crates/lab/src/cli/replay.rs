@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::Target;
 use crate::profile::Credentials;
 
 /// `adit-lab replay`.
@@ -15,9 +16,9 @@ pub struct Replay {
     /// linux-xl2tpd, mikrotik, cisco-lac, soho-router, or a file
     #[arg(long, value_name = "NAME|FILE")]
     pub profile: String,
-    /// The gateway
-    #[arg(long, visible_alias = "server", value_name = "ADDRESS")]
-    pub target: Ipv4Addr,
+    /// The gateway: its address, or memory:CONFIG for one in this process
+    #[arg(long, visible_alias = "server", value_name = "ADDRESS|memory:CONFIG")]
+    pub target: Target,
     /// Own address [default: the host's]
     #[arg(long, value_name = "ADDRESS")]
     pub local: Option<Ipv4Addr>,

@@ -54,7 +54,11 @@ impl Client {
     }
 
     /// What an event means; a cause if the client may have to end for it, once all are followed.
-    fn follow_ike_event(&mut self, event: ike::Output, turn: &mut Turn<'_>) -> Option<Cause> {
+    pub(super) fn follow_ike_event(
+        &mut self,
+        event: ike::Output,
+        turn: &mut Turn<'_>,
+    ) -> Option<Cause> {
         match event {
             ike::Output::Send { local, message, .. } => {
                 let is_floated = local.port() != ike::nat::IKE_PORT;
@@ -67,7 +71,10 @@ impl Client {
                 );
             }
             ike::Output::Keepalive { .. } => turn.out.push(Output::Keepalive),
-            ike::Output::Compute { token, job } => turn.out.push(Output::Compute { token, job }),
+            ike::Output::Compute { token, job } => {
+                let token = self.own_token(token);
+                turn.out.push(Output::Compute { token, job });
+            }
             ike::Output::Established(established) => self.begin_quick_mode(&established, turn),
             ike::Output::ChildUp(child) => {
                 self.stages.reach(Stage::Phase2, turn.now);
@@ -86,9 +93,7 @@ impl Client {
                 self.remark = Some(list.join(", "));
             }
             ike::Output::Down { reason } => return Some(Cause::Isakmp(reason)),
-            // TODO(correctness): a client that stays longer than the ISAKMP SA lives, eight hours
-            // if the server agrees, does not begin another main mode.
-            ike::Output::RenewalDue => {}
+            ike::Output::RenewalDue => self.renew(turn),
             ike::Output::RemoteMoved { .. } | ike::Output::InitialContact => {}
             ike::Output::KeysForLog(keys) => {
                 if let Some(journal) = &mut self.journal {

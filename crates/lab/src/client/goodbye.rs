@@ -100,6 +100,7 @@ impl Client {
             sa.close(turn.now, env, &mut events);
         }
         self.follow_ike(events, turn);
+        self.with_other(turn, |sa, now, env, out| sa.close(now, env, out));
         self.finish(turn);
     }
 
@@ -109,7 +110,8 @@ impl Client {
         }
         self.phase = Phase::Over;
         self.lease = None;
-        (self.session, self.tunnel, self.isakmp) = (None, None, None);
+        (self.session, self.tunnel) = (None, None);
+        (self.isakmp, self.other) = (None, None);
         turn.out.push(Output::Down(self.failure.clone()));
     }
 }

@@ -183,7 +183,7 @@ pub(super) fn verdict(plan: &Plan) -> String {
         .map_or(0.0, |figure| figure.value);
     let mut text = match first.used > 1.0 {
         true => format!(
-            "\n{} does not suffice: {:.2} times as much is wanted.\n",
+            "\n{} will not do: {:.2} times as much is wanted.\n",
             first.title, first.used
         ),
         false => format!(
@@ -198,7 +198,7 @@ pub(super) fn verdict(plan: &Plan) -> String {
         .filter(|limit: &&Limit| limit.used > 1.0);
     for limit in over {
         text += &format!(
-            "{} does not suffice either: {:.2} times as much is wanted.\n",
+            "{} will not do either: {:.2} times as much is wanted.\n",
             limit.title, limit.used
         );
     }

@@ -117,7 +117,7 @@ fn the_fullest_comes_first_and_says_by_how_much() {
     );
     let text = show::verdict(&plan);
     assert!(
-        text.contains("the address pools does not suffice: 1.06 times"),
+        text.contains("the address pools will not do: 1.06 times"),
         "{text}"
     );
 }

@@ -234,6 +234,11 @@ fn client(section: &mut Section<'_>) -> ClientArguments {
         host_name: section.text("host_name").unwrap_or(default.host_name),
         mru: section.number("mru", 128..=1500, default.mru),
         lifetime: section.duration("lifetime", Duration::from_secs(1)..=DAY, default.lifetime),
+        phase1_lifetime: section.duration(
+            "phase1_lifetime",
+            Duration::from_secs(1)..=DAY,
+            default.phase1_lifetime,
+        ),
         timeout: section.duration("timeout", MOMENT..=DAY, default.timeout),
     }
 }

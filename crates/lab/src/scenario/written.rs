@@ -108,6 +108,7 @@ impl Group {
             put("pfs", json!(client.pfs.map(|group| group.to_string())));
         }
         put("lifetime", time(client.lifetime));
+        put("phase1_lifetime", time(client.phase1_lifetime));
         put("mru", json!(client.mru));
         put("timeout", time(client.timeout));
         put(
@@ -201,7 +202,7 @@ mod tests {
              --impair-up loss=1,delay=5ms --impair-down jitter=1ms --rebind 30s --auth chap,pap",
             "--target 127.0.0.1 --io xdp --local 10.9.1.1-10.9.1.4 --subscribers 4 --psk k \
              --suite aes256-sha1,3des-sha1 --phase1 3des-sha1-modp1024,aes256-sha256-ecp384 \
-             --pfs modp2048 --lifetime 10m --timeout 5s --encapsulation natt --ports ephemeral \
+             --pfs modp2048 --lifetime 10m --phase1-lifetime 1h --timeout 5s --encapsulation natt --ports ephemeral \
              --max-loss 0.5 --min-setups 3 --max-missing 1 --p99 50ms --ping-target 192.0.2.7",
         ] {
             let line = format!("adit-lab blast --seed 5 --duration 7s {line}");

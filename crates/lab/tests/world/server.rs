@@ -21,8 +21,8 @@ pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 
 /// One client as the server knows it.
 struct Peer {
-    isakmp: Option<ike::v1::Sa>,
-    initiator: Option<Cookie>,
+    /// By the cookies of their initiator, the newest last.
+    isakmp: Vec<(Cookie, ike::v1::Sa)>,
     /// Where ESP goes, and whether in UDP.
     path: SocketAddrV4,
     pair: Option<PairId>,
@@ -44,9 +44,10 @@ pub(crate) struct Server {
     random: Random,
     /// IP packets to the clients.
     pub(crate) out: Vec<Vec<u8>>,
-    /// Tunnels that ended, and ISAKMP SAs.
+    /// Tunnels that ended, and ISAKMP SAs; of those, all that there were.
     pub(crate) tunnels_down: usize,
     pub(crate) isakmp_down: usize,
+    pub(crate) isakmp_up: usize,
 }
 
 struct Env<'a> {
@@ -88,6 +89,7 @@ impl Server {
             out: Vec::new(),
             tunnels_down: 0,
             isakmp_down: 0,
+            isakmp_up: 0,
         }
     }
 
@@ -122,9 +124,11 @@ impl Server {
     /// Does what is due for everybody.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         for index in 0..self.peers.len() {
-            self.ike(now, index, &mut |sa, env, out| {
-                sa.handle_timeout(now, env, out)
-            });
+            for nth in 0..self.peers[index].isakmp.len() {
+                self.ike(now, (index, nth), &mut |sa, env, out| {
+                    sa.handle_timeout(now, env, out)
+                });
+            }
             self.tunnel(now, index, &mut |tunnel, random, out| {
                 tunnel.handle_timeout(now, random, out)
             });
@@ -136,11 +140,11 @@ impl Server {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = self.peers.iter().flat_map(|peer| {
-            [
-                peer.isakmp.as_ref().and_then(ike::v1::Sa::poll_timeout),
+            let isakmp = peer.isakmp.iter().map(|(_, sa)| sa.poll_timeout());
+            isakmp.chain([
                 peer.tunnel.as_ref().and_then(l2tp::Tunnel::poll_timeout),
                 peer.link.as_ref().and_then(ppp::Link::poll_timeout),
-            ]
+            ])
         });
         deadlines.flatten().map(|(at, _)| at).min()
     }
@@ -148,7 +152,10 @@ impl Server {
     /// Renews the pair of every client.
     pub(crate) fn rekey(&mut self, now: Instant) {
         for index in 0..self.peers.len() {
-            self.ike(now, index, &mut |sa, env, out| {
+            let Some(last) = self.peers[index].isakmp.len().checked_sub(1) else {
+                continue;
+            };
+            self.ike(now, (index, last), &mut |sa, env, out| {
                 sa.create_child(now, env, out)
             });
         }
@@ -166,8 +173,7 @@ impl Server {
     fn peer_at(&mut self, address: SocketAddrV4) -> usize {
         *self.places.entry(address).or_insert_with(|| {
             self.peers.push(Peer {
-                isakmp: None,
-                initiator: None,
+                isakmp: Vec::new(),
                 path: address,
                 pair: None,
                 pairs: Vec::new(),
@@ -181,28 +187,27 @@ impl Server {
 
     fn receive_ike(&mut self, now: Instant, from: SocketAddrV4, port: u16, message: &[u8]) {
         let cookie = ike::peek(message).unwrap().cookies.initiator;
-        let known = self
-            .peers
-            .iter()
-            .position(|peer| peer.initiator == Some(cookie));
-        let index = known.unwrap_or_else(|| self.peer_at(from));
+        let is_it = |(own, _): &(Cookie, _)| *own == cookie;
+        let mut peers = self.peers.iter().enumerate();
+        let known = peers.find_map(|(i, peer)| Some((i, peer.isakmp.iter().position(is_it)?)));
         let (local, remote) = (SocketAddr::new(ADDRESS.into(), port), SocketAddr::V4(from));
-        let peer = &mut self.peers[index];
-        if peer.initiator != Some(cookie) {
-            peer.initiator = Some(cookie);
+        let place = known.unwrap_or_else(|| {
             let own = Cookie(self.random.array());
             let policy = Arc::clone(&self.policy);
-            peer.isakmp = Some(ike::v1::Sa::respond(policy, own, now, local, remote));
-        }
-        self.ike(now, index, &mut |sa, env, out| {
+            let index = self.peer_at(from);
+            let isakmp = &mut self.peers[index].isakmp;
+            let sa = ike::v1::Sa::respond(policy, own, now, local, remote);
+            isakmp.push((cookie, sa));
+            (index, isakmp.len() - 1)
+        });
+        self.ike(now, place, &mut |sa, env, out| {
             let _refused = sa.handle_input(now, local, remote, message, env, out);
         });
     }
 
-    fn ike(&mut self, now: Instant, index: usize, act: &mut IkeAct<'_>) {
-        let Some(sa) = &mut self.peers[index].isakmp else {
-            return;
-        };
+    /// One of a peer's ISAKMP SAs does something.
+    fn ike(&mut self, now: Instant, (index, nth): (usize, usize), act: &mut IkeAct<'_>) {
+        let (_, sa) = &mut self.peers[index].isakmp[nth];
         let owner = index as u32;
         let mut env = Env {
             sas: &mut self.sas,
@@ -212,11 +217,20 @@ impl Server {
         let mut events = Vec::new();
         act(sa, &mut env, &mut events);
         for event in events {
-            self.follow_ike(now, index, event);
+            self.follow_ike(now, (index, nth), event);
         }
     }
 
-    fn follow_ike(&mut self, now: Instant, index: usize, event: ike::Output) {
+    /// What stood before gives its pairs to what stands now.
+    fn hand_on(&mut self, (index, nth): (usize, usize)) {
+        let (older, newer) = self.peers[index].isakmp.split_at_mut(nth);
+        for (_, sa) in older {
+            newer[0].1.adopt_children(sa.take_children());
+        }
+    }
+
+    fn follow_ike(&mut self, now: Instant, place: (usize, usize), event: ike::Output) {
+        let (index, _) = place;
         match event {
             ike::Output::Send {
                 local,
@@ -233,7 +247,7 @@ impl Server {
             }
             ike::Output::Compute { token, job } => {
                 let outcome = job.run();
-                self.ike(now, index, &mut |sa, env, out| {
+                self.ike(now, place, &mut |sa, env, out| {
                     sa.handle_computed(now, token, outcome.clone(), env, out);
                 });
             }
@@ -258,6 +272,10 @@ impl Server {
                 ..
             } => {
                 self.peers[index].path = remote;
+            }
+            ike::Output::Established(_) => {
+                self.isakmp_up += 1;
+                self.hand_on(place);
             }
             ike::Output::Down { .. } => self.isakmp_down += 1,
             _ => {}

@@ -293,12 +293,9 @@ fn what_nobody_said_is_the_default_and_says_so() {
 fn what_is_full_is_told_with_how_much_is_wanted_of_each() {
     let none = made(&format!("{MODEL}addresses = 5_300\ncores = 1\n"));
     let text = show::verdict(&none);
+    assert!(text.contains("the cores will not do: 3.00 times"), "{text}");
     assert!(
-        text.contains("the cores does not suffice: 3.00 times"),
-        "{text}"
-    );
-    assert!(
-        text.contains("the address pools does not suffice either: 2.00 times"),
+        text.contains("the address pools will not do either: 2.00 times"),
         "{text}"
     );
     let enough = made(MODEL);
