@@ -96,7 +96,7 @@ pub(super) fn batch<'j, const WORDS: usize, const SEAL: bool>(
         if !even::is_even(&group) {
             return ragged::<WORDS, SEAL>(group, packets);
         }
-        even::batch::<WORDS, SEAL>(&mut group, None);
+        even::batch::<WORDS, SEAL>(&mut group);
     }
 }
 

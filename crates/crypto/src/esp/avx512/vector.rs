@@ -14,6 +14,10 @@ pub(super) const VECTOR_LEN: usize = 64;
 /// A block of AES or of GHASH.
 pub(super) type Block = [u8; 16];
 
+/// Nothing, also for code that does not know of vectors.
+// SAFETY: zeros are a vector.
+pub(super) const ZERO: Vector = unsafe { std::mem::zeroed() };
+
 #[inline]
 #[target_feature(enable = "avx512bw")]
 pub(super) fn load(bytes: &[u8; VECTOR_LEN]) -> Vector {

@@ -65,23 +65,24 @@ pub(super) fn seal<const R: usize, const WORDS: usize>(
     jobs: &mut [EspJob<'_>; LANES],
     icv_len: usize,
 ) {
-    let states = encrypt::<R, WORDS>(keys, jobs, icv_len);
+    let mut states = even::States::new(keys);
+    let hashed = encrypt::<R, WORDS>(keys, jobs, icv_len, &mut states);
     let mut group = [const { None }; LANES];
     for ((place, job), key) in group.iter_mut().zip(jobs).zip(keys) {
         *place = Some(hmac::Packet::new(key, job, icv_len));
     }
-    even::batch::<WORDS, true>(&mut group, Some(states));
+    even::finish::<WORDS, true>(&mut group, &mut states, hashed);
 }
 
-/// Encrypts packets, and hashes meanwhile what is encrypted.
+/// Encrypts packets, and hashes meanwhile what is encrypted; says how many blocks.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,bmi2")]
 fn encrypt<const R: usize, const WORDS: usize>(
     keys: &[&Key; LANES],
     jobs: &mut [EspJob<'_>; LANES],
     icv_len: usize,
-) -> even::States {
-    let mut states = even::States::new(keys);
+    states: &mut even::States,
+) -> usize {
     let mut lanes = Lanes {
         keys: [[Block::default(); LANES]; ROUND_KEYS_MAX],
         blocks: [Block::default(); LANES],
@@ -96,14 +97,13 @@ fn encrypt<const R: usize, const WORDS: usize>(
     let first = len.min(BODY + CHUNKS_AHEAD * CHUNK_LEN);
     lanes.advance_in::<R>(&mut packets, BODY..first);
     let mut chains = Chains::<R>::new(&lanes);
-    let mut sealed = first;
-    while sealed + CHUNK_LEN <= len {
-        chains.encrypt_beside::<WORDS>(&mut states, &mut packets, sealed);
-        sealed += CHUNK_LEN;
+    let count = (len - first) / CHUNK_LEN;
+    for chunk in 0..count {
+        chains.encrypt_beside::<WORDS>(states, &mut packets, chunk, first + chunk * CHUNK_LEN);
     }
     lanes.blocks = chains.blocks();
-    lanes.advance_in::<R>(&mut packets, sealed..len);
-    states
+    lanes.advance_in::<R>(&mut packets, first + count * CHUNK_LEN..len);
+    count
 }
 
 impl Lanes {
@@ -147,24 +147,25 @@ impl<'l, const R: usize> Chains<'l, R> {
         last
     }
 
-    /// Encrypts the chunk at `sealed`, and hashes the next, which lies before it.
+    /// Encrypts what begins at `sealed`, and hashes a chunk that lies before it.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes")]
     fn encrypt_beside<const WORDS: usize>(
         &mut self,
         states: &mut even::States,
         packets: &mut [&mut [u8]; LANES],
+        hashed: usize,
         sealed: usize,
     ) {
         let chunks = packets.each_ref().map(|packet| {
             cpu::prefetch_bytes(packet, sealed + FETCH_AHEAD * size_of::<Block>(), 1);
-            &packet.as_chunks().0[states.blocks]
+            &packet.as_chunks().0[hashed]
         });
         let words = sha::words(&chunks);
         let mut now = packets
             .each_mut()
             .map(|packet| packet[sealed..sealed + CHUNK_LEN].as_chunks_mut().0);
-        sha::add_beside::<WORDS>(&mut states.inner, words, |hash, round, rounds| {
+        sha::add_beside::<WORDS>(&mut states.hash, words, |hash, round, rounds| {
             // Spread evenly: there are fewer steps than rounds.
             let step = |round| round * BLOCKS * R / rounds;
             if step(round) < step(round + 1) {
@@ -172,7 +173,6 @@ impl<'l, const R: usize> Chains<'l, R> {
                 abreast(hash, &mut self.state);
             }
         });
-        states.blocks += 1;
     }
 
     /// A round of AES, of a block of each packet.
