@@ -16,12 +16,12 @@ pub(super) const fn round_keys(key_len: usize) -> usize {
 /// constant: left to itself the compiler makes a jump table of AES-256.
 macro_rules! unroll_rounds {
     ($round_keys:ident, $round:ident, $body:block) => {{
-        super::aes::unroll_rounds!(@ $round $body 1 2 3 4 5 6 7 8 9);
+        $crate::esp::avx512::aes::unroll_rounds!(@ $round $body 1 2 3 4 5 6 7 8 9);
         if $round_keys >= 13 {
-            super::aes::unroll_rounds!(@ $round $body 10 11);
+            $crate::esp::avx512::aes::unroll_rounds!(@ $round $body 10 11);
         }
         if $round_keys >= 15 {
-            super::aes::unroll_rounds!(@ $round $body 12 13);
+            $crate::esp::avx512::aes::unroll_rounds!(@ $round $body 12 13);
         }
     }};
     (@ $round:ident $body:block $($number:literal)*) => {

@@ -10,9 +10,9 @@
 use core::arch::x86_64::*;
 use std::ops::Range;
 
-use super::{BODY, FETCH_AHEAD, HEADER_LEN, LANES, Lanes, QUAD, gather, scatter};
+use super::encryption::{FETCH_AHEAD, Lanes, QUAD, gather, scatter};
+use super::{BODY, HEADER_LEN, LANES};
 use crate::cpu;
-use crate::esp::avx512::aes::ROUND_KEYS_MAX;
 use crate::esp::avx512::hmac::{self, even};
 use crate::esp::avx512::sha;
 use crate::esp::avx512::vector::{Block, Vector, abreast, load_quad, store_quad};
@@ -83,10 +83,7 @@ fn encrypt<const R: usize, const WORDS: usize>(
     icv_len: usize,
     states: &mut even::States,
 ) -> usize {
-    let mut lanes = Lanes {
-        keys: [[Block::default(); LANES]; ROUND_KEYS_MAX],
-        blocks: [Block::default(); LANES],
-    };
+    let mut lanes = Lanes::vacant();
     let len = jobs[0].packet.len() - icv_len;
     let mut packets = jobs.each_mut().map(|job| &mut job.packet[..len]);
     for (lane, (key, packet)) in keys.iter().zip(&packets).enumerate() {
