@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use core_affinity::CoreId;
 use crypto::cpu;
 
 /// A multiplication takes three cycles on every x86-64 core since 2008, an exclusive or takes one,
@@ -67,25 +68,29 @@ fn compare_with_wall() -> f64 {
     (cpu::cycles() - ticks) as f64 / passed.as_nanos() as f64
 }
 
+/// Cores of this process. A thread that is pinned, and each that it starts, sees one: whoever asks
+/// first does so before that.
+fn cores() -> &'static [CoreId] {
+    static CORES: OnceLock<Vec<CoreId>> = OnceLock::new();
+    CORES.get_or_init(|| core_affinity::get_core_ids().unwrap_or_default())
+}
+
 /// Keeps this thread on the core where it gets most done: others use this machine too. Says which.
 pub(crate) fn pin() -> Option<usize> {
-    let cores = core_affinity::get_core_ids()?;
-    let free =
-        cores
-            .into_iter()
-            .max_by_key(|core| match core_affinity::set_for_current(*core) {
-                true => chains_in(TRIAL),
-                false => 0,
-            })?;
-    core_affinity::set_for_current(free).then_some(free.id)
+    let free = cores()
+        .iter()
+        .max_by_key(|core| match core_affinity::set_for_current(**core) {
+            true => chains_in(TRIAL),
+            false => 0,
+        })?;
+    core_affinity::set_for_current(*free).then_some(free.id)
 }
 
 /// Keeps this thread on the core that is `index`th from the last; the first serves most interrupts.
-pub(crate) fn pin_to(index: usize) {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    if let Some(core) = cores.iter().rev().nth(index) {
-        core_affinity::set_for_current(*core);
-    }
+/// Says which.
+pub(crate) fn pin_to(index: usize) -> Option<usize> {
+    let core = cores().iter().rev().nth(index)?;
+    core_affinity::set_for_current(*core).then_some(core.id)
 }
 
 /// Long enough for the scheduler to share a busy core among several.
@@ -109,5 +114,18 @@ mod tests {
     #[test]
     fn a_core_is_neither_slower_than_a_quarter_of_its_tsc_nor_faster_than_eight_times() {
         assert!((0.25..8.0).contains(&cycles_per_tick()));
+    }
+
+    #[test]
+    fn a_pinned_thread_starts_another_on_another_core() {
+        let pinned = std::thread::spawn(|| {
+            let own = pin_to(0);
+            let other = std::thread::spawn(|| pin_to(1)).join().unwrap();
+            (own, other, cores().len())
+        });
+        let (own, other, count) = pinned.join().unwrap();
+        assert!(own.is_some());
+        assert_eq!(other.is_some(), count > 1);
+        assert_ne!(own, other);
     }
 }

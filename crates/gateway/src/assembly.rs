@@ -102,12 +102,12 @@ impl Gateway {
 
         let control = start_control(config, orders.key_log.is_some(), &shared, started)?;
         let crew = Crew::start(recruits, &config.workers)?;
-        if let Some(core) = crew.free_cores().first() {
-            // The compute pool's threads are started below and inherit this.
+        let cores = crew.free_cores();
+        if let Some(core) = cores.first() {
             core_affinity::set_for_current(*core);
         }
         let jobs = config.control.limits.computations;
-        let compute = Compute::start(config.compute_threads, jobs, alarm.waker())?;
+        let compute = Compute::start(config.compute_threads, &cores, jobs, alarm.waker())?;
         let status = status(&inside.io, config.ciphers);
         tracing::info!(io = %status.io, crypto = %status.crypto, workers = config.workers.count, "serving");
         let slow_path = SlowPath {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Result;
+use core_affinity::CoreId;
 use crossbeam::channel::{Receiver, RecvError, Sender, TryRecvError, bounded};
 use crypto::dh::{Job, Outcome};
 
@@ -23,20 +24,29 @@ pub(crate) struct Compute {
 
 impl Compute {
     /// Starts `threads` threads for at most `limit` jobs under way; `wake` is called after each.
+    /// `cores` are those without a worker: the first is the protocol thread's, and shared only if
+    /// there are no more.
     pub(crate) fn start(
         threads: usize,
+        cores: &[CoreId],
         limit: usize,
         wake: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
         let (jobs, todo) = bounded::<(u64, Job)>(limit);
         let (done, outcomes) = bounded(limit + threads);
         let pairs = Arc::new(Pairs::new(crate::assembly::random()?));
+        let mut cores = cores.iter().copied().cycle().skip(1);
         for _ in 0..threads {
+            let core = cores.next();
             let (todo, done, wake) = (todo.clone(), done.clone(), Arc::clone(&wake));
             let pairs = Arc::clone(&pairs);
             thread::Builder::new()
                 .name("compute".into())
                 .spawn(move || {
+                    // It would stay where the protocol thread is otherwise.
+                    if let Some(core) = core {
+                        core_affinity::set_for_current(core);
+                    }
                     while let Ok((token, job)) = next(&todo, &pairs) {
                         let outcome = contained(|| job.run_with(|group| pairs.take(group)));
                         if done.send((token, outcome)).is_err() {
