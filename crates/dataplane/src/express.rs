@@ -163,6 +163,13 @@ enum Door {
     Exit(Exit),
 }
 
+/// Asks for the heads of frames that nobody expected.
+pub(crate) fn approach_heads<C: Chunk>(batch: &Batch<C>) {
+    for frame in batch.burst.whole.iter().filter_map(Seat::frame) {
+        cpu::prefetch_bytes(frame.chunk().as_ref(), frame.headroom(), HEAD_LINES);
+    }
+}
+
 /// Gives a ticket to each whole frame that port `from` has put in, and asks for the first lines. The
 /// others are read for the rooms. Says how many octets the canonical frames have.
 #[inline(always)]

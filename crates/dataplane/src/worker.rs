@@ -251,9 +251,15 @@ impl<P: Port> Worker<P> {
     }
 
     fn receive_from(&mut self, port: usize) -> usize {
-        let batch = &mut self.bursts[port].fresh;
+        let Bursts {
+            waiting,
+            fresh: batch,
+        } = &mut self.bursts[port];
         self.tables.watch.lap(Stage::Receive, || 1);
         self.ports[port].receive(&mut self.free, &mut batch.burst, BATCH_FRAMES);
+        if waiting.len() == 0 {
+            express::approach_heads(batch);
+        }
         self.tables.watch.resume(Stage::Sort, batch.len());
         let count = batch.len();
         let guests = batch.burst.packets.iter();
