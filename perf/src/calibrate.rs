@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::dial::Call;
 use crate::figures::FULL_BURST;
 use crate::measure::Found;
-use crate::path::Frames::Cold;
+use crate::path::Frames::{self, Scattered, Warm};
 use crate::probe::{SizeName, Spec, SuiteName};
 use crate::report::Machine;
 use crate::traffic::Line::{self, Down, Up};
@@ -42,37 +42,37 @@ pub(crate) const SUITES: [SuiteName; 7] = [
 const SIZES: [SizeName; 3] = ["64", "570", "1400"];
 /// Sizes of short bursts, and of crowds: what is between lies on a line.
 const EXTREMES: [SizeName; 2] = ["64", "1400"];
-/// Packets of bursts that are not full: as many as a mixture has of one kind.
-const SHORT: [usize; 2] = [16, 4];
+/// Packets of bursts, as many as a mixture has of one kind. A cipher that takes sixteen at a time has as
+/// many empty lanes as on average.
+const BURSTS: [usize; 3] = [FULL_BURST, 24, 8];
 const FEW: usize = 1000;
 const MANY: usize = 100_000;
 
 /// All of it.
 pub(crate) fn parts() -> Vec<Part> {
-    let path = |suite, line: Line, size, sessions, burst| Spec::Path {
+    let path = |suite, line: Line, size, sessions, (frames, burst): (Frames, usize)| Spec::Path {
         suite,
         line,
         size,
         sessions,
-        frames: Cold,
+        frames,
         burst,
     };
-    let both = |suite, size, sessions, burst| {
-        [Up, Down].map(|line| path(suite, line, size, sessions, burst))
-    };
+    let both =
+        |suite, size, sessions, how| [Up, Down].map(|line| path(suite, line, size, sessions, how));
+    let full = (Scattered, FULL_BURST);
     let mut parts: Vec<Part> = SUITES
         .into_iter()
         .map(|suite| {
-            let full = SIZES.into_iter().map(|size| (size, FULL_BURST));
-            let short = SHORT.into_iter();
-            let short = short.flat_map(|burst| EXTREMES.map(|size| (size, burst)));
-            let all = full.chain(short);
-            let specs = all.flat_map(|(size, burst)| both(suite, size, FEW, burst));
+            let bursts = BURSTS.into_iter();
+            let bursts = bursts.flat_map(|burst| EXTREMES.map(|size| (size, (Warm, burst))));
+            let all = SIZES.into_iter().map(|size| (size, full)).chain(bursts);
+            let specs = all.flat_map(|(size, how)| both(suite, size, FEW, how));
             part(suite, specs.collect(), 3, 2)
         })
         .collect();
     let crowd = EXTREMES.into_iter();
-    let crowd = crowd.flat_map(|size| both("aes128gcm16", size, MANY, FULL_BURST));
+    let crowd = crowd.flat_map(|size| both("aes128gcm16", size, MANY, full));
     parts.push(part("crowd", crowd.collect(), 3, 1));
     let calls = [
         Call::Plain,

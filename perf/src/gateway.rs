@@ -17,6 +17,7 @@ use dataplane::{Discard, Limits, Settings, Shared, Worker};
 
 use crate::clock;
 use crate::port::RingPort;
+use crate::rng::Rng;
 use crate::subscriber::{PLAIN, Protection, SECURE, Subscriber};
 use crate::traffic::{FarEnds, Line, Staged};
 
@@ -130,6 +131,11 @@ impl Gateway {
     pub(crate) fn take_slow(&mut self) -> SlowEnd {
         let (_, none) = mesh::<Chunk>(0, Sizes::default());
         std::mem::replace(&mut self.slow, none)
+    }
+
+    /// Free chunks are taken in no order from here on, as after a long time of use.
+    pub(crate) fn scatter_chunks(&mut self) {
+        Rng::new(self.chunks.len() as u64).shuffle(&mut self.chunks);
     }
 
     /// Every frame that was sent this way is what it has to be; its chunk is free again.

@@ -39,6 +39,9 @@ const INTERRUPTED: f64 = 2.0;
 pub(crate) enum Frames {
     /// In memory: 65 536 chunks of 2 KiB are written before the first is received.
     Cold,
+    /// The same, in chunks that lie in no order, as those of a gateway do that has run for a while:
+    /// the processor cannot guess which is next.
+    Scattered,
     /// In the cache, as a network card with DDIO leaves them: written at most 512 packets earlier.
     Warm,
 }
@@ -47,7 +50,7 @@ impl Frames {
     /// Chunks that are written before they are received.
     fn chunks(self) -> usize {
         match self {
-            Self::Cold => PACKETS,
+            Self::Cold | Self::Scattered => PACKETS,
             Self::Warm => BLOCK,
         }
     }
@@ -158,6 +161,9 @@ impl Bench {
             Line::Up => TUNNEL,
             Line::Down => NETWORK,
         };
+        if self.path.frames == Frames::Scattered {
+            self.gateway.scatter_chunks();
+        }
         let free = &mut self.gateway.chunks;
         let arriving = &mut self.gateway.workers[0].ports_mut()[port].arriving;
         for index in range {

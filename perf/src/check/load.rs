@@ -148,6 +148,7 @@ impl Bench {
             self.far.stage(Line::Down, sizes, down)?,
             self.far.stage(Line::Up, sizes, PACKETS - down)?,
         ];
+        self.gateway.scatter_chunks();
         let mut waiting = [
             (NETWORK, self.written(&staged[0])),
             (TUNNEL, self.written(&staged[1])),

@@ -9,14 +9,14 @@ use crate::plan::sizing::Plan;
 const RUN: &str = r#"{
   "machine": {"cpu": "a processor", "cores": 2, "core_ghz": 4.0, "date": "today", "commit": "c", "command": "perf/run"},
   "measurements": {
-    "plain Up 64 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 100},
-    "plain Up 1400 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 100},
-    "plain Down 64 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 100},
-    "plain Down 1400 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 100},
-    "aes128gcm16 Up 64 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 200},
-    "aes128gcm16 Up 1400 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 300},
-    "aes128gcm16 Down 64 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 200},
-    "aes128gcm16 Down 1400 B, 1000 sessions, Cold": {"cost": 1, "median": 1, "ns": 300},
+    "plain Up 64 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 100},
+    "plain Up 1400 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 100},
+    "plain Down 64 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 100},
+    "plain Down 1400 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 100},
+    "aes128gcm16 Up 64 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 200},
+    "aes128gcm16 Up 1400 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 300},
+    "aes128gcm16 Down 64 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 200},
+    "aes128gcm16 Down 1400 B, 1000 sessions, Scattered": {"cost": 1, "median": 1, "ns": 300},
     "set-up of Plain": {"cost": 1, "median": 1, "ns": 20000},
     "set-up of Ike(Modp2048)": {"cost": 1, "median": 1, "ns": 1000000}
   }
