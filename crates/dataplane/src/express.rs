@@ -42,7 +42,7 @@ use crate::shard::path::Path;
 use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::tables::Tables;
-use crate::wire::{self, HEAD_LINES, Head, OUTER, Usual};
+use crate::wire::{self, HEAD_LINES, Head, OUTER, OUTER_IP, Usual};
 
 pub(crate) use down::downstream;
 pub(crate) use up::upstream;
@@ -89,6 +89,8 @@ pub(crate) struct Ticket {
     port: u8,
     /// Octets of the outermost IP packet.
     len: u16,
+    /// Octets in front of the canonical frame.
+    front: u8,
     /// Whom its head names: tunnel and session of a plain message, the address of a packet from the
     /// network; of a packet in an SA the slot of the session that is foreseen.
     target: u32,
@@ -107,6 +109,7 @@ impl Ticket {
         from: 0,
         port: 0,
         len: 0,
+        front: ETHERNET as u8,
         target: 0,
         slot: NOWHERE,
         path: None,
@@ -115,6 +118,18 @@ impl Ticket {
     /// The port it came by.
     pub(crate) fn from(&self) -> u8 {
         self.from
+    }
+
+    /// Octets in front of the canonical frame.
+    #[inline(always)]
+    fn front(&self) -> usize {
+        usize::from(self.front)
+    }
+
+    /// Octets of the canonical frame.
+    #[inline(always)]
+    fn canonical_len(&self) -> usize {
+        ETHERNET + usize::from(self.len) - self.front()
     }
 
     /// The shard that it is for.
@@ -181,16 +196,13 @@ pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, from: u8, tables: &Tables) ->
         seat.ticket.from = from;
         let line = match frame.and_then(|frame| look_at(frame, &mut seat.ticket, tables)) {
             None => &mut others,
-            Some(Usual::EspInUdp) => &mut express.sealed,
+            Some(Usual::EspInUdp | Usual::Esp) => &mut express.sealed,
             Some(Usual::L2tp) => &mut express.plain,
             Some(Usual::Ip) => &mut express.network,
         };
         *line |= 1 << nth;
-        octets += usize::from(seat.ticket.len);
+        octets += seat.ticket.canonical_len();
     }
-    // What is around the canonical frame of a peer is not counted.
-    let of_peers = express.sealed | express.plain;
-    octets -= of_peers.count_ones() as usize * (OUTER - ETHERNET);
     // Not before all heads have been read: they shall not have to wait behind these lines.
     for (nth, Seat { frame, ticket }) in burst.whole.iter().enumerate() {
         if let (Some(usual), Some(frame)) = (ticket.usual, frame)
@@ -213,10 +225,8 @@ fn look_at<C: Chunk>(frame: &Frame<C>, ticket: &mut Ticket, tables: &Tables) -> 
     let head = frame.peek::<Head>()?;
     let usual = head.usual(frame.len())?;
     match usual {
-        Usual::EspInUdp => {
-            let [a, b, c, d, ..] = head.first;
-            ticket.slot = InboundSa::from_spi(u32::from_be_bytes([a, b, c, d])).0;
-        }
+        Usual::EspInUdp => ticket.slot = InboundSa::from_spi(head.esp(OUTER).0).0,
+        Usual::Esp => ticket.slot = InboundSa::from_spi(head.esp(OUTER_IP).0).0,
         Usual::L2tp => {
             let listener = tables.plain_listener(head.ip.destination)?;
             ticket.target = link::ids(&head.first);
@@ -225,6 +235,7 @@ fn look_at<C: Chunk>(frame: &Frame<C>, ticket: &mut Ticket, tables: &Tables) -> 
         Usual::Ip => ticket.target = u32::from_be_bytes(head.ip.destination),
     }
     (ticket.usual, ticket.len) = (Some(usual), head.ip.total_length.get());
+    ticket.front = usual.front() as u8;
     Some(usual)
 }
 
@@ -266,11 +277,11 @@ fn approach_first<C: Chunk>(
     if !tables.shards.has(slot.shard()) {
         return Whereabouts::Away;
     }
-    if usual == Usual::EspInUdp {
+    if usual == Usual::L2tp {
+        tables.shards.tunnels.prefetch(slot);
+    } else {
         tables.shards.inbound.prefetch(slot, Inbound::LINES);
         tables.keys.opening.prefetch(key_slot(slot));
-    } else {
-        tables.shards.tunnels.prefetch(slot);
     }
     Whereabouts::Here
 }
@@ -318,7 +329,7 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables
     shards.paths.prefetch(path.0, Path::LINES[UP]);
     match likely {
         Some(session) => {
-            if usual == Some(Usual::EspInUdp) {
+            if usual != Some(Usual::L2tp) {
                 ticket.target = session.0.word();
             }
             approach_entered(session, tables);
@@ -410,7 +421,7 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
     // What is in an SA nobody knows before it is opened.
     let session = match ticket.usual {
         Some(Usual::L2tp) => path.directory.find_ids(ticket.target),
-        Some(Usual::EspInUdp | Usual::Ip) | None => path.directory.likely(),
+        Some(Usual::EspInUdp | Usual::Esp | Usual::Ip) | None => path.directory.likely(),
     };
     if let Some(session) = session {
         approach_entered(session, tables);
@@ -427,8 +438,12 @@ impl<C: Chunk> Batch<C> {
             let seat = &mut burst.whole[nth];
             if let Some(frame) = seat.frame.take() {
                 let is_down = express.network >> nth & 1 != 0;
-                let outside = if is_down { OUTER } else { ETHERNET };
-                let len = frame.len() - outside;
+                let front = if is_down {
+                    seat.ticket.front()
+                } else {
+                    ETHERNET
+                };
+                let len = frame.len() - front;
                 leave(frame, usize::from(seat.ticket.port), len);
             }
         }
@@ -460,7 +475,7 @@ impl<C: Chunk> Batch<C> {
         let Self { burst, express, .. } = self;
         let seat = 1 << burst.whole.len();
         match ticket.usual {
-            Some(Usual::EspInUdp) => express.sealed |= seat,
+            Some(Usual::EspInUdp | Usual::Esp) => express.sealed |= seat,
             Some(Usual::L2tp) => express.plain |= seat,
             Some(Usual::Ip) => express.network |= seat,
             None => debug_assert!(false, "it never was in the lane"),
@@ -483,7 +498,11 @@ impl<C: Chunk> Batch<C> {
         let outcome = match door {
             Door::First => sorted,
             Door::Exit(exit) => Err(exit),
-            Door::Decap { skip, len } => decapped(ticket.path, &mut packet, skip, len, tables),
+            Door::Decap { skip, len } => {
+                // The window of the packet begins behind the outer headers.
+                let skip = skip.saturating_sub(ticket.front());
+                decapped(ticket.path, &mut packet, skip, len, tables)
+            }
         };
         match outcome {
             Ok(stop) => (note.room, note.slot) = (stop.room, stop.slot),
@@ -505,8 +524,6 @@ fn decapped<C: Chunk>(
     let path = path.ok_or(Discard::NoPath)?;
     let paths = &tables.shards.paths;
     packet.meta.vrf = paths.at(path).ok_or(Discard::NoPath)?.vrf;
-    // The window of the packet begins behind the outer headers.
-    let skip = skip.checked_sub(OUTER).ok_or(Discard::Truncated)?;
     packet.frame.narrow(skip, len).ok_or(Discard::Truncated)?;
     Ok(Room::Decap.stop(path))
 }

@@ -91,12 +91,15 @@ pub(crate) struct Head {
     pub(crate) first: [u8; 8],
 }
 
-/// Octets of Ethernet, IPv4 and UDP.
-pub(crate) const OUTER: usize = size_of::<Ethernet>() + Ipv4::LEN + Udp::LEN;
+/// Octets of Ethernet and IPv4, and of UDP with them.
+pub(crate) const OUTER_IP: usize = size_of::<Ethernet>() + Ipv4::LEN;
+pub(crate) const OUTER: usize = OUTER_IP + Udp::LEN;
 
 /// What a frame as usual is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Usual {
+    /// ESP as an IP protocol of its own.
+    Esp,
     /// Data of ESP in UDP.
     EspInUdp,
     /// Data of plain L2TP.
@@ -105,9 +108,21 @@ pub(crate) enum Usual {
     Ip,
 }
 
+impl Usual {
+    /// Octets in front of the canonical frame.
+    #[inline(always)]
+    pub(crate) fn front(self) -> usize {
+        match self {
+            Self::EspInUdp | Self::L2tp => OUTER,
+            Self::Esp => OUTER_IP,
+            Self::Ip => size_of::<Ethernet>(),
+        }
+    }
+}
+
 impl Head {
     /// What a frame of `frame_len` octets is, if everything outside is as usual: a whole IPv4 packet
-    /// without options whose lengths agree, data of L2TP or of ESP in UDP with a right outer checksum,
+    /// without options whose lengths agree, data of L2TP or of ESP with a right outer checksum,
     /// or anything that is for no endpoint protocol. A destination that is no endpoint of ours makes
     /// it plain IP nevertheless. `None` says nothing against any other frame.
     #[inline(always)]
@@ -127,11 +142,12 @@ impl Head {
         let kind = match (protocol, port) {
             (Ipv4::UDP, Udp::L2TP) if !is_control(&self.first) => Usual::L2tp,
             (Ipv4::UDP, Udp::NAT_T) if self.first[..4] != NON_ESP_MARKER => Usual::EspInUdp,
-            (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) | (Ipv4::ESP, _) => return None,
+            (Ipv4::ESP, _) => Usual::Esp,
+            (Ipv4::UDP, Udp::L2TP | Udp::NAT_T | Udp::IKE) => return None,
             _ => return Some(Usual::Ip),
         };
-        let is_usual = usize::from((udp >> 16) as u16) == len - Ipv4::LEN && self.ip.is_right();
-        is_usual.then_some(kind)
+        let do_agree = kind == Usual::Esp || usize::from((udp >> 16) as u16) == len - Ipv4::LEN;
+        (do_agree && self.ip.is_right()).then_some(kind)
     }
 
     /// The ends, as the outer headers name them.
@@ -140,6 +156,13 @@ impl Head {
         const AT: usize = offset_of!(Head, ip) + offset_of!(Ipv4, source);
         let octets: &[u8; size_of::<Self>()] = zerocopy::transmute_ref!(self);
         octets[AT..].first_chunk().expect("they lie inside")
+    }
+
+    /// SPI and sequence number of ESP that has so many octets in front of it.
+    #[inline(always)]
+    pub(crate) fn esp(&self, front: usize) -> (u32, u32) {
+        let word = self.word(front);
+        ((word >> 32) as u32, word as u32)
     }
 
     /// Eight octets, in the order of the network.
@@ -155,30 +178,70 @@ impl Head {
 /// The ethertype of IPv4, version 4, and a header of five words.
 const PLAIN_IPV4: u64 = (Ethernet::IPV4 as u64) << 8 | 0x45;
 
-/// What goes in front of nearly every frame to a peer.
+/// What is said of a frame outside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    pub(crate) ethernet: Ethernet,
+    /// From whom to whom.
+    pub(crate) ends: Ends,
+    pub(crate) dscp_ecn: u8,
+    /// Octets of the canonical frame.
+    pub(crate) len: usize,
+}
+
+/// Headers that go in front of a canonical frame.
+pub(crate) trait Outside:
+    FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned
+{
+    /// Writes all of them.
+    fn write(&mut self, around: &Around);
+}
+
+/// Those of raw ESP.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct OuterIp {
+    ethernet: Ethernet,
+    ip: Ipv4,
+}
+
+impl OuterIp {
+    #[inline(always)]
+    fn write_for(&mut self, around: &Around, protocol: u8, len: usize) {
+        let [a, b, c, d, e, f, g, h, ..] = around.ends;
+        let (source, destination) = ([a, b, c, d].into(), [e, f, g, h].into());
+        let mut ip = Ipv4::bare(source, destination, protocol, len as u16);
+        ip.dscp_ecn = around.dscp_ecn;
+        ip.renew_checksum();
+        (self.ethernet, self.ip) = (around.ethernet, ip);
+    }
+}
+
+impl Outside for OuterIp {
+    #[inline(always)]
+    fn write(&mut self, around: &Around) {
+        self.write_for(around, Ipv4::ESP, around.len);
+    }
+}
+
+/// Those of nearly every frame to a peer.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct Outer {
-    ethernet: Ethernet,
-    ip: Ipv4,
+    ip: OuterIp,
     udp: Udp,
 }
 
-impl Outer {
-    /// Writes the headers of a frame between these ends, with so many octets behind UDP.
+impl Outside for Outer {
     #[inline(always)]
-    pub(crate) fn write(&mut self, ethernet: Ethernet, ends: &Ends, dscp_ecn: u8, datagram: usize) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *ends;
-        let len = (Udp::LEN + datagram) as u16;
-        let (source, destination) = ([a, b, c, d].into(), [e, f, g, h].into());
-        let mut ip = Ipv4::bare(source, destination, Ipv4::UDP, len);
-        ip.dscp_ecn = dscp_ecn;
-        ip.renew_checksum();
-        (self.ethernet, self.ip) = (ethernet, ip);
+    fn write(&mut self, around: &Around) {
+        let [.., i, j, k, l] = around.ends;
+        let len = Udp::LEN + around.len;
+        self.ip.write_for(around, Ipv4::UDP, len);
         self.udp = Udp {
             source: U16::from_bytes([i, j]),
             destination: U16::from_bytes([k, l]),
-            length: len.into(),
+            length: (len as u16).into(),
             checksum: 0.into(),
         };
     }
@@ -381,7 +444,12 @@ pub(crate) fn write_outer<C: Chunk>(
     // Written in place: a copy of what has just been put together would wait for its parts.
     frame.grow_front(OUTER).ok_or(SendError::NoRoom)?;
     let outer = frame.peek_mut::<Outer>().ok_or(SendError::NoRoom)?;
-    outer.write(ethernet, &ends(local, remote), dscp_ecn, len);
+    outer.write(&Around {
+        ethernet,
+        ends: ends(local, remote),
+        dscp_ecn,
+        len,
+    });
     Ok(())
 }
 

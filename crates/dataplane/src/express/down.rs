@@ -11,11 +11,10 @@ use crate::change::Encapsulation;
 use crate::esp::{self, Jobs, Shape};
 use crate::ip;
 use crate::port::Port;
-use crate::shard::path::Ends;
 use crate::shard::session::PppHeader;
 use crate::stages::Stage;
 use crate::tables::Tables;
-use crate::wire::{OUTER, Outer};
+use crate::wire::{Around, OUTER, OUTER_IP, Outer, OuterIp, Outside};
 
 /// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
 /// L2TP, PPP.
@@ -34,8 +33,8 @@ struct Arrived {
 /// What is outside, and what comes next.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct Front<T: Unaligned> {
-    outer: Outer,
+struct Front<O: Unaligned, T: Unaligned> {
+    outer: O,
     last: T,
 }
 
@@ -115,14 +114,17 @@ fn prepare<'f, C: Chunk>(
     let shape = match path.encapsulation {
         Encapsulation::Plain if shared.checks_data() => return None,
         Encapsulation::Plain => None,
-        Encapsulation::EspInUdp => {
+        Encapsulation::EspInUdp | Encapsulation::Esp => {
             let sa = path.outbound.as_ref()?;
             if !sa.has_left(len + HEADROOM) || !compat.admits(sa.shape) {
                 return None;
             }
             Some(sa.shape)
         }
-        Encapsulation::Esp => return None,
+    };
+    let front = match path.encapsulation {
+        Encapsulation::Esp => OUTER_IP,
+        Encapsulation::EspInUdp | Encapsulation::Plain => OUTER,
     };
     let ends = path.ends_back()?;
     let next_hop = path.next_hop(shared)?;
@@ -137,7 +139,7 @@ fn prepare<'f, C: Chunk>(
     let datagram = shape.map_or(message, |shape| esp::sealed_len(shape, message));
     let has_room = frame.headroom() >= HEADROOM && frame.tailroom() >= TAILROOM;
     if !has_room
-        || OUTER - ETHERNET + datagram > usize::from(hop.mtu)
+        || front - ETHERNET + datagram > usize::from(hop.mtu)
         || len > usize::from(network.mtu)
         || session.sequencing
         || arrived.ip.ttl <= 1
@@ -169,11 +171,11 @@ fn prepare<'f, C: Chunk>(
     }
     // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
     let dscp_ecn = arrived.ip.dscp_ecn & !ip::CE;
-    let outside = Outside {
+    let around = Around {
         ethernet: hop.ethernet,
         ends,
         dscp_ecn,
-        datagram,
+        len: datagram,
     };
     let l2tp = L2tp {
         flags: 2.into(),
@@ -183,9 +185,10 @@ fn prepare<'f, C: Chunk>(
     frame.narrow(ETHERNET, len)?;
     frame.peek_mut::<Ipv4>()?.decrement_ttl();
     ticket.port = hop.port;
-    ticket.len = (OUTER - ETHERNET + datagram) as u16;
+    ticket.len = (front - ETHERNET + datagram) as u16;
+    ticket.front = front as u8;
     let Some((work, spi)) = numbered else {
-        write_plain(frame, &outside, l2tp, ppp)?;
+        write_plain(frame, &around, l2tp, ppp)?;
         return Some(None);
     };
     let inside = Inside {
@@ -202,31 +205,18 @@ fn prepare<'f, C: Chunk>(
         spi: spi.into(),
         sequence: (work.sequence as u32).into(),
     };
-    write_sealed(frame, &outside, esp, work.shape, &inside, ppp)?;
-    Some(Some((work, frame.bytes_mut().get_mut(OUTER..)?)))
-}
-
-/// Outer headers that are to be written.
-struct Outside {
-    ethernet: Ethernet,
-    ends: Ends,
-    dscp_ecn: u8,
-    /// Octets behind UDP.
-    datagram: usize,
-}
-
-impl Outside {
-    #[inline(always)]
-    fn write(&self, outer: &mut Outer) {
-        outer.write(self.ethernet, &self.ends, self.dscp_ecn, self.datagram);
-    }
+    let packet = match front {
+        OUTER_IP => write_raw(frame, &around, esp, work.shape, &inside, ppp)?,
+        _ => write_sealed::<Outer, C>(frame, &around, esp, work.shape, &inside, ppp)?,
+    };
+    Some(Some((work, packet)))
 }
 
 /// Puts all headers of plain L2TP in front of an IP packet.
 #[inline(always)]
 fn write_plain<C: Chunk>(
     frame: &mut Frame<C>,
-    outside: &Outside,
+    around: &Around,
     l2tp: L2tp,
     (ppp, ppp_len): PppHeader,
 ) -> Option<()> {
@@ -234,37 +224,49 @@ fn write_plain<C: Chunk>(
     frame.grow_front(front)?;
     let octets = frame.bytes_mut();
     *octets.get_mut(front - ppp.len()..)?.first_chunk_mut()? = ppp;
-    let (headers, _) = Front::<L2tp>::mut_from_prefix(octets).ok()?;
+    let (headers, _) = Front::<Outer, L2tp>::mut_from_prefix(octets).ok()?;
     headers.last = l2tp;
-    outside.write(&mut headers.outer);
+    headers.outer.write(around);
     Some(())
 }
 
-/// Puts all headers in front of an IP packet, and the trailer behind it.
+/// Puts all headers in front of an IP packet, and the trailer behind it; what the cipher works on.
 #[inline(always)]
-fn write_sealed<C: Chunk>(
-    frame: &mut Frame<C>,
-    outside: &Outside,
+fn write_sealed<'f, O: Outside, C: Chunk>(
+    frame: &'f mut Frame<C>,
+    around: &Around,
     esp: Esp,
     shape: Shape,
     inside: &Inside,
     (ppp, ppp_len): PppHeader,
-) -> Option<()> {
+) -> Option<&'f mut [u8]> {
     let payload = size_of::<Inside>() + ppp_len + frame.len();
     let padded = shape.padded(payload + esp::TRAILER);
-    frame.grow_front(OUTER + shape.front() + size_of::<Inside>() + ppp_len)?;
+    let outside = size_of::<O>() + shape.front();
+    frame.grow_front(outside + size_of::<Inside>() + ppp_len)?;
     frame.grow_back(padded - payload + shape.icv_len())?;
-    let (front, rest) = frame
-        .bytes_mut()
-        .split_at_mut_checked(OUTER + shape.front())?;
+    let (front, rest) = frame.bytes_mut().split_at_mut_checked(outside)?;
     *rest
         .get_mut(size_of::<Inside>() + ppp_len - ppp.len()..)?
         .first_chunk_mut()? = ppp;
     let (headers, _) = Inside::mut_from_prefix(rest).ok()?;
     *headers = *inside;
     esp::write_trailer(rest.get_mut(payload..)?, padded - payload - esp::TRAILER);
-    let (headers, _) = Front::<Esp>::mut_from_prefix(front).ok()?;
+    let (headers, _) = Front::<O, Esp>::mut_from_prefix(front).ok()?;
     headers.last = esp;
-    outside.write(&mut headers.outer);
-    Some(())
+    headers.outer.write(around);
+    frame.bytes_mut().get_mut(size_of::<O>()..)
+}
+
+/// The same without UDP, apart, so that neither has to look where its frames begin.
+#[inline(never)]
+fn write_raw<'f, C: Chunk>(
+    frame: &'f mut Frame<C>,
+    around: &Around,
+    esp: Esp,
+    shape: Shape,
+    inside: &Inside,
+    ppp: PppHeader,
+) -> Option<&'f mut [u8]> {
+    write_sealed::<OuterIp, C>(frame, around, esp, shape, inside, ppp)
 }

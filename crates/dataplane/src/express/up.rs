@@ -20,7 +20,7 @@ use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::stages::Stage;
 use crate::tables::Tables;
-use crate::wire::{Head, OUTER};
+use crate::wire::{Head, OUTER, OUTER_IP, Usual};
 use crate::{ip, ppp};
 
 /// Everything that comes from subscribers.
@@ -118,7 +118,22 @@ fn accept_seat<C: Chunk>(batch: &mut Batch<C>, nth: usize, verdict: Verdict, tab
 
 /// RFC 4303 §3.4.2–3: the SA, the peer where it always is, then the window.
 #[inline(always)]
-fn admit<'f, C: Chunk>(
+fn admit<'f, C: Chunk>(seat: &'f mut Seat<C>, tables: &Tables) -> Option<(Work, &'f mut [u8])> {
+    match seat.ticket.usual {
+        Some(Usual::Esp) => admit_raw(seat, tables),
+        _ => admit_behind::<OUTER, C>(seat, tables),
+    }
+}
+
+/// ESP without UDP has a copy of its own, so that neither has to look where its frames begin.
+#[inline(never)]
+fn admit_raw<'f, C: Chunk>(seat: &'f mut Seat<C>, tables: &Tables) -> Option<(Work, &'f mut [u8])> {
+    admit_behind::<OUTER_IP, C>(seat, tables)
+}
+
+/// What has so many octets in front of ESP.
+#[inline(always)]
+fn admit_behind<'f, const FRONT: usize, C: Chunk>(
     Seat { frame, ticket }: &'f mut Seat<C>,
     tables: &Tables,
 ) -> Option<(Work, &'f mut [u8])> {
@@ -126,31 +141,56 @@ fn admit<'f, C: Chunk>(
     let head = frame.peek_chunk::<Head>()?;
     let sa = tables.shards.inbound.at(ticket.slot)?;
     let path = tables.shards.paths.at(sa.path.0)?;
-    let is_theirs = path.encapsulation == Encapsulation::EspInUdp && path.is_between(head.ends());
-    let len = usize::from(ticket.len) - (OUTER - ETHERNET);
+    let is_theirs = match path.encapsulation {
+        Encapsulation::EspInUdp => FRONT == OUTER && path.is_between(head.ends()),
+        Encapsulation::Esp => FRONT == OUTER_IP && path.joins(head.ends()),
+        Encapsulation::Plain => false,
+    };
+    let len = usize::from(ticket.len) - (FRONT - ETHERNET);
     if !is_theirs || !sa.shape.is_packet_len(len) || !tables.compat.admits(sa.shape) {
         return None;
     }
-    let [.., a, b, c, d] = head.first;
+    let (_, sequence) = head.esp(FRONT);
     let work = Work {
         shape: sa.shape,
         key: key_slot(ticket.slot),
-        sequence: sa.window.check(u32::from_be_bytes([a, b, c, d]))?,
+        sequence: sa.window.check(sequence)?,
         esn: sa.esn,
     };
-    Some((work, frame.bytes_mut().get_mut(OUTER..OUTER + len)?))
+    Some((work, frame.bytes_mut().get_mut(FRONT..FRONT + len)?))
 }
 
 /// What follows from the verdict, and on to the next hop.
 #[inline(always)]
 fn accept<C: Chunk>(
+    seat: &mut Seat<C>,
+    said: (u64, Verdict),
+    tables: &mut Tables,
+) -> Result<(), Door> {
+    match seat.ticket.usual {
+        Some(Usual::Esp) => accept_raw(seat, said, tables),
+        _ => accept_behind::<OUTER, C>(seat, said, tables),
+    }
+}
+
+#[inline(never)]
+fn accept_raw<C: Chunk>(
+    seat: &mut Seat<C>,
+    said: (u64, Verdict),
+    tables: &mut Tables,
+) -> Result<(), Door> {
+    accept_behind::<OUTER_IP, C>(seat, said, tables)
+}
+
+#[inline(always)]
+fn accept_behind<const FRONT: usize, C: Chunk>(
     Seat { frame, ticket }: &mut Seat<C>,
     said: (u64, Verdict),
     tables: &mut Tables,
 ) -> Result<(), Door> {
     let exit = |reason: Discard| Door::Exit(reason.into());
     let frame = frame.as_mut().ok_or(Door::First)?;
-    let len = usize::from(ticket.len) - (OUTER - ETHERNET);
+    let len = usize::from(ticket.len) - (FRONT - ETHERNET);
     let (now_ms, from) = (tables.now_ms, ticket.from);
     let Tables { shards, keys, .. } = &mut *tables;
     let accepted = esp::authenticate(ticket.slot, len, said, shards, keys).map_err(exit)?;
@@ -159,8 +199,8 @@ fn accept<C: Chunk>(
     let path = shards.paths.at_mut(slot);
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
     path.heard_by(from, now_ms);
-    let skip = OUTER + shape.front();
-    let end = OUTER + len - shape.icv_len();
+    let skip = FRONT + shape.front();
+    let end = FRONT + len - shape.icv_len();
     let plaintext = frame.bytes().get(skip..end).unwrap_or_default();
     let len = esp::payload_len(plaintext).map_err(exit)?;
     let door = Door::Decap { skip, len };

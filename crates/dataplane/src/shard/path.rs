@@ -134,6 +134,12 @@ impl Path {
         self.ends == *ends
     }
 
+    /// Whether it comes from the peer's address to ours: ESP has no ports.
+    #[inline]
+    pub(crate) fn joins(&self, ends: &Ends) -> bool {
+        self.ends[..8] == ends[..8]
+    }
+
     /// The ends of a frame of ours; `None` if they are not of IPv4.
     #[inline(always)]
     pub(crate) fn ends_back(&self) -> Option<Ends> {

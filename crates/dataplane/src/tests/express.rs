@@ -92,7 +92,7 @@ fn step() -> impl Strategy<Value = Step> {
         })
 }
 
-const PEERS: usize = 5;
+const PEERS: usize = 6;
 
 /// Peers of every kind; the last is policed.
 fn peers() -> Vec<Peer> {
@@ -105,6 +105,7 @@ fn peers() -> Vec<Peer> {
         Peer::new(2, 1).plain(),
         esn,
         sequencing,
+        Peer::new(6, 5).raw(),
         Peer::new(5, 4),
     ]
 }
@@ -295,7 +296,7 @@ fn usual_frames_take_the_lane() {
         flags: 0,
         fault: None,
     };
-    for peer in [0, 1, 2] {
+    for peer in [0, 1, 2, 4] {
         for shape in [Shape::Up, Shape::Down] {
             let (port, frame) = world.frame(&Step {
                 peer,
@@ -351,7 +352,7 @@ fn who_leaves_the_lane_is_counted_once() {
 
 #[test]
 fn a_tunnel_foretells_its_only_session_and_an_sa_the_session_of_its_last_packet() {
-    let [mut plain, mut secured] = [Peer::new(6, 5).plain(), Peer::new(7, 6)];
+    let [mut plain, mut secured] = [Peer::new(8, 7).plain(), Peer::new(7, 6)];
     let mut gateway = Gateway::with_peer(&mut plain);
     gateway.open(&mut secured);
     gateway.settle();
