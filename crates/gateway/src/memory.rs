@@ -7,8 +7,11 @@
 //!                              └────┴ slow path, compute
 //! ```
 //!
-//! The configuration is one of `adit run`; `io`, `[[port]]`, `tun` and `control` are not looked at,
-//! and everything that is not for a subscriber leaves by the network cable.
+//! The configuration is one of `adit run`; `io`, `[[port]]`, `tun` and `control` are not looked at.
+//! Each cable ends at one router: that of the tunnel side has all peers behind it, whoever they are
+//! said to be, and that of the network side everybody else who is no subscriber.
+
+mod cable;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,28 +22,34 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow};
 use crossbeam::channel::bounded;
+use dataplane::change::{Adjacency, AdjacencyId, RouteTarget, SharedChange};
 use dataplane::id::WorkerId;
-use dataplane::memory::{FarEnd, MemoryPort};
 use dataplane::ring::Bell;
 use dataplane::wire::Interface;
 use dataplane::{Discard, Shared};
+use ipnet::{IpNet, Ipv4Net};
 use packet::header::{Ethernet, Ipv4, Udp};
-use zerocopy::IntoBytes;
+use zerocopy::byteorder::network_endian::U16;
 
 pub use crate::assembly::Chunks;
 use crate::assembly::{Around, Gateway as Assembled, Inside, Orders, packet_memory, tun_mtu};
 use crate::config::{Config, counted};
 use crate::log;
-use crate::port::{AnyPort, Memory, SOCKETS, TUN};
-use crate::routes;
+use crate::port::{AnyPort, Memory, Plug, SOCKETS, TUN};
 use crate::signals::{Order, Signals};
 use crate::wake::Alarm;
+pub use cable::Frames;
+use cable::way;
+pub(crate) use cable::{Emptying, Filling};
 
 /// Frames that each direction of a cable holds: as many as a large ring of a network card.
 pub const CABLE: usize = 4096;
 /// The MAC addresses of the cables' ends; nobody looks at them.
 const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const LOAD: [u8; 6] = [2, 0, 0, 0, 0, 2];
+/// The routers at the ends of the cables.
+const PEERS: AdjacencyId = AdjacencyId(0);
+const OTHERS: AdjacencyId = AdjacencyId(1);
 /// Octets of the header of Ethernet.
 const ETHERNET: usize = size_of::<Ethernet>();
 
@@ -56,7 +65,6 @@ pub struct Gateway {
 }
 
 /// The two sides of a gateway.
-#[derive(Clone)]
 pub struct Cables {
     /// Peers: IKE, ESP, L2TP.
     pub tunnel: Cable,
@@ -64,12 +72,22 @@ pub struct Cables {
     pub network: Cable,
 }
 
-/// The far end of one port of each worker.
-#[derive(Clone)]
+/// The far ends of one port of each worker.
 pub struct Cable {
-    /// With what wakes the worker.
-    ends: Vec<(FarEnd, Arc<Bell>)>,
+    ends: Vec<End>,
 }
+
+/// What a worker's port is plugged to.
+struct End {
+    arriving: Filling,
+    leaving: Emptying,
+    /// Wakes the worker.
+    bell: Arc<Bell>,
+}
+
+/// Tells, from anywhere, whether something waits at the end of a cable.
+#[derive(Clone)]
+pub struct Watch(Vec<cable::Watch>);
 
 /// What a worker has done with its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +153,11 @@ impl Gateway {
         Ok((gateway, cables))
     }
 
+    /// Peers have these addresses: what is for them leaves by the tunnel cable.
+    pub fn peers_are_at(&self, prefix: IpNet) {
+        self.shared.apply(route(prefix, PEERS));
+    }
+
     /// For whoever depends on it.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
@@ -191,42 +214,69 @@ impl Cable {
     /// Puts an IP packet into the cable; `false` if that is full. The worker may sleep on until
     /// [`Self::ring`].
     #[must_use]
-    pub fn send(&self, packet: &[u8]) -> bool {
-        let mut frame = Vec::with_capacity(ETHERNET + packet.len());
-        let header = Ethernet {
+    pub fn send(&mut self, packet: &[u8]) -> bool {
+        const HEADER: [u8; ETHERNET] = zerocopy::transmute!(Ethernet {
             destination: GATEWAY,
             source: LOAD,
-            ethertype: Ethernet::IPV4.into(),
+            ethertype: U16::from_bytes(Ethernet::IPV4.to_be_bytes()),
+        });
+        let end = match &mut self.ends[..] {
+            [end] => end,
+            ends => &mut ends[spread(packet) % ends.len()],
         };
-        frame.extend_from_slice(header.as_bytes());
-        frame.extend_from_slice(packet);
-        let (end, _) = &self.ends[spread(packet) % self.ends.len()];
-        end.send(frame).is_ok()
+        end.arriving.push([&HEADER, packet])
     }
 
-    /// Wakes the workers that sleep.
-    pub fn ring(&self) {
-        self.ends.iter().for_each(|(_, bell)| bell.ring());
+    /// Lets out what was sent, and wakes the workers that sleep.
+    pub fn ring(&mut self) {
+        for end in &mut self.ends {
+            end.arriving.flush();
+            end.bell.ring();
+        }
     }
 
     /// Whether something waits to be received.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.ends.iter().any(|(end, _)| end.is_ready())
+        self.ends.iter().any(|end| end.leaving.is_ready())
     }
 
-    /// Takes at most `most` frames of each worker; where in a frame the IP packet begins is
-    /// [`Cable::PACKET`].
-    pub fn receive(&self, most: usize) -> impl Iterator<Item = Vec<u8>> + '_ {
-        let of = move |(end, _): &'_ (FarEnd, Arc<Bell>)| {
-            let end = end.clone();
-            std::iter::from_fn(move || end.receive()).take(most)
-        };
-        self.ends.iter().flat_map(of)
+    /// To be told of it elsewhere.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch(self.ends.iter().map(|end| end.leaving.watch()).collect())
+    }
+
+    /// Takes what has come, burst by burst, until it is `most` frames of each worker or a little
+    /// more; where in a frame the IP packet begins is [`Cable::PACKET`].
+    pub fn receive(&mut self, most: usize, take: &mut dyn FnMut(&mut Frames)) {
+        for end in &mut self.ends {
+            let mut count = 0;
+            while count < most
+                && let Some(burst) = end.leaving.burst()
+            {
+                count += burst.len();
+                take(burst);
+            }
+        }
     }
 
     /// Octets in front of the IP packet of a frame.
     pub const PACKET: usize = ETHERNET;
+}
+
+impl Watch {
+    /// Whether something waits to be received.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.iter().any(cable::Watch::is_ready)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Watch({})", counted(self.0.len(), "worker"))
+    }
 }
 
 impl fmt::Debug for Cable {
@@ -280,14 +330,36 @@ fn open(config: &Config, around: &Around<'_>, bell: &Arc<Bell>) -> Result<(Insid
                 mtu,
                 mac: GATEWAY,
             };
+            let [(filling, arriving), (leaving, emptying)] = [way(CABLE), way(CABLE)];
+            cable.ends.push(End {
+                arriving: filling,
+                leaving: emptying,
+                bell: Arc::clone(worker),
+            });
+            let plug = Plug {
+                arriving,
+                leaving,
+                bell: Arc::clone(bell),
+            };
             let shared = Arc::clone(around.shared);
-            let (port, far) = MemoryPort::new(shared, interface, CABLE);
-            cable.ends.push((far, Arc::clone(worker)));
-            AnyPort::Memory(Memory::new(port, Arc::clone(bell)))
+            AnyPort::Memory(Memory::new(shared, interface, plug))
         };
         ports.push(of_worker.map(plug).collect());
     }
-    routes::leave_by_the_host(around.shared, mtu);
+    for (router, port) in [(PEERS, SOCKETS), (OTHERS, TUN)] {
+        let adjacency = Adjacency {
+            port,
+            mtu,
+            rewrite: Some([LOAD, GATEWAY]),
+            is_resolved: true,
+        };
+        around
+            .shared
+            .apply(SharedChange::SetAdjacency(router, adjacency));
+    }
+    around
+        .shared
+        .apply(route(Ipv4Net::default().into(), OTHERS));
     let [tunnel, network] = cables;
     let inside = Inside {
         io: "memory".into(),
@@ -299,6 +371,14 @@ fn open(config: &Config, around: &Around<'_>, bell: &Arc<Bell>) -> Result<(Insid
         adit0: None,
     };
     Ok((inside, Cables { tunnel, network }))
+}
+
+fn route(prefix: IpNet, router: AdjacencyId) -> SharedChange {
+    SharedChange::SetRoute {
+        vrf: 0,
+        prefix,
+        target: RouteTarget::Via(router),
+    }
 }
 
 /// Tells flows apart as a network card would: ESP by the bits of the SPI that name the shard, and

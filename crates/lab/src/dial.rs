@@ -74,13 +74,13 @@ struct First {
 /// Runs the command; whether all went well.
 pub fn dial(arguments: &Dial) -> Result<bool> {
     let interrupted = crate::interrupt::watch()?;
-    let (address, stage) = memory::reach(&arguments.target)?;
+    let (address, mut stage) = memory::reach(&arguments.target)?;
     let mut fleet = fleet(arguments, address, stage.is_some())?;
     if let Some(file) = &arguments.key_log {
         fleet.log_keys(KeyLogFile::open(file)?);
     }
     let mut call = Call {
-        driver: match &stage {
+        driver: match &mut stage {
             Some(stage) => stage.driver(fleet)?,
             None => Driver::on(arguments.io, fleet)?,
         },

@@ -8,16 +8,18 @@
 //! The gateway is the product's: its configuration file, slow path, workers, on threads of their own.
 //! The load has one thread, which serves both sides; whatever the gateway sends wakes it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use dataplane::ring::{Bell, Wake};
-use gateway::memory::{Cable, Cables, Cycles, Gateway, Pulse};
+use gateway::memory::{Cable, Cycles, Gateway, Pulse, Watch};
+use ipnet::Ipv4Net;
 use packet::checksum;
 use packet::header::{Icmp, Ipv4};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,10 +31,10 @@ use crate::fleet::{Arrival, Fleet, Outgoing};
 use crate::wire;
 use crate::wires::{self, Readiness, Waker, Wire};
 
-/// Frames that are handed over together.
-const BURST: usize = 64;
 /// Frames taken from each worker in one turn.
 const ROUND: usize = 256;
+/// Turns that find something, and do not ask the kernel whether the waker was rung, in a row.
+const ASK_EVERY: u32 = 16;
 /// RFC 792.
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
@@ -41,9 +43,13 @@ const ECHO_REQUEST: u8 = 8;
 #[derive(Debug)]
 pub struct Stage {
     gateway: Gateway,
-    cables: Cables,
+    /// Until somebody has it.
+    tunnel: Option<Cable>,
+    /// Likewise.
+    network: Option<Cable>,
+    /// Of what comes by the network side, whoever takes it.
+    behind: Watch,
     bell: Arc<Bell>,
-    is_network_taken: bool,
 }
 
 impl Stage {
@@ -51,11 +57,13 @@ impl Stage {
     pub fn open(file: &Path) -> Result<Self> {
         let bell = Arc::new(Bell::default());
         let (gateway, cables) = Gateway::start(file, &bell)?;
+        gateway.peers_are_at(CLIENTS.into());
         Ok(Self {
             gateway,
-            cables,
+            behind: cables.network.watch(),
+            tunnel: Some(cables.tunnel),
+            network: Some(cables.network),
             bell,
-            is_network_taken: false,
         })
     }
 
@@ -70,31 +78,41 @@ impl Stage {
 
     /// The network side, for who wants it; before [`Self::driver`], which otherwise answers every
     /// echo request there, whatever address it is for.
+    ///
+    /// # Panics
+    /// If somebody has it already.
     pub fn network(&mut self) -> Network {
-        self.is_network_taken = true;
-        Network {
-            cable: self.cables.network.clone(),
-        }
+        let cable = self.network.take();
+        let cable = cable.expect("a gateway has one network side");
+        Network { cable }
     }
 
     /// A fleet that dials this gateway. A gateway has one.
-    pub fn driver(&self, fleet: Fleet) -> io::Result<Driver> {
-        Driver::over(fleet, |waker| Ok(self.wire(waker)))
+    pub fn driver(&mut self, fleet: Fleet) -> io::Result<Driver> {
+        let places = fleet.places().collect();
+        Driver::over(fleet, |waker| Ok(self.wire(&places, waker)))
     }
 
-    /// The tunnel side alone, for who puts something between it and a driver.
-    pub fn wire(&self, waker: &Waker) -> Box<dyn Wire> {
+    /// The tunnel side alone, for who puts something between it and a driver; clients are at these
+    /// places.
+    ///
+    /// # Panics
+    /// If somebody has it already.
+    pub fn wire(&mut self, places: &BTreeSet<SocketAddrV4>, waker: &Waker) -> Box<dyn Wire> {
+        let addresses: BTreeSet<Ipv4Addr> = places.iter().map(|place| *place.ip()).collect();
+        for own in addresses.into_iter().filter(|own| !CLIENTS.contains(own)) {
+            self.gateway.peers_are_at(IpAddr::V4(own).into());
+        }
         self.bell.set_wake(Arc::new(Ring(Arc::clone(waker))));
+        let tunnel = self.tunnel.take();
         Box::new(Line {
-            tunnel: self.cables.tunnel.clone(),
-            network: Network {
-                cable: self.cables.network.clone(),
-            },
-            answers: !self.is_network_taken,
+            tunnel: tunnel.expect("a gateway has one load"),
+            network: self.network.take().map(|cable| Network { cable }),
+            behind: self.behind.clone(),
             bell: Arc::clone(&self.bell),
             waker: Arc::clone(waker),
             pulse: self.gateway.pulse(),
-            frames: Vec::with_capacity(BURST),
+            ready_in_a_row: 0,
         })
     }
 
@@ -136,12 +154,14 @@ pub fn reach(target: &Target) -> Result<(Ipv4Addr, Option<Stage>)> {
     }
 }
 
-/// Addresses for so many clients: shared address space (RFC 6598), which no pool should have.
+/// The addresses of clients that were given none: shared address space (RFC 6598), which no pool
+/// should have.
+const CLIENTS: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
+
+/// So many of them.
 #[must_use]
 pub fn addresses(count: usize) -> Vec<Ipv4Addr> {
-    /// 100.64.0.0/10.
-    const FIRST: u32 = 0x6440_0001;
-    (FIRST..).take(count).map(Ipv4Addr::from).collect()
+    CLIENTS.hosts().take(count).collect()
 }
 
 /// So many ports that are not well known; they begin anew when there are no more.
@@ -163,42 +183,40 @@ pub fn spare_ports(count: usize) -> Result<Vec<u16>> {
 }
 
 /// The network that subscribers talk to, as a host of any address sees it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Network {
     cable: Cable,
 }
 
 impl Network {
-    /// Takes what has come, up to a bound; how many packets.
-    pub fn receive(&self, take: &mut dyn FnMut(&[u8])) -> usize {
-        let frames = self.cable.receive(ROUND);
-        frames.map(|frame| take(&frame[Cable::PACKET..])).count()
+    /// Takes what has come, up to a bound.
+    pub fn receive(&mut self, take: &mut dyn FnMut(&[u8])) {
+        self.cable.receive(ROUND, &mut |frames| {
+            frames.iter_mut().for_each(|f| take(&f[Cable::PACKET..]));
+        });
     }
 
     /// Sends an IP packet to a subscriber; `false` if the cable is full. A gateway that sleeps does
     /// so until [`Self::flush`].
     #[must_use]
-    pub fn send(&self, packet: &[u8]) -> bool {
+    pub fn send(&mut self, packet: &[u8]) -> bool {
         self.cable.send(packet)
     }
 
     /// Wakes the gateway for what was sent.
-    pub fn flush(&self) {
+    pub fn flush(&mut self) {
         self.cable.ring();
     }
 
     /// Answers every echo request, and takes everything else without a word.
-    pub fn answer(&self) {
-        let mut is_answered = false;
-        self.receive(&mut |packet| {
-            if let Some(answer) = echo_reply(packet) {
-                // A full cable loses it, as a full link would.
-                is_answered |= self.send(&answer);
-            }
-        });
-        if is_answered {
-            self.flush();
+    pub fn answer(&mut self) {
+        let mut answers = Vec::new();
+        self.receive(&mut |packet| answers.extend(echo_reply(packet)));
+        for answer in &answers {
+            // A full cable loses it, as a full link would.
+            let _ = self.send(answer);
         }
+        self.flush();
     }
 }
 
@@ -227,19 +245,19 @@ pub fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
 /// The tunnel side of a gateway in memory, as a wire.
 struct Line {
     tunnel: Cable,
-    network: Network,
-    /// Whether the echo requests at the network side are ours to answer.
-    answers: bool,
+    /// If the echo requests at the network side are ours to answer.
+    network: Option<Network>,
+    behind: Watch,
     bell: Arc<Bell>,
     waker: Waker,
     pulse: Pulse,
-    frames: Vec<Vec<u8>>,
+    ready_in_a_row: u32,
 }
 
 impl Line {
     /// With the network side, which is served by the same thread, whoever serves it.
     fn is_ready(&self) -> bool {
-        self.tunnel.is_ready() || self.network.cable.is_ready()
+        self.tunnel.is_ready() || self.behind.is_ready()
     }
 }
 
@@ -249,6 +267,14 @@ impl Wire for Line {
             return Err(io::Error::other(
                 "the gateway has ended by itself: what it said last stands above",
             ));
+        }
+        // Who finds something every time asks the kernel now and then only.
+        self.ready_in_a_row = match self.is_ready() {
+            true => (self.ready_in_a_row + 1) % ASK_EVERY,
+            false => 0,
+        };
+        if self.ready_in_a_row > 0 {
+            return Ok(Readiness::default());
         }
         self.bell.arm();
         // Whatever came before the bell was armed rang it in vain: look once more.
@@ -268,26 +294,20 @@ impl Wire for Line {
     }
 
     fn receive(&mut self, take: &mut dyn FnMut(&mut [Arrival<'_>])) -> io::Result<usize> {
-        if self.answers {
-            self.network.answer();
+        if let Some(network) = &mut self.network {
+            network.answer();
         }
         let mut unreadable = 0;
-        let mut waiting = self.tunnel.receive(ROUND);
-        loop {
-            self.frames.clear();
-            self.frames.extend(waiting.by_ref().take(BURST));
-            if self.frames.is_empty() {
-                return Ok(unreadable);
-            }
-            let mut arrivals: Vec<Arrival<'_>> = self
-                .frames
+        self.tunnel.receive(ROUND, &mut |frames| {
+            let count = frames.len();
+            let mut arrivals: Vec<Arrival<'_>> = frames
                 .iter_mut()
-                .filter_map(|f| wires::arrival(f.get_mut(Cable::PACKET..)?))
+                .filter_map(|frame| wires::arrival(frame.get_mut(Cable::PACKET..)?))
                 .collect();
-            let read = arrivals.len();
+            unreadable += count - arrivals.len();
             take(&mut arrivals);
-            unreadable += self.frames.len() - read;
-        }
+        });
+        Ok(unreadable)
     }
 
     fn send(&mut self, packets: &[Outgoing]) -> io::Result<usize> {

@@ -227,11 +227,10 @@ impl<'a> Ramp<'a> {
     fn judge(&self, trial: Trial, is_offered: bool, side: &Side) -> (Verdict, Trial) {
         let is_within = trial.loss_percent <= self.limits.loss_percent
             && self.limits.p99_ms.is_none_or(|p99| trial.p99_ms <= p99);
-        let is_ours = matches!(side, Side::Generator(_));
-        let verdict = match (is_offered, is_within) {
-            (true, true) => Verdict::Passed,
-            (true, false) if !is_ours => Verdict::Failed,
-            (true, false) | (false, _) => Verdict::NotOffered,
+        let verdict = match (is_offered, is_within, side) {
+            (true, true, _) => Verdict::Passed,
+            (true, false, Side::Neither) | (_, _, Side::Gateway(_)) => Verdict::Failed,
+            (_, _, Side::Generator(_)) | (false, _, Side::Neither) => Verdict::NotOffered,
         };
         let because = match verdict {
             Verdict::Passed => String::new(),
@@ -241,6 +240,7 @@ impl<'a> Ramp<'a> {
                     trial.rate, trial.loss_percent
                 )
             }
+            Verdict::Failed if !is_offered => format!("{:.0}: {}", trial.rate, side.text()),
             Verdict::Failed => format!("{:.0}: p99 of {:.1} ms", trial.rate, trial.p99_ms),
             Verdict::NotOffered => format!("{:.0}: {}", trial.rate, side.text()),
         };

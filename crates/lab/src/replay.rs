@@ -45,7 +45,7 @@ pub fn replay(arguments: &Replay) -> Result<bool> {
             arguments.profile
         );
     }
-    let (target, stage) = memory::reach(&arguments.target)?;
+    let (target, mut stage) = memory::reach(&arguments.target)?;
     let inside = match (arguments.local, &stage) {
         (Some(address), _) => address,
         (None, Some(_)) => memory::addresses(1)[0],
@@ -53,7 +53,7 @@ pub fn replay(arguments: &Replay) -> Result<bool> {
     };
     let fleet = fleet(arguments, &profile, (inside, target), stage.is_some())?;
     let mut play = Play {
-        driver: match &stage {
+        driver: match &mut stage {
             Some(stage) => stage.driver(fleet)?,
             None => Driver::new(fleet)?,
         },

@@ -31,7 +31,7 @@ const KINDS: [Encapsulation; 3] = [
 
 #[test]
 fn clients_of_every_kind_dial_ping_hang_up_and_every_chunk_is_back() {
-    let stage = Stage::open(Path::new(SHIPPED)).unwrap();
+    let mut stage = Stage::open(Path::new(SHIPPED)).unwrap();
     let mut driver = stage.driver(fleet(&stage, 6)).unwrap();
     let up = set_up(&mut driver, 6);
     let mut ping = Ping::new(HOST, up, 3, Duration::from_millis(5), clock::now());

@@ -86,7 +86,7 @@ fn set_ups_against_a_gateway_in_the_same_process_all_succeed() {
         ("plain", plain(), of(40_000)),
         ("MODP-2048", modp2048(), of(4_000)),
     ] {
-        let stage = Stage::open(std::path::Path::new(file)).unwrap();
+        let mut stage = Stage::open(std::path::Path::new(file)).unwrap();
         let settings = Arc::new(of_the_shipped_gateway(settings));
         let fleet = Fleet::new(stage.address().unwrap(), [1; 32]);
         let mut driver = stage.driver(fleet).unwrap();

@@ -21,6 +21,8 @@ pub struct Generator {
     pub compute_busy: Option<f64>,
     /// The same of the far end, if there is one.
     pub far_end_busy: f64,
+    /// The same of the busiest worker of a gateway in this process, while packets flowed.
+    pub workers_busy: Option<f64>,
     /// 99 of a hundred clients dialled no later than this after they should have.
     pub dial_late_p99_ms: f64,
     /// Packets that were due, and were not sent because nobody had the time.
@@ -72,6 +74,7 @@ impl Generator {
             return Side::Generator(own);
         }
         let parts = [
+            self.held_up(),
             (lost > 0).then(|| format!("{lost} packets lost")),
             (failed > 0).then(|| format!("{failed} set-ups failed")),
             slower,
@@ -83,42 +86,69 @@ impl Generator {
         }
     }
 
-    fn own(&self) -> Vec<String> {
+    /// Our threads that had no more to give.
+    fn busy_threads(&self) -> impl Iterator<Item = String> {
         let threads = [
             ("the clients' thread", self.clients_busy),
             ("public-key work", self.compute_busy.unwrap_or_default()),
             ("the far end's thread", self.far_end_busy),
         ];
-        let busy = threads
-            .into_iter()
-            .filter(|(_, share)| *share >= BUSY)
-            .map(|(who, share)| format!("{who} busy {:.0} %", share * 100.0));
+        let busy = threads.into_iter().filter(|(_, share)| *share >= BUSY);
+        busy.map(|(who, share)| format!("{who} busy {:.0} %", share * 100.0))
+    }
+
+    fn is_withheld(&self) -> bool {
         let due = (self.withheld + self.sent) as f64;
-        let is_withheld = self.withheld as f64 * 1000.0 > WITHHELD_PER_MILLE * due;
+        self.withheld as f64 * 1000.0 > WITHHELD_PER_MILLE * due
+    }
+
+    /// If the gateway took no more: a worker of it never rested while our threads did.
+    fn held_up(&self) -> Option<String> {
+        let share = self.workers_busy.filter(|share| *share >= BUSY)?;
+        let was_held_up = self.is_withheld() && self.busy_threads().next().is_none();
+        let kept = self.withheld + self.overflowed;
+        was_held_up.then(|| {
+            let share = share * 100.0;
+            format!("its busiest worker busy {share:.0} %, no room for {kept} packets")
+        })
+    }
+
+    fn own(&self) -> Vec<String> {
+        let is_held_up = self.held_up().is_some();
         let rest = [
-            is_withheld.then(|| format!("{} packets were due and not sent", self.withheld)),
+            (self.is_withheld() && !is_held_up)
+                .then(|| format!("{} packets were due and not sent", self.withheld)),
             (self.dial_late_p99_ms > LATE.as_secs_f64() * 1000.0)
                 .then(|| format!("dialled {:.0} ms late", self.dial_late_p99_ms)),
-            (self.overflowed > 0)
+            (self.overflowed > 0 && !is_held_up)
                 .then(|| format!("its sockets had no room for {} packets", self.overflowed)),
             (self.impaired > 0)
                 .then(|| format!("the path lost {} packets as it was asked to", self.impaired)),
             (self.refused > 0).then(|| format!("the kernel did not send {} packets", self.refused)),
         ];
-        busy.chain(rest.into_iter().flatten()).collect()
+        self.busy_threads()
+            .chain(rest.into_iter().flatten())
+            .collect()
     }
 
     /// For people.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        vec![format!(
+        let own = format!(
             "generator         clients {:.0} %, public keys {:.0} %, far end {:.0} % busy; dialled {:.1} ms late; {} packets withheld",
             self.clients_busy * 100.0,
             self.compute_busy.unwrap_or_default() * 100.0,
             self.far_end_busy * 100.0,
             self.dial_late_p99_ms,
             self.withheld
-        )]
+        );
+        let workers = self.workers_busy.map(|share| {
+            format!(
+                "gateway           busiest worker {:.0} % busy",
+                share * 100.0
+            )
+        });
+        std::iter::once(own).chain(workers).collect()
     }
 }
 
@@ -153,6 +183,26 @@ mod tests {
                 "{generator:?}"
             );
         }
+        let mut held_up = idle.clone();
+        (held_up.withheld, held_up.overflowed) = (9000, 1);
+        held_up.workers_busy = Some(0.94);
+        assert!(matches!(held_up.judge(9, 0, None), Side::Generator(_)));
+        held_up.workers_busy = Some(0.99);
+        let Side::Gateway(why) = held_up.judge(9, 0, None) else {
+            panic!("its worker never rested, and we did");
+        };
+        assert_eq!(
+            why,
+            [
+                "its busiest worker busy 99 %, no room for 9001 packets",
+                "9 packets lost"
+            ]
+        );
+        held_up.clients_busy = 0.95;
+        assert!(
+            matches!(held_up.judge(9, 0, None), Side::Generator(_)),
+            "both"
+        );
         let mut close = idle;
         (close.clients_busy, close.withheld, close.dial_late_p99_ms) = (0.94, 100, 250.0);
         assert_eq!(close.judge(0, 0, None), Side::Neither);

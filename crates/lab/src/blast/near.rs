@@ -32,7 +32,7 @@ impl NearEnd {
                 end.handle_datagram(now, from, payload);
             }
         });
-        let (network, refused) = (&self.network, &mut self.refused);
+        let (network, refused) = (&mut self.network, &mut self.refused);
         let mut packet = Vec::new();
         self.end.load(now, |to, mark, size| {
             packet.clear();

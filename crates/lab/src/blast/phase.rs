@@ -29,14 +29,31 @@ impl Phase {
         }
     }
 
-    /// It is over; the far end has worked so long in it.
-    pub(super) fn end(&self, far_end: Duration) -> Busy {
-        let lasted = (clock::now() - self.begin).as_secs_f64().max(f64::EPSILON);
+    /// It is over.
+    pub(super) fn end(&self) -> Worked {
         let thread = clock::thread_time() - self.thread;
-        let others = (clock::process_time() - self.process).saturating_sub(thread + far_end);
+        Worked {
+            lasted: clock::now() - self.begin,
+            thread,
+            others: (clock::process_time() - self.process).saturating_sub(thread),
+        }
+    }
+}
+
+/// What was worked while something lasted.
+pub(super) struct Worked {
+    lasted: Duration,
+    thread: Duration,
+    others: Duration,
+}
+
+impl Worked {
+    /// As parts of the time; the far end's thread has worked so long.
+    pub(super) fn busy(&self, far_end: Duration) -> Busy {
+        let lasted = self.lasted.as_secs_f64().max(f64::EPSILON);
         Busy {
-            clients: thread.as_secs_f64() / lasted,
-            compute: others.as_secs_f64() / lasted,
+            clients: self.thread.as_secs_f64() / lasted,
+            compute: self.others.saturating_sub(far_end).as_secs_f64() / lasted,
         }
     }
 }

@@ -106,7 +106,7 @@ fn taken(group: &Group, number: usize, address: Ipv4Addr) -> String {
 pub(super) fn driver(
     fleet: Fleet,
     scenario: &Scenario,
-    stage: Option<&Stage>,
+    stage: Option<&mut Stage>,
     random: &mut Random,
 ) -> Result<(Driver, Option<Arc<Mutex<Tally>>>)> {
     permit_sockets();
@@ -119,7 +119,7 @@ pub(super) fn driver(
     let (server, mut tally) = (fleet.server(), None);
     let driver = Driver::over(fleet, |waker| {
         let wire = match stage {
-            Some(stage) => stage.wire(waker),
+            Some(stage) => stage.wire(&places, waker),
             None => wires::open(scenario.io, &places, server, waker)?,
         };
         if path.is_none() {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use crypto::Random;
+use gateway::memory::Cycles;
 
 use super::board::Board;
 use super::crowd::{Act, Cohort, Crowd};
@@ -43,7 +44,7 @@ const TURN: Duration = Duration::from_millis(50);
 pub struct Run {
     scenario: Scenario,
     driver: Driver,
-    /// The gateway, if it is in this process, and its network side if that is ours.
+    /// The gateway, if it is in this process, and its network side if that is ours: between two loads.
     stage: Option<Stage>,
     network: Option<Network>,
     near: Option<NearEnd>,
@@ -95,7 +96,7 @@ impl Run {
             .map(Stage::network);
         let roster = Roster::new(&scenario, server, &mut random, epoch + LEAD)?;
         let (mut driver, path) =
-            roster::driver(roster.fleet, &scenario, stage.as_ref(), &mut random)?;
+            roster::driver(roster.fleet, &scenario, stage.as_mut(), &mut random)?;
         // Opening took its time, and nobody is late for that.
         let delay = clock::now() - epoch;
         let mut planned = roster.planned;
@@ -232,7 +233,7 @@ impl Run {
         while self.settled < self.seats.len() && !self.is_interrupted() {
             self.turn()?;
         }
-        self.busy = self.busy.max(phase.end(Duration::ZERO));
+        self.busy = self.busy.max(phase.end().busy(Duration::ZERO));
         self.setup_rate = self.setups.per_second();
         Ok(())
     }
@@ -270,6 +271,11 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// What the gateway's workers have done so far, if it is in this process.
+    fn cycles(&self) -> Vec<Cycles> {
+        self.stage.as_ref().map(Stage::cycles).unwrap_or_default()
     }
 
     fn turn_until(&mut self, end: Instant) -> Result<()> {

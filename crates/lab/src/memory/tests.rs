@@ -16,7 +16,7 @@ fn a_gateway_that_nobody_has_dialled_ends_with_all_its_chunks() {
 
 #[test]
 fn a_gateway_that_has_ended_by_itself_ends_the_load_too() {
-    let stage = shipped();
+    let mut stage = shipped();
     let fleet = Fleet::new(stage.address().unwrap(), [1; 32]);
     let mut driver = stage.driver(fleet).unwrap();
     let limit = clock::now() + PATIENCE;

@@ -121,6 +121,7 @@ impl Run {
             clients_busy: self.busy.clients,
             compute_busy: self.stage.is_none().then_some(self.busy.compute),
             far_end_busy: self.far_busy,
+            workers_busy: moved.and_then(|moved| moved.workers_busy),
             dial_late_p99_ms: self.setups.lateness().as_secs_f64() * 1000.0,
             withheld: moved.map_or(0, |moved| moved.withheld),
             sent: moved.map_or(0, |moved| moved.sent),

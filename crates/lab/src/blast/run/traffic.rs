@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use gateway::memory::Cycles;
 use hdrhistogram::Histogram;
 
 use super::{LEAD, Run};
@@ -30,6 +31,15 @@ const GRACE: Duration = Duration::from_secs(1);
 const LEARNING: Duration = Duration::from_millis(300);
 const LEARNING_RATE: f64 = 100.0;
 
+/// Part of its time in which the busiest worker worked between two looks.
+fn busiest(before: &[Cycles], after: &[Cycles]) -> Option<f64> {
+    let shares = before.iter().zip(after).map(|(before, after)| {
+        let all = (after.all - before.all).max(1);
+        (after.busy - before.busy) as f64 / all as f64
+    });
+    shares.reduce(f64::max)
+}
+
 /// What a run of traffic came to, way by way and group by group.
 pub(crate) struct Moved {
     /// Of each group.
@@ -46,6 +56,8 @@ pub(crate) struct Moved {
     pub(crate) overflowed: u64,
     /// Packets that were due and were not sent.
     pub(crate) withheld: u64,
+    /// Part of its time in which the busiest worker of a gateway in this process worked.
+    pub(crate) workers_busy: Option<f64>,
     /// Packets sent by both ends.
     pub(crate) sent: u64,
     /// Packets with a wrong checksum.
@@ -85,9 +97,12 @@ impl Run {
         let is_echo = self.scenario.network.is_none();
         let source = self.source(begin, |direction| is_echo || direction.has_up());
         self.load.begin(begin, source, self.accounts(), board);
-        let (phase, wire) = (Phase::begin(), self.driver.fleet.wire());
+        let waited = self.turn_until(begin);
+        let (phase, wire, cycles) = (Phase::begin(), self.driver.fleet.wire(), self.cycles());
         let end = begin + self.scenario.duration;
-        let flowed = self.turn_until(end);
+        let flowed = waited.and_then(|()| self.turn_until(end));
+        let worked = phase.end();
+        let workers_busy = busiest(&cycles, &self.cycles());
         let wire = self.driver.fleet.wire().since(&wire);
         self.board.is_stopped.store(true, Ordering::Relaxed);
         let drained = flowed.and_then(|()| self.drain());
@@ -97,7 +112,7 @@ impl Run {
         let near = self.near.take();
         drained?;
         let far_time = far.as_ref().map_or(Duration::ZERO, |far| far.busy);
-        self.busy = self.busy.max(phase.end(far_time));
+        self.busy = self.busy.max(worked.busy(far_time));
         self.far_busy = far.as_ref().map_or(0.0, |far| {
             far.busy.as_secs_f64() / far.lasted.as_secs_f64().max(f64::EPSILON)
         });
@@ -109,8 +124,12 @@ impl Run {
         let end = far.as_ref().map(|far| &far.end);
         let end = end.or_else(|| near.as_ref().map(|near| &near.end));
         let overflowed = overflowed + near.as_ref().map_or(0, |near| near.refused);
-        let moved = self.account_for(end, overflowed, wire);
+        let moved = Moved {
+            workers_busy,
+            ..self.account_for(end, overflowed, wire)
+        };
         self.line = far.map(|far| far.line);
+        self.network = near.map(|near| near.network);
         Ok(moved)
     }
 
@@ -124,7 +143,7 @@ impl Run {
         };
         let source = self.source(begin, Direction::has_down);
         let end = FarEnd::new(source, self.accounts(), Arc::clone(&self.board), self.epoch);
-        if let Some(network) = self.network.clone() {
+        if let Some(network) = self.network.take() {
             self.near = Some(NearEnd {
                 end,
                 network,
@@ -201,6 +220,7 @@ impl Run {
             wire,
             overflowed,
             withheld: own.source().withheld() + far.map_or(0, |far| far.source().withheld()),
+            workers_busy: None,
             sent: self.sent(),
             damaged: own.damaged(),
         };
