@@ -498,11 +498,7 @@ impl<C: Chunk> Batch<C> {
         let outcome = match door {
             Door::First => sorted,
             Door::Exit(exit) => Err(exit),
-            Door::Decap { skip, len } => {
-                // The window of the packet begins behind the outer headers.
-                let skip = skip.saturating_sub(ticket.front());
-                decapped(ticket.path, &mut packet, skip, len, tables)
-            }
+            Door::Decap { skip, len } => decapped(&ticket, &mut packet, skip, len, tables),
         };
         match outcome {
             Ok(stop) => (note.room, note.slot) = (stop.room, stop.slot),
@@ -515,15 +511,18 @@ impl<C: Chunk> Batch<C> {
 
 /// An authentic frame goes on where the SA ends.
 fn decapped<C: Chunk>(
-    path: Option<Slot>,
+    ticket: &Ticket,
     packet: &mut Packet<C>,
     skip: usize,
     len: usize,
     tables: &Tables,
 ) -> Result<Stop, Exit> {
-    let path = path.ok_or(Discard::NoPath)?;
+    let path = ticket.path.ok_or(Discard::NoPath)?;
     let paths = &tables.shards.paths;
     packet.meta.vrf = paths.at(path).ok_or(Discard::NoPath)?.vrf;
+    // The window of the packet begins behind the outer headers.
+    let skip = skip.checked_sub(ticket.front());
+    let skip = skip.ok_or(Discard::Truncated)?;
     packet.frame.narrow(skip, len).ok_or(Discard::Truncated)?;
     Ok(Room::Decap.stop(path))
 }

@@ -1,13 +1,16 @@
-//! A port in memory: rings of whole Ethernet frames, for simulation, tests and benchmarks.
+//! A port in memory: whole Ethernet frames, for a load in the same process, simulation and tests.
+
+mod way;
 
 use std::sync::Arc;
 
-use crossbeam::queue::ArrayQueue;
 use packet::{Chunk, Frame};
 
 use crate::port::{Burst, Packet, Pool, Port, SendError};
 use crate::shared::Shared;
 use crate::wire::{self, Interface};
+use way::{Emptying, Filling, way};
+pub use way::{Frames, Watch};
 
 /// Where a received frame starts in its chunk.
 const HEADROOM: usize = 256;
@@ -28,8 +31,8 @@ pub fn chunk(len: usize) -> MemoryChunk {
 pub struct MemoryPort<C = MemoryChunk> {
     shared: Arc<Shared>,
     interface: Interface,
-    arriving: Arc<ArrayQueue<Vec<u8>>>,
-    leaving: Arc<ArrayQueue<Vec<u8>>>,
+    arriving: Emptying,
+    leaving: Filling,
     /// Chunks of frames that were sent, until the pool is at hand.
     spent: Vec<C>,
     /// Whether it reads every frame itself, as a port that is no Ethernet interface does.
@@ -37,10 +40,10 @@ pub struct MemoryPort<C = MemoryChunk> {
 }
 
 /// The far end of the cable.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct FarEnd {
-    arriving: Arc<ArrayQueue<Vec<u8>>>,
-    leaving: Arc<ArrayQueue<Vec<u8>>>,
+    arriving: Filling,
+    leaving: Emptying,
 }
 
 impl<C> MemoryPort<C> {
@@ -53,11 +56,10 @@ impl<C> MemoryPort<C> {
 
     /// A port and what it is plugged to; each direction holds `capacity` frames.
     pub fn new(shared: Arc<Shared>, interface: Interface, capacity: usize) -> (Self, FarEnd) {
-        let arriving = Arc::new(ArrayQueue::new(capacity));
-        let leaving = Arc::new(ArrayQueue::new(capacity));
+        let [(to_port, arriving), (leaving, from_port)] = [way(capacity), way(capacity)];
         let far = FarEnd {
-            arriving: Arc::clone(&arriving),
-            leaving: Arc::clone(&leaving),
+            arriving: to_port,
+            leaving: from_port,
         };
         let port = Self {
             shared,
@@ -72,7 +74,7 @@ impl<C> MemoryPort<C> {
 
     /// Whether a frame waits to be received.
     pub fn is_ready(&self) -> bool {
-        !self.arriving.is_empty()
+        self.arriving.is_ready()
     }
 
     /// The chunks that are still inside.
@@ -91,19 +93,45 @@ impl<C> MemoryPort<C> {
 }
 
 impl FarEnd {
-    /// Sends an Ethernet frame to the port; a full cable gives it back.
-    pub fn send(&self, frame: Vec<u8>) -> Result<(), Vec<u8>> {
-        self.arriving.push(frame)
+    /// Puts an Ethernet frame, of which this is the beginning and the rest, into the cable; `false` if
+    /// that is full. It may arrive no sooner than [`Self::flush`].
+    #[must_use]
+    pub fn push(&mut self, parts: [&[u8]; 2]) -> bool {
+        self.arriving.push(parts)
+    }
+
+    /// Lets everything arrive that was put in.
+    pub fn flush(&mut self) {
+        self.arriving.flush();
+    }
+
+    /// Sends an Ethernet frame at once; `false` if the cable is full.
+    #[must_use]
+    pub fn send(&mut self, frame: &[u8]) -> bool {
+        let has_room = self.push([frame, &[]]);
+        self.flush();
+        has_room
     }
 
     /// Whether a frame waits to be received.
     pub fn is_ready(&self) -> bool {
-        !self.leaving.is_empty()
+        self.leaving.is_ready()
+    }
+
+    /// To be told of it elsewhere.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.leaving.watch()
     }
 
     /// The next Ethernet frame that the port sent.
-    pub fn receive(&self) -> Option<Vec<u8>> {
-        self.leaving.pop()
+    pub fn receive(&mut self) -> Option<Vec<u8>> {
+        self.leaving.frame(<[u8]>::to_vec)
+    }
+
+    /// Takes the next burst of frames, to work on where they lie; how many they were.
+    pub fn receive_burst(&mut self, take: impl FnOnce(&mut Frames)) -> Option<usize> {
+        self.leaving.burst(take)
     }
 }
 
@@ -112,20 +140,16 @@ impl<C: Chunk> Port for MemoryPort<C> {
 
     fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Burst<C>, max: usize) -> usize {
         let before = burst.len();
-        for _ in 0..max {
+        while burst.len() - before < max && self.is_ready() {
             let Some(chunk) = pool.take() else {
                 break;
             };
             let mut frame = Frame::new(chunk, 0, 0).expect("an empty window fits any chunk");
-            let Some(bytes) = self.arriving.pop() else {
-                pool.put(frame.into_chunk());
-                break;
-            };
-            if frame.fill(HEADROOM, &bytes).is_none() {
-                pool.put(frame.into_chunk());
-                continue;
+            match self.arriving.frame(|bytes| frame.fill(HEADROOM, bytes)) {
+                Some(Some(())) => burst.push_whole(frame),
+                // Longer than a chunk: no link would have brought it.
+                Some(None) | None => pool.put(frame.into_chunk()),
             }
-            burst.push_whole(frame);
         }
         if self.is_canonical {
             // What is not for the line the worker shall count, as that of an interface.
@@ -148,10 +172,9 @@ impl<C: Chunk> Port for MemoryPort<C> {
         if let Err(why) = wire::write(&mut packet, &self.interface, rewrite) {
             return Err((packet, why));
         }
-        // Only this port fills the queue, so the room seen above is still there.
-        let _ = self.leaving.push(packet.frame.bytes().to_vec());
-        self.spent.push(packet.frame.into_chunk());
-        Ok(())
+        let Packet { frame, meta } = packet;
+        self.send_whole(frame)
+            .map_err(|frame| (Packet { frame, meta }, SendError::Full))
     }
 
     fn interface(&self) -> Option<Interface> {
@@ -159,16 +182,16 @@ impl<C: Chunk> Port for MemoryPort<C> {
     }
 
     fn send_whole(&mut self, frame: Frame<C>) -> Result<(), Frame<C>> {
-        if self.leaving.is_full() {
+        if !self.leaving.push([frame.bytes(), &[]]) {
             return Err(frame);
         }
-        let _ = self.leaving.push(frame.bytes().to_vec());
         self.spent.push(frame.into_chunk());
         Ok(())
     }
 
     fn flush(&mut self, pool: &mut dyn Pool<C>) {
-        self.spent.drain(..).for_each(|chunk| pool.put(chunk));
+        self.leaving.flush();
+        pool.put_all(&mut self.spent);
     }
 
     fn in_flight(&self) -> usize {

@@ -11,8 +11,6 @@
 //! Each cable ends at one router: that of the tunnel side has all peers behind it, whoever they are
 //! said to be, and that of the network side everybody else who is no subscriber.
 
-mod cable;
-
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
@@ -24,6 +22,7 @@ use anyhow::{Context, Result, anyhow};
 use crossbeam::channel::bounded;
 use dataplane::change::{Adjacency, AdjacencyId, RouteTarget, SharedChange};
 use dataplane::id::WorkerId;
+use dataplane::memory::{self, FarEnd, MemoryPort};
 use dataplane::ring::Bell;
 use dataplane::wire::Interface;
 use dataplane::{Discard, Shared};
@@ -35,12 +34,10 @@ pub use crate::assembly::Chunks;
 use crate::assembly::{Around, Gateway as Assembled, Inside, Orders, packet_memory, tun_mtu};
 use crate::config::{Config, counted};
 use crate::log;
-use crate::port::{AnyPort, Memory, Plug, SOCKETS, TUN};
+use crate::port::{AnyPort, Memory, SOCKETS, TUN};
 use crate::signals::{Order, Signals};
 use crate::wake::Alarm;
-pub use cable::Frames;
-use cable::way;
-pub(crate) use cable::{Emptying, Filling};
+pub use dataplane::memory::Frames;
 
 /// Frames that each direction of a cable holds: as many as a large ring of a network card.
 pub const CABLE: usize = 4096;
@@ -72,22 +69,15 @@ pub struct Cables {
     pub network: Cable,
 }
 
-/// The far ends of one port of each worker.
+/// The far end of one port of each worker.
 pub struct Cable {
-    ends: Vec<End>,
-}
-
-/// What a worker's port is plugged to.
-struct End {
-    arriving: Filling,
-    leaving: Emptying,
-    /// Wakes the worker.
-    bell: Arc<Bell>,
+    /// With what wakes the worker.
+    ends: Vec<(FarEnd, Arc<Bell>)>,
 }
 
 /// Tells, from anywhere, whether something waits at the end of a cable.
 #[derive(Clone)]
-pub struct Watch(Vec<cable::Watch>);
+pub struct Watch(Vec<memory::Watch>);
 
 /// What a worker has done with its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -220,43 +210,42 @@ impl Cable {
             source: LOAD,
             ethertype: U16::from_bytes(Ethernet::IPV4.to_be_bytes()),
         });
-        let end = match &mut self.ends[..] {
+        let (end, _) = match &mut self.ends[..] {
             [end] => end,
             ends => &mut ends[spread(packet) % ends.len()],
         };
-        end.arriving.push([&HEADER, packet])
+        end.push([&HEADER, packet])
     }
 
     /// Lets out what was sent, and wakes the workers that sleep.
     pub fn ring(&mut self) {
-        for end in &mut self.ends {
-            end.arriving.flush();
-            end.bell.ring();
+        for (end, bell) in &mut self.ends {
+            end.flush();
+            bell.ring();
         }
     }
 
     /// Whether something waits to be received.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.ends.iter().any(|end| end.leaving.is_ready())
+        self.ends.iter().any(|(end, _)| end.is_ready())
     }
 
     /// To be told of it elsewhere.
     #[must_use]
     pub fn watch(&self) -> Watch {
-        Watch(self.ends.iter().map(|end| end.leaving.watch()).collect())
+        Watch(self.ends.iter().map(|(end, _)| end.watch()).collect())
     }
 
     /// Takes what has come, burst by burst, until it is `most` frames of each worker or a little
     /// more; where in a frame the IP packet begins is [`Cable::PACKET`].
     pub fn receive(&mut self, most: usize, take: &mut dyn FnMut(&mut Frames)) {
-        for end in &mut self.ends {
+        for (end, _) in &mut self.ends {
             let mut count = 0;
             while count < most
-                && let Some(burst) = end.leaving.burst()
+                && let Some(frames) = end.receive_burst(&mut *take)
             {
-                count += burst.len();
-                take(burst);
+                count += frames;
             }
         }
     }
@@ -269,7 +258,7 @@ impl Watch {
     /// Whether something waits to be received.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.iter().any(cable::Watch::is_ready)
+        self.0.iter().any(memory::Watch::is_ready)
     }
 }
 
@@ -330,19 +319,10 @@ fn open(config: &Config, around: &Around<'_>, bell: &Arc<Bell>) -> Result<(Insid
                 mtu,
                 mac: GATEWAY,
             };
-            let [(filling, arriving), (leaving, emptying)] = [way(CABLE), way(CABLE)];
-            cable.ends.push(End {
-                arriving: filling,
-                leaving: emptying,
-                bell: Arc::clone(worker),
-            });
-            let plug = Plug {
-                arriving,
-                leaving,
-                bell: Arc::clone(bell),
-            };
             let shared = Arc::clone(around.shared);
-            AnyPort::Memory(Memory::new(shared, interface, plug))
+            let (port, far) = MemoryPort::new(shared, interface, CABLE);
+            cable.ends.push((far, Arc::clone(worker)));
+            AnyPort::Memory(Memory::new(port, Arc::clone(bell)))
         };
         ports.push(of_worker.map(plug).collect());
     }

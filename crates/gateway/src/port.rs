@@ -29,7 +29,7 @@ use packet::Frame;
 pub(crate) use holder::holder;
 pub(crate) use letters::LetterBox;
 pub(crate) use losses::{Loss, Losses};
-pub(crate) use memory::{Memory, Plug};
+pub(crate) use memory::Memory;
 pub(crate) use sockets::{Share, Sockets};
 pub(crate) use tun::Tun;
 pub(crate) use xdp::Xdp;

@@ -216,7 +216,9 @@ impl Network {
             // A full cable loses it, as a full link would.
             let _ = self.send(answer);
         }
-        self.flush();
+        if !answers.is_empty() {
+            self.flush();
+        }
     }
 }
 

@@ -183,7 +183,8 @@ impl<'a> Ramp<'a> {
         let offered = offered.fold(f64::INFINITY, f64::min).min(rate);
         let done = moved.all.iter().map(|way| way.packets_per_second);
         let lost = moved.all.iter().map(|way| way.lost).sum();
-        let side = self.run.generator(Some(&moved)).judge(lost, 0, None);
+        let generator = self.run.generator(Some(&moved));
+        let side = generator.judge(lost, 0, None);
         let figures = Trial {
             rate,
             done: done.fold(f64::INFINITY, f64::min).min(rate),
@@ -192,7 +193,8 @@ impl<'a> Ramp<'a> {
             p99_ms: worst(|way| way.latency_us.p99) / 1000.0,
             because: String::new(),
         };
-        Ok(self.judge(figures, offered >= rate * OFFERED, &side))
+        let was_offered = (offered >= rate * OFFERED, generator.is_held_up());
+        Ok(self.judge(figures, was_offered, &side))
     }
 
     /// Set-ups at a rate, all of them over again.
@@ -216,21 +218,29 @@ impl<'a> Ramp<'a> {
             because: String::new(),
         };
         let is_long_enough = count as f64 >= rate * SETUPS_MIN.as_secs_f64();
-        let (verdict, mut trial) = self.judge(figures, is_long_enough, &side);
+        let (verdict, mut trial) = self.judge(figures, (is_long_enough, false), &side);
         if !is_long_enough {
             trial.because = format!("{subscribers} subscribers are over in less than a second");
         }
         Ok((verdict, trial))
     }
 
-    /// Whether a trial passed, and if not, whose fault it was.
-    fn judge(&self, trial: Trial, is_offered: bool, side: &Side) -> (Verdict, Trial) {
+    /// Whether a trial passed, and if not, whose fault it was: a rate is not offered by us, or because
+    /// the gateway held us up.
+    fn judge(
+        &self,
+        trial: Trial,
+        (is_offered, is_held_up): (bool, bool),
+        side: &Side,
+    ) -> (Verdict, Trial) {
         let is_within = trial.loss_percent <= self.limits.loss_percent
             && self.limits.p99_ms.is_none_or(|p99| trial.p99_ms <= p99);
-        let verdict = match (is_offered, is_within, side) {
-            (true, true, _) => Verdict::Passed,
-            (true, false, Side::Neither) | (_, _, Side::Gateway(_)) => Verdict::Failed,
-            (_, _, Side::Generator(_)) | (false, _, Side::Neither) => Verdict::NotOffered,
+        let is_ours = matches!(side, Side::Generator(_));
+        let verdict = match (is_offered, is_within) {
+            (true, true) => Verdict::Passed,
+            (true, false) if !is_ours => Verdict::Failed,
+            (false, _) if is_held_up => Verdict::Failed,
+            (true, false) | (false, _) => Verdict::NotOffered,
         };
         let because = match verdict {
             Verdict::Passed => String::new(),

@@ -88,7 +88,7 @@ impl Seat {
 
     /// A frame arrives. A full cable loses it, as a full receive ring would.
     pub(crate) fn arrive(&mut self, port: u8, frame: Vec<u8>) {
-        let _lost = self.cables[usize::from(port)].send(frame);
+        let _lost = self.cables[usize::from(port)].send(&frame);
     }
 
     /// The next frame that was sent by a port.

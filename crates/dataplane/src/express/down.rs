@@ -9,11 +9,13 @@ use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::esp::{self, Jobs, Shape};
+use crate::id::Slot;
 use crate::ip;
 use crate::port::Port;
+use crate::shard::path::Ends;
 use crate::shard::session::PppHeader;
 use crate::stages::Stage;
-use crate::tables::Tables;
+use crate::tables::{Hop, Tables};
 use crate::wire::{Around, OUTER, OUTER_IP, Outer, OuterIp, Outside};
 
 /// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
@@ -103,14 +105,54 @@ fn prepare<'f, C: Chunk>(
     let frame = frame.as_mut()?;
     let arrived = frame.peek_chunk::<Arrived>()?;
     let len = ip::usual_len(&arrived.ip, frame.len() - ETHERNET)?;
-    let (path_slot, now_ms) = (ticket.path?, tables.now_ms);
+    // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
+    let dscp_ecn = arrived.ip.dscp_ecn & !ip::CE;
+    let path = ticket.path?;
+    let way = find_way(path, len, tables)?;
+    let message = enter(frame, len, ticket.slot, &way, tables)?;
+    let numbered = leave(path, &way, &message, tables)?;
+    let around = Around {
+        ethernet: way.hop.ethernet,
+        ends: way.ends,
+        dscp_ecn,
+        len: message.datagram,
+    };
+    frame.narrow(ETHERNET, len)?;
+    frame.peek_mut::<Ipv4>()?.decrement_ttl();
+    ticket.port = way.hop.port;
+    ticket.len = (way.front - ETHERNET + message.datagram) as u16;
+    ticket.front = way.front as u8;
+    let Some((work, esp)) = numbered else {
+        write_plain(frame, &around, &message)?;
+        return Some(None);
+    };
+    let packet = match way.front {
+        OUTER_IP => write_raw(frame, &around, esp, work.shape, &message)?,
+        _ => write_sealed::<Outer, C>(frame, &around, esp, work.shape, &message)?,
+    };
+    Some(Some((work, packet)))
+}
+
+/// How packets go to a peer.
+struct Way {
+    /// Of the SA, if there is one.
+    shape: Option<Shape>,
+    /// Octets of what is outside.
+    front: usize,
+    ends: Ends,
+    hop: Hop,
+}
+
+/// The way to the peer of a path, for a packet of `len` octets.
+#[inline(always)]
+fn find_way(path: Slot, len: usize, tables: &mut Tables) -> Option<Way> {
     let Tables {
         shards,
         shared,
         compat,
         ..
     } = &mut *tables;
-    let path = shards.paths.at_mut(path_slot)?;
+    let path = shards.paths.at_mut(path)?;
     let shape = match path.encapsulation {
         Encapsulation::Plain if shared.checks_data() => return None,
         Encapsulation::Plain => None,
@@ -129,17 +171,63 @@ fn prepare<'f, C: Chunk>(
     let ends = path.ends_back()?;
     let next_hop = path.next_hop(shared)?;
     let hop = tables.hop(next_hop);
-    let hop = tables.hops[hop];
-    let session = ticket.slot;
+    Some(Way {
+        shape,
+        front,
+        ends,
+        hop: tables.hops[hop],
+    })
+}
+
+/// The message that a packet becomes.
+struct Message {
+    l2tp: L2tp,
+    ppp: PppHeader,
+    /// UDP ports inside the SA.
+    ports: [u16; 2],
+    /// Octets, with the headers.
+    len: usize,
+    /// Octets once it is sealed, if it is to be.
+    datagram: usize,
+}
+
+impl Message {
+    /// What an SA protects in front of PPP.
+    #[inline(always)]
+    fn inside(&self) -> Inside {
+        Inside {
+            udp: Udp {
+                source: self.ports[0].into(),
+                destination: self.ports[1].into(),
+                length: ((Udp::LEN + self.len) as u16).into(),
+                // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
+                checksum: 0.into(),
+            },
+            l2tp: self.l2tp,
+        }
+    }
+}
+
+/// A packet of `len` octets enters its session, and is counted there.
+#[inline(always)]
+fn enter<C: Chunk>(
+    frame: &Frame<C>,
+    len: usize,
+    session: Slot,
+    way: &Way,
+    tables: &mut Tables,
+) -> Option<Message> {
+    let arrived = frame.peek_chunk::<Arrived>()?;
+    let now_ms = tables.now_ms;
     let session = tables.shards.sessions.at_mut(session)?;
     let network = session.network.as_ref()?;
     let ppp = network.ppp_header_at_end();
-    let (_, ppp_len) = ppp;
-    let message = size_of::<L2tp>() + ppp_len + len;
-    let datagram = shape.map_or(message, |shape| esp::sealed_len(shape, message));
+    let message = size_of::<L2tp>() + ppp.1 + len;
+    let sealed = |shape| esp::sealed_len(shape, message);
+    let datagram = way.shape.map_or(message, sealed);
     let has_room = frame.headroom() >= HEADROOM && frame.tailroom() >= TAILROOM;
     if !has_room
-        || front - ETHERNET + datagram > usize::from(hop.mtu)
+        || way.front - ETHERNET + datagram > usize::from(way.hop.mtu)
         || len > usize::from(network.mtu)
         || session.sequencing
         || arrived.ip.ttl <= 1
@@ -154,78 +242,57 @@ fn prepare<'f, C: Chunk>(
     }
     session.tally.down.add(len);
     session.tally.last_down.set(now_ms);
-    let (tunnel, session_id, ports) = (session.peer_tunnel, session.peer_session, session.ports);
-    let path = tables.shards.paths.at_mut(path_slot)?;
-    path.tally.sent.add(message);
-    path.tally.last_sent.set(now_ms);
-    let (mut numbered, mut is_soft) = (None, false);
-    if shape.is_some() {
-        let sa = path.outbound.as_mut()?;
-        let work = sa.number(path_slot, message).ok()?;
-        path.tally.sequence.set(work.sequence);
-        is_soft = sa.usage.soft_news();
-        numbered = Some((work, sa.spi));
-    }
-    if is_soft {
-        esp::tell_soft(path_slot, tables);
-    }
-    // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
-    let dscp_ecn = arrived.ip.dscp_ecn & !ip::CE;
-    let around = Around {
-        ethernet: hop.ethernet,
-        ends,
-        dscp_ecn,
-        len: datagram,
-    };
-    let l2tp = L2tp {
-        flags: 2.into(),
-        tunnel: tunnel.into(),
-        session: session_id.into(),
-    };
-    frame.narrow(ETHERNET, len)?;
-    frame.peek_mut::<Ipv4>()?.decrement_ttl();
-    ticket.port = hop.port;
-    ticket.len = (front - ETHERNET + datagram) as u16;
-    ticket.front = front as u8;
-    let Some((work, spi)) = numbered else {
-        write_plain(frame, &around, l2tp, ppp)?;
-        return Some(None);
-    };
-    let inside = Inside {
-        udp: Udp {
-            source: ports[0].into(),
-            destination: ports[1].into(),
-            length: ((Udp::LEN + message) as u16).into(),
-            // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
-            checksum: 0.into(),
+    Some(Message {
+        l2tp: L2tp {
+            flags: 2.into(),
+            tunnel: session.peer_tunnel.into(),
+            session: session.peer_session.into(),
         },
-        l2tp,
-    };
+        ppp,
+        ports: session.ports,
+        len: message,
+        datagram,
+    })
+}
+
+/// A message leaves by its path, and is counted there; what its SA makes of it, if there is one.
+#[inline(always)]
+fn leave(
+    slot: Slot,
+    way: &Way,
+    message: &Message,
+    tables: &mut Tables,
+) -> Option<Option<(Work, Esp)>> {
+    let now_ms = tables.now_ms;
+    let path = tables.shards.paths.at_mut(slot)?;
+    path.tally.sent.add(message.len);
+    path.tally.last_sent.set(now_ms);
+    if way.shape.is_none() {
+        return Some(None);
+    }
+    let sa = path.outbound.as_mut()?;
+    let work = sa.number(slot, message.len).ok()?;
+    path.tally.sequence.set(work.sequence);
     let esp = Esp {
-        spi: spi.into(),
+        spi: sa.spi.into(),
         sequence: (work.sequence as u32).into(),
     };
-    let packet = match front {
-        OUTER_IP => write_raw(frame, &around, esp, work.shape, &inside, ppp)?,
-        _ => write_sealed::<Outer, C>(frame, &around, esp, work.shape, &inside, ppp)?,
-    };
-    Some(Some((work, packet)))
+    if sa.usage.soft_news() {
+        esp::tell_soft(slot, tables);
+    }
+    Some(Some((work, esp)))
 }
 
 /// Puts all headers of plain L2TP in front of an IP packet.
 #[inline(always)]
-fn write_plain<C: Chunk>(
-    frame: &mut Frame<C>,
-    around: &Around,
-    l2tp: L2tp,
-    (ppp, ppp_len): PppHeader,
-) -> Option<()> {
+fn write_plain<C: Chunk>(frame: &mut Frame<C>, around: &Around, message: &Message) -> Option<()> {
+    let (ppp, ppp_len) = message.ppp;
     let front = OUTER + size_of::<L2tp>() + ppp_len;
     frame.grow_front(front)?;
     let octets = frame.bytes_mut();
     *octets.get_mut(front - ppp.len()..)?.first_chunk_mut()? = ppp;
     let (headers, _) = Front::<Outer, L2tp>::mut_from_prefix(octets).ok()?;
-    headers.last = l2tp;
+    headers.last = message.l2tp;
     headers.outer.write(around);
     Some(())
 }
@@ -237,9 +304,9 @@ fn write_sealed<'f, O: Outside, C: Chunk>(
     around: &Around,
     esp: Esp,
     shape: Shape,
-    inside: &Inside,
-    (ppp, ppp_len): PppHeader,
+    message: &Message,
 ) -> Option<&'f mut [u8]> {
+    let (ppp, ppp_len) = message.ppp;
     let payload = size_of::<Inside>() + ppp_len + frame.len();
     let padded = shape.padded(payload + esp::TRAILER);
     let outside = size_of::<O>() + shape.front();
@@ -250,7 +317,7 @@ fn write_sealed<'f, O: Outside, C: Chunk>(
         .get_mut(size_of::<Inside>() + ppp_len - ppp.len()..)?
         .first_chunk_mut()? = ppp;
     let (headers, _) = Inside::mut_from_prefix(rest).ok()?;
-    *headers = *inside;
+    *headers = message.inside();
     esp::write_trailer(rest.get_mut(payload..)?, padded - payload - esp::TRAILER);
     let (headers, _) = Front::<O, Esp>::mut_from_prefix(front).ok()?;
     headers.last = esp;
@@ -265,8 +332,7 @@ fn write_raw<'f, C: Chunk>(
     around: &Around,
     esp: Esp,
     shape: Shape,
-    inside: &Inside,
-    ppp: PppHeader,
+    message: &Message,
 ) -> Option<&'f mut [u8]> {
-    write_sealed::<OuterIp, C>(frame, around, esp, shape, inside, ppp)
+    write_sealed::<OuterIp, C>(frame, around, esp, shape, message)
 }

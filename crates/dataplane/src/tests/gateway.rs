@@ -164,12 +164,11 @@ impl Gateway {
     }
 
     pub(super) fn send(&mut self, worker: usize, port: usize, frame: Vec<u8>) {
-        self.cables[worker][port]
-            .send(frame)
-            .expect("the cable has room");
+        let has_room = self.cables[worker][port].send(&frame);
+        assert!(has_room, "the cable has room");
     }
 
-    pub(super) fn received(&self, worker: usize, port: usize) -> Vec<Vec<u8>> {
+    pub(super) fn received(&mut self, worker: usize, port: usize) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.cables[worker][port].receive()).collect()
     }
 

@@ -2,115 +2,61 @@
 
 use std::sync::Arc;
 
-use dataplane::Shared;
+use dataplane::memory::MemoryPort;
 use dataplane::port::{Burst, Packet, Pool, Port, SendError};
 use dataplane::ring::Bell;
-use dataplane::wire::{self, Interface};
-use packet::{Chunk, Frame};
-
-use super::HEADROOM;
-use crate::memory::{Emptying, Filling};
-
-/// Where frames without a known next hop go.
-const BROADCAST: [u8; 6] = [0xff; 6];
-
-/// The worker's end of a cable.
-pub(crate) struct Plug {
-    /// What comes from the load.
-    pub(crate) arriving: Emptying,
-    /// What goes there.
-    pub(crate) leaving: Filling,
-    /// Wakes it.
-    pub(crate) bell: Arc<Bell>,
-}
+use dataplane::wire::Interface;
+use packet::Frame;
 
 /// The port.
 pub(crate) struct Memory<C> {
-    shared: Arc<Shared>,
-    interface: Interface,
-    plug: Plug,
-    /// Chunks of frames that were sent, until the pool is at hand.
-    spent: Vec<C>,
+    port: MemoryPort<C>,
+    /// Wakes whoever is at the far end.
+    far_bell: Arc<Bell>,
 }
 
 impl<C> Memory<C> {
-    pub(crate) fn new(shared: Arc<Shared>, interface: Interface, plug: Plug) -> Self {
-        Self {
-            shared,
-            interface,
-            plug,
-            spent: Vec::new(),
-        }
+    pub(crate) fn new(port: MemoryPort<C>, far_bell: Arc<Bell>) -> Self {
+        Self { port, far_bell }
     }
 
     /// Whether a frame waits to be received: there is no descriptor that would say so.
     pub(crate) fn is_ready(&self) -> bool {
-        self.plug.arriving.is_ready()
+        self.port.is_ready()
     }
 
     pub(super) fn into_chunks(self) -> Vec<C> {
-        self.spent
-    }
-
-    fn rewrite(&self, packet: &Packet<C>) -> [[u8; 6]; 2] {
-        let hop = packet.meta.next_hop;
-        hop.and_then(|id| self.shared.adjacency(id)?.rewrite)
-            .unwrap_or([BROADCAST, self.interface.mac])
+        self.port.into_chunks()
     }
 }
 
-impl<C: Chunk> Port for Memory<C> {
+impl<C: packet::Chunk> Port for Memory<C> {
     type Chunk = C;
 
     fn receive(&mut self, pool: &mut dyn Pool<C>, burst: &mut Burst<C>, max: usize) -> usize {
-        let before = burst.len();
-        while burst.len() - before < max && self.is_ready() {
-            let Some(chunk) = pool.take() else { break };
-            let mut frame = Frame::new(chunk, 0, 0).expect("an empty window fits any chunk");
-            let bytes = self.plug.arriving.frame().unwrap_or_default();
-            match frame.fill(HEADROOM, bytes) {
-                Some(()) => burst.push_whole(frame),
-                // Longer than a chunk: no link would have brought it.
-                None => pool.put(frame.into_chunk()),
-            }
-        }
-        burst.len() - before
+        self.port.receive(pool, burst, max)
     }
 
     fn interface(&self) -> Option<Interface> {
-        Some(self.interface)
+        self.port.interface()
     }
 
     fn send_whole(&mut self, frame: Frame<C>) -> Result<(), Frame<C>> {
-        if !self.plug.leaving.push([frame.bytes(), &[]]) {
-            return Err(frame);
-        }
-        self.spent.push(frame.into_chunk());
-        Ok(())
+        self.port.send_whole(frame)
     }
 
-    fn send(&mut self, mut packet: Packet<C>) -> Result<(), (Packet<C>, SendError)> {
-        if self.plug.leaving.is_full() {
-            return Err((packet, SendError::Full));
-        }
-        let rewrite = self.rewrite(&packet);
-        if let Err(why) = wire::write(&mut packet, &self.interface, rewrite) {
-            return Err((packet, why));
-        }
-        let Packet { frame, meta } = packet;
-        self.send_whole(frame)
-            .map_err(|frame| (Packet { frame, meta }, SendError::Full))
+    fn send(&mut self, packet: Packet<C>) -> Result<(), (Packet<C>, SendError)> {
+        self.port.send(packet)
     }
 
     fn flush(&mut self, pool: &mut dyn Pool<C>) {
-        if !self.spent.is_empty() {
-            pool.put_all(&mut self.spent);
-            self.plug.leaving.flush();
-            self.plug.bell.ring();
+        if self.port.in_flight() > 0 {
+            self.port.flush(pool);
+            self.far_bell.ring();
         }
     }
 
     fn in_flight(&self) -> usize {
-        self.spent.len()
+        self.port.in_flight()
     }
 }

@@ -102,19 +102,24 @@ impl Generator {
         self.withheld as f64 * 1000.0 > WITHHELD_PER_MILLE * due
     }
 
-    /// If the gateway took no more: a worker of it never rested while our threads did.
+    /// Whether the gateway took no more: a worker of it never rested while our threads did.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        self.is_withheld()
+            && self.workers_busy.is_some_and(|share| share >= BUSY)
+            && self.busy_threads().next().is_none()
+    }
+
     fn held_up(&self) -> Option<String> {
-        let share = self.workers_busy.filter(|share| *share >= BUSY)?;
-        let was_held_up = self.is_withheld() && self.busy_threads().next().is_none();
+        let share = self.workers_busy.filter(|_| self.is_held_up())? * 100.0;
         let kept = self.withheld + self.overflowed;
-        was_held_up.then(|| {
-            let share = share * 100.0;
-            format!("its busiest worker busy {share:.0} %, no room for {kept} packets")
-        })
+        Some(format!(
+            "its busiest worker busy {share:.0} %, no room for {kept} packets"
+        ))
     }
 
     fn own(&self) -> Vec<String> {
-        let is_held_up = self.held_up().is_some();
+        let is_held_up = self.is_held_up();
         let rest = [
             (self.is_withheld() && !is_held_up)
                 .then(|| format!("{} packets were due and not sent", self.withheld)),

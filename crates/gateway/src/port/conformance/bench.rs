@@ -257,7 +257,7 @@ impl Bench for InMemory {
 
     fn put(&mut self, packet: &[u8]) {
         let frame = [&MACS[0][..], &MACS[1], &[8, 0], packet].concat();
-        self.far.send(frame).expect("the cable is not full");
+        assert!(self.far.send(&frame), "the cable is not full");
     }
 
     fn take(&mut self) -> Option<Vec<u8>> {

@@ -124,10 +124,7 @@ impl Run {
         let end = far.as_ref().map(|far| &far.end);
         let end = end.or_else(|| near.as_ref().map(|near| &near.end));
         let overflowed = overflowed + near.as_ref().map_or(0, |near| near.refused);
-        let moved = Moved {
-            workers_busy,
-            ..self.account_for(end, overflowed, wire)
-        };
+        let moved = self.account_for(end, overflowed, wire, workers_busy);
         self.line = far.map(|far| far.line);
         self.network = near.map(|near| near.network);
         Ok(moved)
@@ -210,7 +207,13 @@ impl Run {
         Ok(())
     }
 
-    fn account_for(&self, far: Option<&FarEnd>, overflowed: u64, wire: Wire) -> Moved {
+    fn account_for(
+        &self,
+        far: Option<&FarEnd>,
+        overflowed: u64,
+        wire: Wire,
+        workers_busy: Option<f64>,
+    ) -> Moved {
         let own = &self.load;
         let mut moved = Moved {
             ways: vec![Vec::new(); self.scenario.groups.len()],
@@ -220,7 +223,7 @@ impl Run {
             wire,
             overflowed,
             withheld: own.source().withheld() + far.map_or(0, |far| far.source().withheld()),
-            workers_busy: None,
+            workers_busy,
             sent: self.sent(),
             damaged: own.damaged(),
         };

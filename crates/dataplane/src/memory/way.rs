@@ -82,7 +82,7 @@ struct Way {
 }
 
 /// The end that frames are put into.
-pub(crate) struct Filling {
+pub(super) struct Filling {
     way: Arc<Way>,
     open: Frames,
     /// Frames that fit for certain; there may be more room by now.
@@ -90,7 +90,7 @@ pub(crate) struct Filling {
 }
 
 /// The end where they come out.
-pub(crate) struct Emptying {
+pub(super) struct Emptying {
     way: Arc<Way>,
     burst: Frames,
     /// How many of the burst have been taken.
@@ -99,11 +99,11 @@ pub(crate) struct Emptying {
 
 /// Tells, from anywhere, whether something is to come out.
 #[derive(Clone)]
-pub(crate) struct Watch(Arc<Way>);
+pub struct Watch(Arc<Way>);
 
 /// A way that holds so many frames.
 #[must_use]
-pub(crate) fn way(capacity: usize) -> (Filling, Emptying) {
+pub(super) fn way(capacity: usize) -> (Filling, Emptying) {
     let way = Arc::new(Way {
         // Each burst has a frame at least.
         full: ArrayQueue::new(capacity),
@@ -126,7 +126,7 @@ pub(crate) fn way(capacity: usize) -> (Filling, Emptying) {
 
 impl Filling {
     /// Whether no frame fits just now.
-    pub(crate) fn is_full(&mut self) -> bool {
+    pub(super) fn is_full(&mut self) -> bool {
         if self.room == 0 {
             let inside = self.way.inside.load(Ordering::Acquire) + self.open.len();
             self.room = self.way.capacity - inside;
@@ -137,7 +137,7 @@ impl Filling {
     /// Puts in a frame, of which this is the beginning and the rest; `false` if it does not fit. It
     /// may come out no sooner than [`Self::flush`].
     #[must_use]
-    pub(crate) fn push(&mut self, parts: [&[u8]; 2]) -> bool {
+    pub(super) fn push(&mut self, parts: [&[u8]; 2]) -> bool {
         if self.is_full() {
             return false;
         }
@@ -150,7 +150,7 @@ impl Filling {
     }
 
     /// Lets everything out that was put in.
-    pub(crate) fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.open.is_empty() {
             return;
         }
@@ -165,32 +165,37 @@ impl Filling {
 impl Emptying {
     /// Whether something is to come out.
     #[must_use]
-    pub(crate) fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         self.taken < self.burst.len() || !self.way.full.is_empty()
     }
 
     /// To be told of it elsewhere. It knows of whole bursts only.
     #[must_use]
-    pub(crate) fn watch(&self) -> Watch {
+    pub(super) fn watch(&self) -> Watch {
         Watch(Arc::clone(&self.way))
     }
 
-    /// The next frame.
-    pub(crate) fn frame(&mut self) -> Option<&[u8]> {
+    /// Takes the next frame.
+    pub(super) fn frame<R>(&mut self, take: impl FnOnce(&[u8]) -> R) -> Option<R> {
         if self.taken == self.burst.len() {
-            self.burst()?;
-            self.taken = 0;
+            (self.burst, self.taken) = (self.way.full.pop()?, 0);
         }
         self.taken += 1;
-        Some(self.burst.frame(self.taken - 1))
+        let taken = take(self.burst.frame(self.taken - 1));
+        if self.taken == self.burst.len() {
+            self.give_back();
+        }
+        Some(taken)
     }
 
-    /// The next burst, whole; what was left of the last one is gone.
-    pub(crate) fn burst(&mut self) -> Option<&mut Frames> {
+    /// Takes the next burst, whole; what was left of the last one is gone. Says how many frames it had.
+    pub(super) fn burst(&mut self, take: impl FnOnce(&mut Frames)) -> Option<usize> {
         self.give_back();
         self.burst = self.way.full.pop()?;
-        self.taken = self.burst.len();
-        Some(&mut self.burst)
+        let count = self.burst.len();
+        take(&mut self.burst);
+        self.give_back();
+        Some(count)
     }
 
     fn give_back(&mut self) {
@@ -209,7 +214,7 @@ impl Emptying {
 impl Watch {
     /// Whether something is to come out.
     #[must_use]
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         !self.0.full.is_empty()
     }
 }
@@ -237,18 +242,20 @@ mod tests {
     fn frames_come_out_as_they_went_in_and_no_sooner_than_flushed() {
         let (mut filling, mut emptying) = way(8);
         assert!(filling.push([b"one", b""]) && filling.push([b"", b""]));
-        assert!(!emptying.is_ready() && emptying.frame().is_none());
+        assert!(!emptying.is_ready() && emptying.frame(<[u8]>::len).is_none());
         filling.flush();
         assert!(filling.push([b"th", b"ree"]));
         filling.flush();
         assert!(emptying.is_ready());
-        assert_eq!(emptying.frame(), Some(&b"one"[..]));
-        assert_eq!(emptying.frame(), Some(&b""[..]));
+        assert_eq!(emptying.frame(<[u8]>::to_vec), Some(b"one".to_vec()));
+        assert_eq!(emptying.frame(<[u8]>::to_vec), Some(Vec::new()));
         assert!(emptying.is_ready());
-        let frames = emptying.burst().unwrap();
-        let frames: Vec<&mut [u8]> = frames.iter_mut().collect();
-        assert_eq!(frames, [b"three"]);
-        assert!(!emptying.is_ready() && emptying.burst().is_none());
+        let count = emptying.burst(|frames| {
+            let frames: Vec<&mut [u8]> = frames.iter_mut().collect();
+            assert_eq!(frames, [b"three"]);
+        });
+        assert_eq!(count, Some(1));
+        assert!(!emptying.is_ready() && emptying.burst(|_| ()).is_none());
     }
 
     #[test]
@@ -257,11 +264,11 @@ mod tests {
         let taken = (0..200).filter(|_| filling.push([b"x", b"y"])).count();
         assert_eq!(taken, 100);
         filling.flush();
-        for _ in 0..BURST {
-            assert!(emptying.frame().is_some());
+        for _ in 1..BURST {
+            assert!(emptying.frame(|_| ()).is_some());
         }
         assert!(!filling.push([b"z", b""]), "its buffer is still in use");
-        assert!(emptying.frame().is_some());
+        assert!(emptying.frame(|_| ()).is_some());
         let taken = (0..200).filter(|_| filling.push([b"x", b"y"])).count();
         assert_eq!(taken, BURST);
     }
@@ -284,7 +291,7 @@ mod tests {
         });
         let mut expected = 0u32;
         while expected < COUNT {
-            match emptying.frame() {
+            match emptying.frame(<[u8]>::to_vec) {
                 Some(frame) => {
                     assert_eq!(frame, [&expected.to_be_bytes()[..], b"rest"].concat());
                     expected += 1;
