@@ -63,8 +63,8 @@ pub enum Direction {
     Seal,
 }
 
-/// Where a key lies in [`Keys`]: the low six bits name a compartment, which can be taken out whole;
-/// the caller chooses the numbers above them, densely from 0.
+/// Where a key lies in [`Keys`], a number below 2^24: bits 8 to 13 name a compartment, which can be taken
+/// out whole; the caller chooses the others, the higher ones densely from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeySlot(pub u32);
 

@@ -330,7 +330,7 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables
     match likely {
         Some(session) => {
             if usual != Some(Usual::L2tp) {
-                ticket.target = session.0.word();
+                ticket.target = session.0.bits();
             }
             approach_entered(session, tables);
         }

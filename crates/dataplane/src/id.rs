@@ -12,6 +12,16 @@ pub const SHARDS: usize = 1 << SHARD_BITS;
 
 const SHARD_BITS: u32 = 6;
 const INDEX_BITS: u32 = 18;
+const PLACE_BITS: u32 = 8;
+
+/// Neighbouring slots of a shard that come into being together, in a page. A quarter of them would save
+/// no memory worth it, and the list of pages would be four times as long: look-ups among 100 000
+/// sessions felt that.
+pub(crate) const PAGE_SLOTS: usize = 1 << PLACE_BITS;
+
+/// In each shard's pages the first slot is elsewhere, by so many places: pages begin at round
+/// addresses, and all first slots would fall into the same few sets of a cache.
+const SKEW: u32 = (PAGE_SLOTS / SHARDS) as u32;
 
 /// One of the 64 shards: the unit that a worker owns and that moves whole between workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
@@ -47,7 +57,8 @@ pub struct WorkerId(pub u8);
 
 /// A slot of a shard, with the generation that tells its present holder from the one before.
 ///
-/// One word, from an SPI on the wire to a look-up: generation 8 · index 18 · shard 6.
+/// One word, in which a look-up finds what it wants by a shift or a mask: generation 8 · page 10 ·
+/// shard 6 · place 8. On the wire, where others steer by the low bits, it is [`Slot::word`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot(u32);
 
@@ -62,33 +73,62 @@ impl Slot {
     #[inline]
     pub const fn new(shard: ShardId, index: u32, generation: u8) -> Self {
         assert!(index < Self::LIMIT, "a slot index has 18 bits");
-        Self(
-            (generation as u32) << (SHARD_BITS + INDEX_BITS) | index << SHARD_BITS | shard.0 as u32,
-        )
+        let generation = (generation as u32) << (SHARD_BITS + INDEX_BITS);
+        Self::from_word(generation | index << SHARD_BITS | shard.0 as u32)
     }
 
     /// The slot that `word` names.
     #[inline(always)]
     pub const fn from_word(word: u32) -> Self {
-        Self(word)
+        let shard = word & Self::SHARD;
+        let place = Self::place_at(word >> SHARD_BITS, shard);
+        Self(word & Self::ABOVE | shard << PLACE_BITS | place)
     }
 
-    /// The word. It is the layout of our SPIs.
+    /// Generation 8 · index 18 · shard 6: the layout of our SPIs.
     #[inline(always)]
     pub const fn word(self) -> u32 {
+        self.0 & Self::ABOVE | self.low_index() << SHARD_BITS | self.shard().0 as u32
+    }
+
+    /// The word as it is kept, for who keeps it and makes a slot of it again.
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u32 {
         self.0
+    }
+
+    /// The slot that was kept.
+    #[inline(always)]
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// Generation and page, which are where they are in both words.
+    const ABOVE: u32 = !0 << (SHARD_BITS + PLACE_BITS);
+    const SHARD: u32 = SHARDS as u32 - 1;
+    const PLACE: u32 = PAGE_SLOTS as u32 - 1;
+
+    const fn place_at(index: u32, shard: u32) -> u32 {
+        index.wrapping_add(shard * SKEW) & Self::PLACE
+    }
+
+    /// The bits of the index that are not those of the page.
+    const fn low_index(self) -> u32 {
+        let shard = self.shard().0 as u32;
+        self.0.wrapping_sub(shard * SKEW) & Self::PLACE
     }
 
     /// The shard that holds it.
     #[inline(always)]
     pub const fn shard(self) -> ShardId {
-        ShardId::of(self.0)
+        ShardId::new((self.0 >> PLACE_BITS) as u8)
     }
 
     /// Index in the shard, below [`Slot::LIMIT`].
     #[inline(always)]
     pub const fn index(self) -> u32 {
-        self.0 >> SHARD_BITS & (Self::LIMIT - 1)
+        let page = self.0 >> (SHARD_BITS + PLACE_BITS) & (Self::LIMIT / PAGE_SLOTS as u32 - 1);
+        page << PLACE_BITS | self.low_index()
     }
 
     /// Counts the holders of the slot, modulo 256.
@@ -115,19 +155,23 @@ impl Slot {
         Self::new(self.shard(), self.index(), generation)
     }
 
-    /// Which page it is in, where pages hold `N` slots of one shard: the first pages of all shards come
-    /// before their second ones, so that the way to all slots that are in use lies in a few cache lines.
+    /// Which page it is in: the first pages of all shards come before their second ones, so that the way
+    /// to all slots that are in use lies in a few cache lines.
     #[inline(always)]
-    pub(crate) const fn page<const N: usize>(self) -> usize {
-        const { assert!(N.is_power_of_two() && N >= SHARDS) }
-        self.index() as usize / N * SHARDS + self.shard().index()
+    pub(crate) const fn page(self) -> usize {
+        (self.0 >> PLACE_BITS) as u16 as usize
     }
 
-    /// Where in its page it is. In each shard's pages the first slot is elsewhere: pages begin at round
-    /// addresses, and all first slots would fall into the same few sets of a cache.
+    /// Where in its page it is.
     #[inline(always)]
-    pub(crate) const fn place<const N: usize>(self) -> usize {
-        (self.index() as usize + self.shard().index() * (N / SHARDS)) % N
+    pub(crate) const fn place(self) -> usize {
+        self.0 as u8 as usize
+    }
+
+    /// The same without the generation, for who needs one word for all holders.
+    #[inline(always)]
+    pub(crate) const fn place_in_all(self) -> u32 {
+        self.0 & (!0 >> 8)
     }
 }
 
@@ -201,16 +245,17 @@ mod tests {
         assert_eq!(parts, (5, Slot::LIMIT - 1, 255));
         assert_eq!(Slot::from_word(slot.word()), slot);
         assert_eq!(ShardId::of(slot.word()), slot.shard());
+        assert_eq!(slot.word(), 0xffff_ffc5, "generation, index, shard");
+        assert_eq!(Slot::from_bits(slot.bits()), slot);
     }
 
     #[test]
     fn every_slot_of_all_shards_has_a_place_of_its_own() {
-        const N: usize = 128;
         let mut places = std::collections::HashSet::new();
         for shard in ShardId::all() {
-            for index in 0..2 * N as u32 {
+            for index in 0..2 * PAGE_SLOTS as u32 {
                 let slot = Slot::new(shard, index, 3);
-                assert!(places.insert((slot.page::<N>(), slot.place::<N>())));
+                assert!(places.insert((slot.page(), slot.place())));
             }
         }
         let pages = places.iter().map(|(page, _)| *page).max();

@@ -81,7 +81,7 @@ pub(crate) struct Shards {
 /// Where the key of an inbound SA, or of a path, lies among a worker's.
 #[inline(always)]
 pub(crate) fn key_slot(slot: Slot) -> KeySlot {
-    KeySlot(slot.with_generation(0).word())
+    KeySlot(slot.place_in_all())
 }
 
 impl Shards {

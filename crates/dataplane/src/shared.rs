@@ -91,7 +91,7 @@ impl Target {
     fn word(self) -> Word {
         match self {
             Self::None => Word::default(),
-            Self::Session(slot) => Word::new(1, slot.0.word()),
+            Self::Session(slot) => Word::new(1, slot.0.bits()),
             Self::Local => Word::new(2, 0),
             Self::Endpoint => Word::new(3, 0),
             Self::Pool => Word::new(4, 0),
@@ -105,7 +105,7 @@ impl Target {
     #[inline(always)]
     fn from_word(word: Word) -> Self {
         match word.kind() {
-            1 => Self::Session(SessionSlot(Slot::from_word(word.value()))),
+            1 => Self::Session(SessionSlot(Slot::from_bits(word.value()))),
             2 => Self::Local,
             3 => Self::Endpoint,
             4 => Self::Pool,

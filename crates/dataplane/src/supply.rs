@@ -23,7 +23,7 @@ use crate::id::{InboundSa, PathId, SessionSlot, Slot};
 use crate::shard::inbound::Inbound;
 use crate::shard::path::Path;
 use crate::shard::session::Session;
-use crate::shard::tunnels::{self, TUNNELS, TunnelPage, tunnel_slot};
+use crate::shard::tunnels::{self, TunnelPage, tunnel_slot};
 use crate::shard::{key_slot, slots};
 use crate::shared::{PathTally, SaTally, SessionTally, pages};
 
@@ -51,10 +51,6 @@ pub(crate) enum SlotPages {
     Sessions(slots::Page<Session>, pages::Page<SessionTally>),
     Tunnels(TunnelPage),
 }
-
-/// Slots of a page.
-const SLOTS: usize = slots::PAGE_SLOTS;
-const _: () = assert!(SLOTS == pages::PAGE_SLOTS);
 
 /// Which pages there are, for the slow path: shards move between workers, and take theirs along.
 #[derive(Debug, Default)]
@@ -86,20 +82,20 @@ impl Stock {
         let supply = match change {
             Change::OpenPath(change::Path {
                 id: PathId(slot), ..
-            }) => self.slots(*slot, Place::Paths(slot.page::<SLOTS>()), || {
+            }) => self.slots(*slot, Place::Paths(slot.page()), || {
                 SlotPages::Paths(slots::vacant_page(), pages::vacant_page())
             }),
             Change::OpenSession(change::Session {
                 id: SessionSlot(slot),
                 ..
-            }) => self.slots(*slot, Place::Sessions(slot.page::<SLOTS>()), || {
+            }) => self.slots(*slot, Place::Sessions(slot.page()), || {
                 SlotPages::Sessions(slots::vacant_page(), pages::vacant_page())
             }),
             Change::OpenTunnel {
                 listener, tunnel, ..
             } => {
                 let slot = tunnel_slot(*listener, *tunnel)?;
-                self.slots(slot, Place::Tunnels(slot.page::<TUNNELS>()), || {
+                self.slots(slot, Place::Tunnels(slot.page()), || {
                     SlotPages::Tunnels(tunnels::vacant_page())
                 })
             }
@@ -109,7 +105,7 @@ impl Stock {
                 ..
             }) => Supply {
                 opening: self.keys(*slot, *suite, Place::Opening),
-                ..self.slots(*slot, Place::Inbound(slot.page::<SLOTS>()), || {
+                ..self.slots(*slot, Place::Inbound(slot.page()), || {
                     SlotPages::Inbound(slots::vacant_page(), pages::vacant_page())
                 })
             },

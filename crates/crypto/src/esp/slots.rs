@@ -12,14 +12,14 @@ use crate::cpu;
 /// Slots in a page.
 const PAGE_SLOTS: usize = 64;
 
-/// Low bits of a slot that name its compartment.
-const COMPARTMENT_BITS: u32 = 6;
+/// Pages of a compartment that lie side by side.
+const PAGES_ABREAST: usize = 4;
 
 /// Compartments, a shard's keys in each.
-pub(super) const COMPARTMENTS: usize = 1 << COMPARTMENT_BITS;
+const COMPARTMENTS: usize = 64;
 
 /// 2^18 slots to a compartment (the slot bits of an SPI).
-const SLOTS_MAX: usize = 1 << (18 + COMPARTMENT_BITS);
+const SLOTS_MAX: usize = COMPARTMENTS << 18;
 
 /// A key on cache lines of its own. One that leaves is erased by its own drop.
 #[repr(align(64))]
@@ -27,38 +27,37 @@ pub(super) struct Slot<K: ZeroizeOnDrop>(Option<K>);
 
 /// All slots that hold keys of one kind. A page without keys takes no memory.
 pub(super) struct Slots<K: ZeroizeOnDrop> {
-    /// By [`page_number`]: the first page of each compartment, then the second of each, so that the way
-    /// to all keys that are in use lies in a few cache lines.
-    pages: Vec<Page<K>>,
+    /// By [`page_number`]: the first pages of each compartment, then the second ones of each, so that the
+    /// way to all keys that are in use lies in a few cache lines.
+    pages: Vec<Option<Page<K>>>,
 }
 
 /// The pages of one compartment.
-pub(super) struct Pages<K: ZeroizeOnDrop>(Vec<Page<K>>);
+pub(super) struct Pages<K: ZeroizeOnDrop>(Vec<Option<Page<K>>>);
 
-/// Some neighbouring slots, or none yet.
-pub(super) type Page<K> = Box<[Slot<K>]>;
+/// Some neighbouring slots.
+pub(super) type Page<K> = Box<[Slot<K>; PAGE_SLOTS]>;
 
 /// A page that holds no keys, its memory written once so that it is there.
 pub(super) fn vacant_page<K: ZeroizeOnDrop>() -> Page<K> {
-    (0..PAGE_SLOTS).map(|_| Slot(None)).collect()
+    let vacant: Box<[_]> = (0..PAGE_SLOTS).map(|_| Slot(None)).collect();
+    let Ok(page) = vacant.try_into() else {
+        unreachable!("as many as a page has")
+    };
+    page
 }
 
 /// Which of all pages of one kind a slot is in.
 #[inline(always)]
 pub(super) fn page_number(slot: KeySlot) -> u32 {
-    let page = (slot.0 >> COMPARTMENT_BITS) / PAGE_SLOTS as u32;
-    page * COMPARTMENTS as u32 + slot.0 % COMPARTMENTS as u32
+    slot.0 / PAGE_SLOTS as u32
 }
 
-/// Where in its page it is. In each compartment's pages the first slot is elsewhere: pages begin at
-/// round addresses, and all first slots would fall into the same few sets of a cache.
+/// Where in its page it is.
 #[inline(always)]
 fn place(slot: KeySlot) -> usize {
-    let (index, compartment) = (slot.0 >> COMPARTMENT_BITS, slot.0 % COMPARTMENTS as u32);
-    (index + compartment * (PAGE_SLOTS / COMPARTMENTS) as u32) as usize % PAGE_SLOTS
+    slot.0 as usize % PAGE_SLOTS
 }
-
-const _: () = assert!(PAGE_SLOTS.is_multiple_of(COMPARTMENTS));
 
 /// Pages of each compartment for which there is room from the start: nobody who installs a key shall have
 /// to wait for memory.
@@ -85,22 +84,16 @@ impl<K: ZeroizeOnDrop> Slots<K> {
             "slot {} is beyond the {SLOTS_MAX} there are",
             slot.0
         );
-        let page = self.page_mut(slot);
-        if page.is_empty() {
-            *page = vacant_page();
-        }
+        let page = self.page_mut(slot).get_or_insert_with(vacant_page);
         page[place(slot)].0 = Some(key);
     }
 
     /// Puts a vacant page in the place of one that is not there yet.
     pub(super) fn supply(&mut self, slot: KeySlot, vacant: Page<K>) {
-        let page = self.page_mut(slot);
-        if page.is_empty() {
-            *page = vacant;
-        }
+        self.page_mut(slot).get_or_insert(vacant);
     }
 
-    fn page_mut(&mut self, slot: KeySlot) -> &mut Page<K> {
+    fn page_mut(&mut self, slot: KeySlot) -> &mut Option<Page<K>> {
         let page = page_number(slot) as usize;
         self.reach(page);
         &mut self.pages[page]
@@ -108,21 +101,20 @@ impl<K: ZeroizeOnDrop> Slots<K> {
 
     fn reach(&mut self, page: usize) {
         if self.pages.len() <= page {
-            let len = (page + 1).next_multiple_of(COMPARTMENTS);
-            self.pages.resize_with(len, Box::default);
+            let len = (page + 1).next_multiple_of(PAGES_ABREAST * COMPARTMENTS);
+            self.pages.resize_with(len, || None);
         }
     }
 
     pub(super) fn remove(&mut self, slot: KeySlot) {
-        let page = self.pages.get_mut(page_number(slot) as usize);
-        if let Some(slot) = page.and_then(|page| page.get_mut(place(slot))) {
-            slot.0 = None;
+        if let Some(Some(page)) = self.pages.get_mut(page_number(slot) as usize) {
+            page[place(slot)].0 = None;
         }
     }
 
     /// Empties a compartment.
     pub(super) fn take(&mut self, compartment: u8) -> Pages<K> {
-        Pages(self.of(compartment).map(std::mem::take).collect())
+        Pages(self.of(compartment).map(Option::take).collect())
     }
 
     /// Fills a compartment; keys that were there are erased.
@@ -130,18 +122,17 @@ impl<K: ZeroizeOnDrop> Slots<K> {
         if let Some(last) = pages.len().checked_sub(1) {
             self.reach(last * COMPARTMENTS);
         }
-        let pages = pages
-            .into_iter()
-            .chain(std::iter::repeat_with(Box::default));
+        let pages = pages.into_iter().chain(std::iter::repeat_with(|| None));
         for (place, page) in self.of(compartment).zip(pages) {
             *place = page;
         }
     }
 
     /// The pages of a compartment.
-    fn of(&mut self, compartment: u8) -> impl Iterator<Item = &mut Page<K>> {
-        let pages = self.pages.iter_mut().skip(compartment.into());
-        pages.step_by(COMPARTMENTS)
+    fn of(&mut self, compartment: u8) -> impl Iterator<Item = &mut Option<Page<K>>> {
+        let pages = self.pages.chunks_exact_mut(PAGES_ABREAST);
+        let its = pages.skip(compartment.into()).step_by(COMPARTMENTS);
+        its.flatten()
     }
 
     #[inline(always)]
@@ -164,13 +155,14 @@ impl<K: ZeroizeOnDrop> Slots<K> {
 
     #[inline(always)]
     fn slot(&self, slot: KeySlot) -> Option<&Slot<K>> {
-        self.pages.get(page_number(slot) as usize)?.get(place(slot))
+        let page = self.pages.get(page_number(slot) as usize)?.as_ref()?;
+        Some(&page[place(slot)])
     }
 }
 
 impl<K: ZeroizeOnDrop> fmt::Debug for Slots<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = self.pages.iter().flatten();
+        let slots = self.pages.iter().flatten().flat_map(|page| page.iter());
         let keys = slots.filter(|slot| slot.0.is_some()).count();
         write!(f, "Slots({keys} keys)")
     }
@@ -205,11 +197,11 @@ mod tests {
     #[test]
     fn a_page_without_keys_takes_no_memory() {
         let mut slots = Slots::default();
-        install(&mut slots, (10 * PAGE_SLOTS * COMPARTMENTS) as u32);
-        let pages = slots.of(0).map(|page| page.len());
-        let lens: Vec<_> = pages.collect();
-        assert_eq!(lens, [[0; 10].as_slice(), &[PAGE_SLOTS]].concat());
-        assert!((1..COMPARTMENTS).all(|other| slots.of(other as u8).all(|page| page.is_empty())));
+        install(&mut slots, (10 << 14) + 70);
+        let pages: Vec<_> = slots.of(0).map(|page| page.is_some()).collect();
+        let (none, one) = ([false; 10 * PAGES_ABREAST], [false, true, false, false]);
+        assert_eq!(pages, [none.as_slice(), &one].concat());
+        assert!((1..COMPARTMENTS).all(|other| slots.of(other as u8).all(|page| page.is_none())));
         assert!(slots.key(KeySlot(5)).is_none());
     }
 
@@ -224,19 +216,20 @@ mod tests {
         slots.supply(KeySlot(3), vacant_page());
         assert!(slots.key(KeySlot(3)).is_some());
         let of = |slot: usize| page_number(KeySlot(slot as u32));
-        assert_eq!(of(3), of(3 + COMPARTMENTS * (PAGE_SLOTS - 1)));
-        assert_ne!(of(3), of(3 + COMPARTMENTS * PAGE_SLOTS));
-        assert_ne!(of(3), of(4));
+        assert_eq!(of(3), of(PAGE_SLOTS - 1));
+        assert_ne!(of(3), of(PAGE_SLOTS));
     }
 
     #[test]
     fn a_compartment_leaves_with_its_keys_and_theirs_only() {
         let (mut from, mut to) = (Slots::default(), Slots::default());
-        for slot in [3, 64 + 3, 4] {
+        // Two of compartment 3, in its first and in its fifth page, and one of compartment 4.
+        let numbers = [3 << 8 | 7, 1 << 14 | 3 << 8 | 250, 4 << 8 | 7];
+        for slot in numbers {
             install(&mut from, slot);
         }
         to.put(3, from.take(3));
-        let has = |slots: &Slots<Secret>| [3, 64 + 3, 4].map(|n| slots.key(KeySlot(n)).is_some());
+        let has = |slots: &Slots<Secret>| numbers.map(|n| slots.key(KeySlot(n)).is_some());
         assert_eq!(
             (has(&from), has(&to)),
             ([false, false, true], [true, true, false])

@@ -100,7 +100,7 @@ fn bring_near<C: Chunk>(batch: &Batch<C>, nth: usize, tables: &Tables) {
     if let Some(path) = ticket.path {
         shards.paths.prefetch(path, Path::LINES[UP]);
     }
-    let session = Slot::from_word(ticket.target);
+    let session = Slot::from_bits(ticket.target);
     shards.sessions.prefetch(session, Session::LINES);
     shared.sessions.prefetch(session);
 }

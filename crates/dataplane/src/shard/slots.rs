@@ -3,11 +3,7 @@
 use crypto::cpu;
 
 use super::pages::Pages;
-use crate::id::Slot;
-
-/// Slots that come into being together. A quarter of them would save no memory worth it, and the list
-/// of pages would be four times as long: look-ups among 100 000 sessions felt that.
-pub(crate) const PAGE_SLOTS: usize = 256;
+use crate::id::{PAGE_SLOTS, Slot};
 
 /// What the slots of one kind hold in all shards of a worker. Those of a shard that is elsewhere are
 /// vacant.
@@ -96,8 +92,8 @@ impl<T> Slots<T> {
 
     #[inline(always)]
     fn entry(&self, slot: Slot) -> Option<&Entry<T>> {
-        let page = self.pages.get(slot.page::<PAGE_SLOTS>())?;
-        Some(&page[slot.place::<PAGE_SLOTS>()])
+        let page = self.pages.get(slot.page())?;
+        Some(&page[slot.place()])
     }
 
     /// Gives a vacant slot to a holder.
@@ -105,9 +101,9 @@ impl<T> Slots<T> {
     /// # Panics
     /// If the slot is not vacant: the slow path uses it again only after it was told.
     pub(crate) fn hold(&mut self, slot: Slot, holder: T) {
-        let page = self.pages.place(slot.page::<PAGE_SLOTS>());
+        let page = self.pages.place(slot.page());
         let page = page.get_or_insert_with(vacant_page);
-        let Entry(place) = &mut page[slot.place::<PAGE_SLOTS>()];
+        let Entry(place) = &mut page[slot.place()];
         assert!(
             matches!(place, Place::Vacant),
             "{slot:?} is used again before it was reported free"
@@ -120,7 +116,7 @@ impl<T> Slots<T> {
 
     /// Puts a vacant page in the place of one that is not there yet.
     pub(crate) fn supply(&mut self, slot: Slot, vacant: Page<T>) {
-        let page = self.pages.place(slot.page::<PAGE_SLOTS>());
+        let page = self.pages.place(slot.page());
         page.get_or_insert(vacant);
     }
 
@@ -156,8 +152,8 @@ impl<T> Slots<T> {
 
     #[inline]
     fn place_mut(&mut self, slot: Slot) -> Option<&mut Place<T>> {
-        let page = self.pages.get_mut(slot.page::<PAGE_SLOTS>())?;
-        Some(&mut page[slot.place::<PAGE_SLOTS>()].0)
+        let page = self.pages.get_mut(slot.page())?;
+        Some(&mut page[slot.place()].0)
     }
 }
 
@@ -190,7 +186,7 @@ mod tests {
     fn a_page_that_is_supplied_is_used_and_never_takes_the_place_of_another() {
         let mut slots = Slots::default();
         let page = vacant_page();
-        let place = std::ptr::from_ref(&page[SLOT.place::<PAGE_SLOTS>()]);
+        let place = std::ptr::from_ref(&page[SLOT.place()]);
         slots.supply(SLOT, page);
         assert_eq!(slots.at(SLOT), None);
         slots.hold(SLOT, 1);

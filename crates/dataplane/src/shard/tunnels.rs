@@ -3,16 +3,16 @@
 use crypto::cpu;
 
 use super::pages::Pages;
-use crate::id::{PathId, SessionSlot, ShardId, Slot};
+use crate::id::{PAGE_SLOTS, PathId, SessionSlot, ShardId, Slot};
 
 /// Listeners that can have plain tunnels.
 const LISTENERS_MAX: u16 = 256;
 
-/// Tunnels that a listener can have in a shard.
-pub(crate) const TUNNELS: usize = 1 << 10;
+/// Pages of tunnels that a listener can have in a shard.
+const PAGES: usize = (1 << 10) / PAGE_SLOTS;
 
-/// The tunnels of one listener in one shard.
-pub(crate) type TunnelPage = Box<[Tunnel; TUNNELS]>;
+/// A quarter of the tunnels of one listener in one shard.
+pub(crate) type TunnelPage = Box<[Tunnel; PAGE_SLOTS]>;
 
 /// A tunnel; so aligned that it never lies in two cache lines.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +28,7 @@ const _: () = assert!(size_of::<Tunnel>() == 16);
 
 /// A page without tunnels.
 pub(crate) fn vacant_page() -> TunnelPage {
-    Box::new([Tunnel::default(); TUNNELS])
+    Box::new([Tunnel::default(); PAGE_SLOTS])
 }
 
 /// Where a plain tunnel is looked up: (listener, our tunnel id) as a slot.
@@ -48,8 +48,8 @@ impl Tunnels {
     /// The tunnel that is looked up in a [`tunnel_slot`].
     #[inline(always)]
     pub(crate) fn at(&self, slot: Slot) -> Option<&Tunnel> {
-        let page = self.pages.get(slot.page::<TUNNELS>())?;
-        Some(&page[slot.place::<TUNNELS>()])
+        let page = self.pages.get(slot.page())?;
+        Some(&page[slot.place()])
     }
 
     /// Asks for the line in which it is.
@@ -68,16 +68,18 @@ impl Tunnels {
     }
 
     pub(super) fn set(&mut self, slot: Slot, tunnel: Tunnel) {
-        let page = self.pages.place(slot.page::<TUNNELS>());
-        page.get_or_insert_with(vacant_page)[slot.place::<TUNNELS>()] = tunnel;
+        let page = self.pages.place(slot.page());
+        page.get_or_insert_with(vacant_page)[slot.place()] = tunnel;
     }
 
     /// The sessions of a path have changed: tells the tunnels of it that have this id, at whichever
     /// listener.
     pub(super) fn expect(&mut self, path: PathId, id: u16, only: Option<SessionSlot>) {
         let slot = Slot::new(ShardId::of(id.into()), u32::from(id) >> 6, 0);
-        for page in self.pages.of_mut(slot.shard()).flatten() {
-            let tunnel = &mut page[slot.place::<TUNNELS>()];
+        let pages = self.pages.of_mut(slot.shard());
+        let first = slot.index() as usize / PAGE_SLOTS;
+        for page in pages.skip(first).step_by(PAGES).flatten() {
+            let tunnel = &mut page[slot.place()];
             if tunnel.path == Some(path) {
                 tunnel.only = only;
             }
@@ -86,7 +88,7 @@ impl Tunnels {
 
     /// Puts a vacant page of tunnels in the place of one that is not there yet.
     pub(crate) fn supply(&mut self, slot: Slot, vacant: TunnelPage) {
-        let page = self.pages.place(slot.page::<TUNNELS>());
+        let page = self.pages.place(slot.page());
         page.get_or_insert(vacant);
     }
 }

@@ -9,10 +9,7 @@ use std::sync::{Arc, OnceLock};
 use crypto::cpu;
 
 use crate::counters::{Counter, TrafficCounter};
-use crate::id::{SHARDS, Slot};
-
-/// Slots that share a page.
-pub(crate) const PAGE_SLOTS: usize = 256;
+use crate::id::{PAGE_SLOTS, SHARDS, Slot};
 
 /// What a slot counts.
 pub(crate) trait Tallied: Default {
@@ -52,11 +49,11 @@ impl<T: Tallied> Pages<T> {
 
     /// The counters of a slot that has a new holder; `None` beyond the limit.
     pub(crate) fn open(&self, slot: Slot) -> Option<Tally<T>> {
-        let page = self.pages.get(slot.page::<PAGE_SLOTS>())?;
+        let page = self.pages.get(slot.page())?;
         let page = page.get_or_init(vacant_page);
         let tally = Tally {
             page: Arc::clone(page),
-            index: slot.place::<PAGE_SLOTS>() as u8,
+            index: slot.place() as u8,
         };
         tally.cell().holder.set(0);
         tally.reset();
@@ -66,7 +63,7 @@ impl<T: Tallied> Pages<T> {
 
     /// Puts a page in the place of one that is not there yet.
     pub(crate) fn supply(&self, slot: Slot, page: Page<T>) {
-        if let Some(place) = self.pages.get(slot.page::<PAGE_SLOTS>()) {
+        if let Some(place) = self.pages.get(slot.page()) {
             // One that is there already stays.
             let _ = place.set(page);
         }
@@ -95,8 +92,8 @@ impl<T: Tallied> Pages<T> {
 
     #[inline(always)]
     fn cell(&self, slot: Slot) -> Option<&Cell<T>> {
-        let page = self.pages.get(slot.page::<PAGE_SLOTS>())?.get()?;
-        Some(&page[slot.place::<PAGE_SLOTS>()])
+        let page = self.pages.get(slot.page())?.get()?;
+        Some(&page[slot.place()])
     }
 }
 
@@ -111,7 +108,7 @@ pub(crate) fn vacant_page<T: Tallied>() -> Page<T> {
 }
 
 fn holder(slot: Slot) -> u64 {
-    1 << 32 | u64::from(slot.word())
+    1 << 32 | u64::from(slot.bits())
 }
 
 /// The counters of one slot, in the hands of their writer.
@@ -132,7 +129,7 @@ impl<T> Tally<T> {
 
     #[inline]
     fn cell(&self) -> &Cell<T> {
-        &self.page[usize::from(self.index) % PAGE_SLOTS]
+        &self.page[usize::from(self.index)]
     }
 }
 
