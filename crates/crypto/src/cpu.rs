@@ -36,6 +36,32 @@ pub fn prefetch_line<T>(value: &T, line: usize) {
     let _ = (value, line);
 }
 
+/// Where something lies, for who will ask for it once more. What is there by then is nobody's claim.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Address(usize);
+
+impl Address {
+    /// Of `value`.
+    #[inline(always)]
+    pub fn of<T>(value: &T) -> Self {
+        Self(std::ptr::from_ref(value).addr())
+    }
+
+    /// Asks for the cache line that lies so many lines behind the address.
+    #[inline(always)]
+    pub fn prefetch(self, line: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let line = std::ptr::without_provenance::<i8>(self.0.wrapping_add(line * LINE_LEN));
+            // SAFETY: as in `prefetch_line`: any address will do.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
+}
+
 /// Asks for as many cache lines of `bytes` as there are from `offset` on, up to `lines`.
 #[inline(always)]
 pub fn prefetch_bytes(bytes: &[u8], offset: usize, lines: usize) {

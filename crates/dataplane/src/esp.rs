@@ -182,7 +182,8 @@ pub(crate) fn authenticate(
     }
     let (id, path) = (InboundSa(slot), sa.path.0);
     let (shape, likely) = (sa.shape, sa.likely);
-    if !sa.usage.take(len) {
+    let is_far = sa.usage.take_far(len);
+    if !is_far && !sa.usage.take(len) {
         if sa.usage.hard_news() {
             note(shards, path, Item::Hard);
         }
@@ -192,7 +193,7 @@ pub(crate) fn authenticate(
     tally.received.add(len);
     tally.sequence.set(sa.window.top());
     let is_newest = sa.window.top() == sequence;
-    let is_soft = sa.usage.soft_news();
+    let is_soft = !is_far && sa.usage.soft_news();
     if is_first {
         begin(id, shards, keys);
     }

@@ -26,7 +26,7 @@
 mod down;
 mod up;
 
-use crypto::cpu;
+use crypto::cpu::{self, Address};
 use packet::header::Ethernet;
 use packet::{Chunk, Frame};
 
@@ -53,6 +53,7 @@ const ETHERNET: usize = size_of::<Ethernet>();
 /// A frame as it came, and what the lane knows of it: a cache line, of which another worker reads one
 /// for each frame that is handed over.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Seat<C> {
     /// `None` once it has left.
     frame: Option<Frame<C>>,
@@ -157,12 +158,50 @@ pub(crate) struct Express {
     pub(crate) approached: usize,
     /// The whole sequence number of each, while the cipher is at work.
     numbers: Vec<u64>,
+    /// What each reads behind the cipher.
+    near: Vec<Near>,
+}
+
+/// Where the state of a frame lies that is read behind the cipher. It was asked for long before, and a
+/// whole burst has gone through the nearest cache since: it is brought there once more.
+#[derive(Clone, Copy, Debug, Default)]
+struct Near {
+    sa: Address,
+    sa_tally: Address,
+    path: Address,
+    session: Entered,
+}
+
+/// Where the state of a session lies.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entered {
+    session: Address,
+    tally: Address,
+}
+
+impl Near {
+    #[inline(always)]
+    fn bring(&self) {
+        Inbound::LINES
+            .iter()
+            .for_each(|line| self.sa.prefetch(*line));
+        self.sa_tally.prefetch(0);
+        Path::LINES[UP]
+            .iter()
+            .for_each(|line| self.path.prefetch(*line));
+        let Entered { session, tally } = self.session;
+        Session::LINES
+            .iter()
+            .for_each(|line| session.prefetch(*line));
+        tally.prefetch(0);
+    }
 }
 
 impl Express {
     pub(crate) fn with_capacity() -> Self {
         Self {
             numbers: vec![0; BATCH_FRAMES],
+            near: vec![Near::default(); BATCH_FRAMES],
             ..Self::default()
         }
     }
@@ -222,7 +261,7 @@ pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, from: u8, tables: &Tables) ->
 /// What a frame as usual is, and what it looks up first. `None`: not in this lane.
 #[inline(always)]
 fn look_at<C: Chunk>(frame: &Frame<C>, ticket: &mut Ticket, tables: &Tables) -> Option<Usual> {
-    let head = frame.peek::<Head>()?;
+    let head = frame.peek_chunk::<Head>()?;
     let usual = head.usual(frame.len())?;
     match usual {
         Usual::EspInUdp => ticket.slot = InboundSa::from_spi(head.esp(OUTER).0).0,
@@ -309,41 +348,60 @@ pub(crate) fn approach_second<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables
         }
         return;
     }
+    let likely = match usual {
+        Some(Usual::L2tp) => approach_tunnel(ticket, tables),
+        _ => {
+            let near = express.near.get_mut(nth);
+            near.and_then(|near| approach_sa(ticket, near, tables))
+        }
+    };
+    if likely == Some(None) {
+        express.distant |= 1 << nth;
+    }
+}
+
+/// Asks for what an SA names. `None`: there is none; says the session that is foreseen.
+#[inline(always)]
+fn approach_sa(
+    ticket: &mut Ticket,
+    near: &mut Near,
+    tables: &Tables,
+) -> Option<Option<SessionSlot>> {
     let shards = &tables.shards;
-    let (path, likely) = if usual == Some(Usual::L2tp) {
-        let Some(tunnel) = shards.tunnels.at(ticket.slot) else {
-            return;
-        };
-        (tunnel.path, tunnel.only)
-    } else {
-        let Some(sa) = shards.inbound.at(ticket.slot) else {
-            return;
-        };
-        sa.tally.prefetch();
-        (Some(sa.path), sa.likely)
+    let sa = shards.inbound.at(ticket.slot)?;
+    ticket.path = Some(sa.path.0);
+    *near = Near {
+        sa: Address::of(sa),
+        sa_tally: sa.tally.prefetch(),
+        path: shards.paths.prefetch(sa.path.0, Path::LINES[UP]),
+        session: sa.likely.map_or_else(Entered::default, |session| {
+            approach_entered(session, tables)
+        }),
     };
-    let Some(path) = path else {
-        return;
-    };
+    Some(sa.likely)
+}
+
+/// Asks for what a tunnel names; the same for it.
+#[inline(always)]
+fn approach_tunnel(ticket: &mut Ticket, tables: &Tables) -> Option<Option<SessionSlot>> {
+    let shards = &tables.shards;
+    let tunnel = shards.tunnels.at(ticket.slot)?;
+    let path = tunnel.path?;
     ticket.path = Some(path.0);
     shards.paths.prefetch(path.0, Path::LINES[UP]);
-    match likely {
-        Some(session) => {
-            if usual != Some(Usual::L2tp) {
-                ticket.target = session.0.bits();
-            }
-            approach_entered(session, tables);
-        }
-        None => express.distant |= 1 << nth,
+    if let Some(session) = tunnel.only {
+        approach_entered(session, tables);
     }
+    Some(tunnel.only)
 }
 
 /// Asks for the session that a packet from a subscriber is for.
 #[inline(always)]
-fn approach_entered(session: SessionSlot, tables: &Tables) {
-    let sessions = &tables.shards.sessions;
-    sessions.prefetch(session.0, Session::LINES);
-    tables.shared.sessions.prefetch(session.0);
+fn approach_entered(session: SessionSlot, tables: &Tables) -> Entered {
+    Entered {
+        session: (tables.shards.sessions).prefetch(session.0, Session::LINES),
+        tally: tables.shared.sessions.prefetch(session.0),
+    }
 }
 
 /// The session of a destination.
@@ -395,10 +453,11 @@ pub(crate) fn approach_between<C: Chunk>(batch: &Batch<C>, nth: usize, tables: &
 /// Asks for what those name of whom it is not yet known: the session of a path, the path of a session.
 #[inline(always)]
 pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: &Tables) {
-    let Some(Seat { ticket, .. }) = batch.burst.whole.get_mut(nth) else {
+    let Batch { burst, express, .. } = batch;
+    let Some(Seat { ticket, .. }) = burst.whole.get_mut(nth) else {
         return;
     };
-    if batch.express.distant >> nth & 1 == 0 {
+    if express.distant >> nth & 1 == 0 {
         return;
     }
     let Some(known) = ticket.path else {
@@ -423,8 +482,8 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
         Some(Usual::L2tp) => path.directory.find_ids(ticket.target),
         Some(Usual::EspInUdp | Usual::Esp | Usual::Ip) | None => path.directory.likely(),
     };
-    if let Some(session) = session {
-        approach_entered(session, tables);
+    if let (Some(session), Some(near)) = (session, express.near.get_mut(nth)) {
+        near.session = approach_entered(session, tables);
     }
 }
 

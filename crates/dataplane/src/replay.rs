@@ -53,7 +53,7 @@ impl Window {
     }
 
     /// The whole number of a packet whose header has `low`, if it may be a new one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn check(&self, low: u32) -> Option<u64> {
         let sequence = self.infer(low)?;
         self.is_new(sequence).then_some(sequence)
@@ -93,14 +93,19 @@ impl Window {
         self.top - sequence < u64::from(self.width) && !is_seen(self.seen[word])
     }
 
+    #[inline(always)]
+    fn infer(&self, low: u32) -> Option<u64> {
+        if self.esn {
+            return self.infer_whole(low);
+        }
+        // RFC 4303 §2.2: the first packet has number 1, and without ESN none may wrap.
+        (low != 0).then_some(u64::from(low))
+    }
+
     /// RFC 4303 Appendix A2.2: the upper half is the one that puts the number nearest to the
     /// window.
-    #[inline]
-    fn infer(&self, low: u32) -> Option<u64> {
-        if !self.esn {
-            // RFC 4303 §2.2: the first packet has number 1, and without ESN none may wrap.
-            return (low != 0).then_some(u64::from(low));
-        }
+    #[inline(never)]
+    fn infer_whole(&self, low: u32) -> Option<u64> {
         let (top_low, top_high) = (self.top as u32, (self.top >> 32) as u32);
         let left = top_low.wrapping_sub(self.width.max(1) - 1);
         let window_spans_wrap = left > top_low && self.top >= u64::from(self.width);

@@ -134,7 +134,7 @@ impl Head {
         if front >> 40 != PLAIN_IPV4
             || is_fragment
             || len < size_of::<Self>() - size_of::<Ethernet>()
-            || len > frame_len - size_of::<Ethernet>()
+            || size_of::<Ethernet>() + len > frame_len
         {
             return None;
         }

@@ -100,6 +100,24 @@ impl<C: Chunk> Frame<C> {
         T::ref_from_prefix(rest).ok().map(|(header, _)| header)
     }
 
+    /// The same, to be changed in place.
+    #[inline(always)]
+    pub fn peek_chunk_mut<T>(&mut self) -> Option<&mut T>
+    where
+        T: FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned,
+    {
+        let rest = self.chunk.as_mut().get_mut(self.head as usize..)?;
+        T::mut_from_prefix(rest).ok().map(|(header, _)| header)
+    }
+
+    /// So many octets from `skip` octets behind the head on, even if they go on behind the window's end,
+    /// in whatever the chunk holds there.
+    #[inline(always)]
+    pub fn reach(&self, skip: usize, len: usize) -> Option<&[u8]> {
+        let start = self.head as usize + skip;
+        self.chunk.as_ref().get(start..start.checked_add(len)?)
+    }
+
     /// Takes the header at the head off the window.
     #[inline]
     pub fn peel<T: FromBytes + KnownLayout + Immutable + Unaligned + Copy>(&mut self) -> Option<T> {

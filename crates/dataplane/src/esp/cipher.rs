@@ -110,13 +110,20 @@ pub(crate) struct Verdicts {
 impl Verdicts {
     #[inline(always)]
     fn note(&mut self, seat: usize, verdict: Verdict) {
-        let seats = match verdict {
-            Verdict::Ok => &mut self.good,
-            Verdict::BadIcv => &mut self.bad_icv,
-            Verdict::BadLength => &mut self.bad_length,
-            Verdict::Pending => return,
-        };
-        *seats |= 1 << seat;
+        let is_good = verdict == Verdict::Ok;
+        self.good |= u64::from(is_good) << seat;
+        if !is_good {
+            self.note_bad(seat, verdict);
+        }
+    }
+
+    #[cold]
+    fn note_bad(&mut self, seat: usize, verdict: Verdict) {
+        match verdict {
+            Verdict::BadIcv => self.bad_icv |= 1 << seat,
+            Verdict::BadLength => self.bad_length |= 1 << seat,
+            Verdict::Ok | Verdict::Pending => {}
+        }
     }
 
     /// Of the frame in a seat.

@@ -6,17 +6,14 @@ use packet::{Chunk, Frame};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{Door, ETHERNET, Seat};
-use crate::ahead::{Ahead, UP};
+use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::discard::Discard;
 use crate::esp::{self, Jobs};
 use crate::id::{SessionSlot, Slot};
 use crate::port::Port;
-use crate::shard::inbound::Inbound;
 use crate::shard::key_slot;
-use crate::shard::path::Path;
-use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::stages::Stage;
 use crate::tables::Tables;
@@ -58,10 +55,9 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
     let places = burst.whole.iter_mut().zip(&mut express.numbers);
     for (nth, (seat, number)) in places.enumerate() {
         if seats >> nth & 1 != 0
-            && let Some((work, packet)) = admit(seat, tables)
+            && let Some(sequence) = admit(nth, seat, &mut jobs, tables)
         {
-            *number = work.sequence;
-            jobs.add(nth, work.shape, work.on(packet));
+            *number = sequence;
             admitted |= 1 << nth;
         }
     }
@@ -73,7 +69,9 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
         .watch
         .lap(Stage::Accept, || u64::count_ones(admitted) as usize);
     for nth in each(verdicts.good) {
-        bring_near(batch, nth + NEAR, tables);
+        if let Some(near) = batch.express.near.get(nth + NEAR) {
+            near.bring();
+        }
         accept_seat(batch, nth, Verdict::Ok, tables);
     }
     for nth in each(admitted & !verdicts.good) {
@@ -87,24 +85,6 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
 /// Seats between bringing lines near and reading them.
 const NEAR: usize = 3;
 
-/// What is read behind the cipher was asked for long before, and a whole burst has gone through the
-/// nearest cache since: it is brought there once more.
-#[inline(always)]
-fn bring_near<C: Chunk>(batch: &Batch<C>, nth: usize, tables: &Tables) {
-    let Some(Seat { ticket, .. }) = batch.burst.whole.get(nth) else {
-        return;
-    };
-    let Tables { shards, shared, .. } = tables;
-    shards.inbound.prefetch(ticket.slot, Inbound::LINES);
-    shared.inbound.prefetch(ticket.slot);
-    if let Some(path) = ticket.path {
-        shards.paths.prefetch(path, Path::LINES[UP]);
-    }
-    let session = Slot::from_bits(ticket.target);
-    shards.sessions.prefetch(session, Session::LINES);
-    shared.sessions.prefetch(session);
-}
-
 /// What follows from the verdict of a seat.
 #[inline(always)]
 fn accept_seat<C: Chunk>(batch: &mut Batch<C>, nth: usize, verdict: Verdict, tables: &mut Tables) {
@@ -116,27 +96,40 @@ fn accept_seat<C: Chunk>(batch: &mut Batch<C>, nth: usize, verdict: Verdict, tab
     }
 }
 
-/// RFC 4303 §3.4.2–3: the SA, the peer where it always is, then the window.
+/// RFC 4303 §3.4.2–3: the SA, the peer where it always is, then the window. What is in order becomes a
+/// job of the cipher; says its whole number.
 #[inline(always)]
-fn admit<'f, C: Chunk>(seat: &'f mut Seat<C>, tables: &Tables) -> Option<(Work, &'f mut [u8])> {
+fn admit<'f, C: Chunk>(
+    nth: usize,
+    seat: &'f mut Seat<C>,
+    jobs: &mut Jobs<'f>,
+    tables: &Tables,
+) -> Option<u64> {
     match seat.ticket.usual {
-        Some(Usual::Esp) => admit_raw(seat, tables),
-        _ => admit_behind::<OUTER, C>(seat, tables),
+        Some(Usual::Esp) => admit_raw(nth, seat, jobs, tables),
+        _ => admit_behind::<OUTER, C>(nth, seat, jobs, tables),
     }
 }
 
 /// ESP without UDP has a copy of its own, so that neither has to look where its frames begin.
 #[inline(never)]
-fn admit_raw<'f, C: Chunk>(seat: &'f mut Seat<C>, tables: &Tables) -> Option<(Work, &'f mut [u8])> {
-    admit_behind::<OUTER_IP, C>(seat, tables)
+fn admit_raw<'f, C: Chunk>(
+    nth: usize,
+    seat: &'f mut Seat<C>,
+    jobs: &mut Jobs<'f>,
+    tables: &Tables,
+) -> Option<u64> {
+    admit_behind::<OUTER_IP, C>(nth, seat, jobs, tables)
 }
 
 /// What has so many octets in front of ESP.
 #[inline(always)]
 fn admit_behind<'f, const FRONT: usize, C: Chunk>(
+    nth: usize,
     Seat { frame, ticket }: &'f mut Seat<C>,
+    jobs: &mut Jobs<'f>,
     tables: &Tables,
-) -> Option<(Work, &'f mut [u8])> {
+) -> Option<u64> {
     let frame = frame.as_mut()?;
     let head = frame.peek_chunk::<Head>()?;
     let sa = tables.shards.inbound.at(ticket.slot)?;
@@ -157,7 +150,9 @@ fn admit_behind<'f, const FRONT: usize, C: Chunk>(
         sequence: sa.window.check(sequence)?,
         esn: sa.esn,
     };
-    Some((work, frame.bytes_mut().get_mut(FRONT..FRONT + len)?))
+    let packet = frame.bytes_mut().get_mut(FRONT..FRONT + len)?;
+    jobs.add(nth, work.shape, work.on(packet));
+    Some(work.sequence)
 }
 
 /// What follows from the verdict, and on to the next hop.
@@ -200,8 +195,9 @@ fn accept_behind<const FRONT: usize, C: Chunk>(
     let path = path.ok_or_else(|| exit(Discard::NoPath))?;
     path.heard_by(from, now_ms);
     let skip = FRONT + shape.front();
-    let end = FRONT + len - shape.icv_len();
-    let plaintext = frame.bytes().get(skip..end).unwrap_or_default();
+    // The cipher has seen that it is as long as a packet of the SA's at least.
+    let inside = len - shape.front() - shape.icv_len();
+    let plaintext = frame.reach(skip, inside).unwrap_or_default();
     let len = esp::payload_len(plaintext).map_err(exit)?;
     let door = Door::Decap { skip, len };
     let Some((ports, data)) = peel_udp(plaintext, len) else {
@@ -257,8 +253,8 @@ fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tabl
     if path.encapsulation != Encapsulation::Plain || !path.is_between(head.ends()) {
         return None;
     }
-    let message = frame.bytes().get(OUTER..)?;
     let len = usize::from(ticket.len) - (OUTER - ETHERNET);
+    let message = frame.reach(OUTER, len)?;
     let data = Data::read(message, len)?;
     let data = Data {
         at: OUTER + data.at,
@@ -288,15 +284,16 @@ impl Data {
     /// as usual.
     #[inline(always)]
     fn read(octets: &[u8], len: usize) -> Option<Self> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *octets.first_chunk()?;
-        let front = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let headers: &[u8; 12] = octets.first_chunk()?;
+        let front = u64::from_be_bytes(*headers.first_chunk()?);
         // RFC 2661 §3.1: with a length or without it, and nothing else.
-        let (ids, header, end, ppp) = match front >> 48 {
-            LENGTH => (front as u32, 8, (front >> 32) as u16, [i, j, k, l]),
-            NO_LENGTH => ((front >> 16) as u32, 6, len as u16, [g, h, i, j]),
+        let (ids, header, end) = match front >> 48 {
+            LENGTH => (front as u32, 8, (front >> 32) as u16),
+            NO_LENGTH => ((front >> 16) as u32, 6, len as u16),
             _ => return None,
         };
-        let at = header + ppp::ipv4_header_len(u32::from_be_bytes(ppp))?;
+        let ppp = u32::from_be_bytes(*headers[header..].first_chunk()?);
+        let at = header + ppp::ipv4_header_len(ppp)?;
         let end = usize::from(end);
         let (inner, _) = Ipv4::ref_from_prefix(octets.get(at..)?).ok()?;
         let inner_len = ip::usual_len(inner, end.checked_sub(at)?)?;
@@ -324,7 +321,7 @@ fn forward<C: Chunk>(
     tables: &mut Tables,
 ) -> Option<u8> {
     let is_marked = frame.peek_chunk::<Head>()?.ip.dscp_ecn & ip::CE == ip::CE;
-    let packet = frame.bytes().get(data.at..)?;
+    let packet = frame.reach(data.at, data.len)?;
     let (inner, _) = Ipv4::ref_from_prefix(packet).ok()?;
     let Target::Via(next_hop) = tables.shared.lookup_v4(vrf, inner.destination()) else {
         return None;
@@ -345,7 +342,7 @@ fn forward<C: Chunk>(
         || !network.is_source(inner.source())
         || inner.ttl <= 1
         || is_marked
-        || network.clamp_mss && ip::may_open_tcp(inner, &packet[..data.len])
+        || network.clamp_mss && ip::may_open_tcp(inner, packet)
     {
         return None;
     }
@@ -354,10 +351,11 @@ fn forward<C: Chunk>(
     {
         return None;
     }
-    session.tally.last_up.set(now_ms);
-    session.tally.up.add(data.len);
+    let tally = &*session.tally;
+    tally.last_up.set(now_ms);
+    tally.up.add(data.len);
     frame.narrow(data.at - ETHERNET, ETHERNET + data.len)?;
-    let front = frame.peek_mut::<Leaving>()?;
+    let front = frame.peek_chunk_mut::<Leaving>()?;
     front.ethernet = hop.ethernet;
     front.ip.decrement_ttl();
     Some(hop.port)

@@ -317,6 +317,20 @@ impl Usage {
         self.stops == OVER
     }
 
+    /// Counts a packet after which there is nothing to tell, because every limit is far; `false` if one is
+    /// near, and then nothing is counted.
+    #[inline(always)]
+    pub(crate) fn take_far(&mut self, len: usize) -> bool {
+        let (packets, bytes) = (self.packets + 1, self.bytes.saturating_add(len as u64));
+        let [stop_packets, stop_bytes] = self.stops;
+        let is_far = packets < u64::from(stop_packets) << STOPS[0]
+            && bytes < u64::from(stop_bytes) << STOPS[1];
+        if is_far {
+            (self.packets, self.bytes) = (packets, bytes);
+        }
+        is_far
+    }
+
     /// Counts a packet; `false` if that would pass a hard limit, and then none passes any more.
     #[inline]
     pub(crate) fn take(&mut self, len: usize) -> bool {

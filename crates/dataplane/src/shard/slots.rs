@@ -1,6 +1,6 @@
 //! Arrays of slots with generations, in pages that grow without copying.
 
-use crypto::cpu;
+use crypto::cpu::{self, Address};
 
 use super::pages::Pages;
 use crate::id::{PAGE_SLOTS, Slot};
@@ -73,14 +73,16 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Brings those cache lines of a slot near that will soon be looked up.
+    /// Brings those cache lines of a slot near that will soon be looked up, and says where they lie.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, slot: Slot, lines: &[usize]) {
-        if let Some(entry) = self.entry(slot) {
-            for line in lines {
-                cpu::prefetch_line(entry, *line);
-            }
+    pub(crate) fn prefetch(&self, slot: Slot, lines: &[usize]) -> Address {
+        let Some(entry) = self.entry(slot) else {
+            return Address::default();
+        };
+        for line in lines {
+            cpu::prefetch_line(entry, *line);
         }
+        Address::of(entry)
     }
 
     /// Where a slot lies.

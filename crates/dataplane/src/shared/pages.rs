@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use crypto::cpu;
+use crypto::cpu::{self, Address};
 
 use crate::counters::{Counter, TrafficCounter};
 use crate::id::{PAGE_SLOTS, SHARDS, Slot};
@@ -35,6 +35,14 @@ pub(crate) struct Cell<T> {
     /// 0: nobody's yet.
     holder: Counter,
     counters: T,
+}
+
+impl<T> Cell<T> {
+    #[inline(always)]
+    fn prefetch(&self) -> Address {
+        cpu::prefetch(&self.holder);
+        Address::of(&self.holder)
+    }
 }
 
 impl<T: Tallied> Pages<T> {
@@ -69,12 +77,11 @@ impl<T: Tallied> Pages<T> {
         }
     }
 
-    /// Brings the counters near that every packet changes.
+    /// Brings the counters near that every packet changes, and says where they lie.
     #[inline]
-    pub(crate) fn prefetch(&self, slot: Slot) {
-        if let Some(cell) = self.cell(slot) {
-            cpu::prefetch(&cell.holder);
-        }
+    pub(crate) fn prefetch(&self, slot: Slot) -> Address {
+        self.cell(slot)
+            .map_or_else(Address::default, Cell::prefetch)
     }
 
     /// Where the counters of a slot lie.
@@ -123,8 +130,8 @@ const _: () = assert!(PAGE_SLOTS <= 1 << u8::BITS);
 impl<T> Tally<T> {
     /// Brings the counters near that every packet changes.
     #[inline]
-    pub(crate) fn prefetch(&self) {
-        cpu::prefetch(&self.cell().holder);
+    pub(crate) fn prefetch(&self) -> Address {
+        self.cell().prefetch()
     }
 
     #[inline]
