@@ -62,6 +62,49 @@ impl Address {
     }
 }
 
+/// Octets that will soon be needed, asked for a few lines at a time: all at once they would keep others
+/// waiting for memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Approach {
+    next: Address,
+    /// Lines that nobody has asked for.
+    left: usize,
+}
+
+impl Approach {
+    /// To `bytes` without the first `offset`. Asks for so few that the rest are a multiple of `N` lines.
+    #[inline(always)]
+    #[must_use]
+    pub fn to<const N: usize>(bytes: &[u8], offset: usize) -> Self {
+        let bytes = bytes.get(offset..).unwrap_or_default();
+        let lines = bytes.len().div_ceil(LINE_LEN);
+        let mut approach = Self {
+            next: Address(bytes.as_ptr().addr()),
+            left: lines,
+        };
+        for _ in 0..lines % N {
+            approach.step::<1>();
+        }
+        approach
+    }
+
+    /// Asks for the next `N` lines, if there are so many left.
+    #[inline(always)]
+    pub fn step<const N: usize>(&mut self) {
+        if let Some(left) = self.left.checked_sub(N) {
+            (0..N).for_each(|line| self.next.prefetch(line));
+            self.next.0 = self.next.0.wrapping_add(N * LINE_LEN);
+            self.left = left;
+        }
+    }
+
+    /// Asks for all that is left.
+    #[inline(always)]
+    pub fn finish(self) {
+        (0..self.left).for_each(|line| self.next.prefetch(line));
+    }
+}
+
 /// Asks for as many cache lines of `bytes` as there are from `offset` on, up to `lines`.
 #[inline(always)]
 pub fn prefetch_bytes(bytes: &[u8], offset: usize, lines: usize) {

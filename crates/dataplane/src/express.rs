@@ -37,7 +37,6 @@ use crate::id::{InboundSa, SessionSlot, ShardId, Slot};
 use crate::link;
 use crate::port::{Meta, Packet};
 use crate::shard::inbound::Inbound;
-use crate::shard::key_slot;
 use crate::shard::path::Path;
 use crate::shard::session::Session;
 use crate::shared::Target;
@@ -320,7 +319,6 @@ fn approach_first<C: Chunk>(
         tables.shards.tunnels.prefetch(slot);
     } else {
         tables.shards.inbound.prefetch(slot, Inbound::LINES);
-        tables.keys.opening.prefetch(key_slot(slot));
     }
     Whereabouts::Here
 }
@@ -470,7 +468,6 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
         if let Some(path) = path {
             shards.paths.prefetch(path, Path::LINES[DOWN]);
             tables.shared.paths.prefetch(path);
-            tables.keys.sealing.prefetch(key_slot(path));
         }
         return;
     }

@@ -19,7 +19,7 @@ use super::vector::{
     Block, VECTOR_LEN, Vector, load, load_block, load_part, mask, store, store_block, store_part,
 };
 use super::{Key, Slots};
-use crate::cpu;
+use crate::cpu::{self, Approach};
 use crate::esp::kernel::PREFETCH_AHEAD;
 use crate::esp::{Direction, EspJob, Suite, Verdict};
 
@@ -27,8 +27,11 @@ const ICV_LEN: usize = 16;
 
 /// How many packets ahead of the one at work bodies are fetched (2.6 times slower without, if
 /// they are not in the cache); the first octets are there, because others have looked at them.
-const BODY_AHEAD: usize = 2;
+const BODY_AHEAD: usize = 3;
 const HEAD_LEN: usize = 2 * VECTOR_LEN;
+
+/// Octets from which on a packet is long.
+const LONG: usize = 1024;
 
 /// Blocks in a vector.
 const BLOCKS: usize = VECTOR_LEN / size_of::<Block>();
@@ -58,21 +61,39 @@ pub(super) fn batch<const R: usize, const SEAL: bool>(
         if let Some(next) = jobs.get(i + PREFETCH_AHEAD) {
             keys.prefetch(next.slot);
         }
-        if let Some(later) = jobs.get(i + BODY_AHEAD) {
-            cpu::prefetch_bytes(later.packet, HEAD_LEN, usize::MAX);
-        }
+        let later = jobs.get(i + BODY_AHEAD);
+        let mut body = later.map_or_else(Approach::default, |later| approach(later.packet));
         let job = &mut jobs[i];
         job.verdict = match keys.key(job.slot) {
             _ if !suite.is_packet_len(job.packet.len()) => Verdict::BadLength,
-            Some(key) if key.serves(suite, direction) => one::<R, SEAL>(key, job),
+            Some(key) if key.serves(suite, direction) => one::<R, SEAL>(key, job, &mut body),
             Some(_) | None => Verdict::BadIcv,
         };
+        body.finish();
     }
+}
+
+/// Asks for a body, or for the first lines of a long one: the others are asked for while packets in front of
+/// it are at work.
+#[inline(always)]
+fn approach(packet: &[u8]) -> Approach {
+    if packet.len() < LONG {
+        cpu::prefetch_bytes(packet, HEAD_LEN, usize::MAX);
+        return Approach::default();
+    }
+    let mut body = Approach::to::<GROUP>(packet, HEAD_LEN);
+    body.step::<GROUP>();
+    body.step::<GROUP>();
+    body
 }
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-fn one<const R: usize, const SEAL: bool>(key: &Key, job: &mut EspJob<'_>) -> Verdict {
+fn one<const R: usize, const SEAL: bool>(
+    key: &Key,
+    job: &mut EspJob<'_>,
+    body: &mut Approach,
+) -> Verdict {
     let Some((packet, icv)) = job.packet.split_last_chunk_mut::<ICV_LEN>() else {
         return Verdict::BadLength;
     };
@@ -80,7 +101,7 @@ fn one<const R: usize, const SEAL: bool>(key: &Key, job: &mut EspJob<'_>) -> Ver
         return Verdict::BadLength;
     };
     let header = Header::of::<SEAL>(key, first, job.esn_high);
-    let expected = transform::<R, SEAL>(key, &header, packet);
+    let expected = transform::<R, SEAL>(key, &header, packet, body);
     if SEAL {
         store_block(icv, expected);
         return Verdict::Ok;
@@ -149,6 +170,7 @@ fn transform<const R: usize, const SEAL: bool>(
     key: &Key,
     header: &Header,
     packet: &mut [u8],
+    body: &mut Approach,
 ) -> __m128i {
     let lengths = header.lengths(packet.len());
     let mut walk = Walk::<R, SEAL>::new(key, header);
@@ -159,7 +181,7 @@ fn transform<const R: usize, const SEAL: bool>(
     };
     let input = walk.first(header, first);
     walk.sums = Sums(input);
-    walk.middle(vectors, &Steps::new(&key.material, vectors.len()));
+    walk.middle(vectors, &Steps::new(&key.material, vectors.len()), body);
     let input = walk.part(rest);
     walk.last(input, rest.len(), lengths, key)
 }
@@ -204,14 +226,15 @@ impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
         ghash::reverse(_mm512_inserti32x4::<0>(taken, header.associated))
     }
 
-    /// Full vectors.
+    /// Full vectors, while those of a later packet are asked for.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
-    fn middle(&mut self, vectors: &mut [[u8; VECTOR_LEN]], steps: &Steps) {
+    fn middle(&mut self, vectors: &mut [[u8; VECTOR_LEN]], steps: &Steps, body: &mut Approach) {
         let (groups, rest) = vectors.as_chunks_mut::<GROUP>();
         if let Some((first, groups)) = groups.split_first_mut() {
             let mut taken = self.cross(first.each_mut());
             for group in groups {
+                body.step::<GROUP>();
                 // GHASH of one group needs nothing of the next one's AES, and fills its gaps.
                 let next = self.cross(group.each_mut());
                 self.sums = self.sums.add(taken, steps);
