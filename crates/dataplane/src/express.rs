@@ -228,19 +228,20 @@ pub(crate) fn approach_heads<C: Chunk>(batch: &Batch<C>) {
 #[inline(always)]
 pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, from: u8, tables: &Tables) -> usize {
     let Batch { burst, express, .. } = batch;
-    let (mut others, mut octets) = (0, 0);
+    let mut octets = 0;
+    // Of what is nothing as usual, and of each that is.
+    let mut seats = [0; 1 + Usual::COUNT];
     for (nth, seat) in burst.whole.iter_mut().enumerate() {
         let frame = seat.frame.as_ref();
         seat.ticket.from = from;
-        let line = match frame.and_then(|frame| look_at(frame, &mut seat.ticket, tables)) {
-            None => &mut others,
-            Some(Usual::EspInUdp | Usual::Esp) => &mut express.sealed,
-            Some(Usual::L2tp) => &mut express.plain,
-            Some(Usual::Ip) => &mut express.network,
-        };
-        *line |= 1 << nth;
+        let usual = frame.and_then(|frame| look_at(frame, &mut seat.ticket, tables));
+        seats[usual.map_or(0, |usual| 1 + usual as usize)] |= 1 << nth;
         octets += seat.ticket.canonical_len();
     }
+    let [others, esp, esp_in_udp, l2tp, ip] = seats;
+    express.sealed |= esp | esp_in_udp;
+    express.plain |= l2tp;
+    express.network |= ip;
     // Not before all heads have been read: they shall not have to wait behind these lines.
     for (nth, Seat { frame, ticket }) in burst.whole.iter().enumerate() {
         if let (Some(usual), Some(frame)) = (ticket.usual, frame)

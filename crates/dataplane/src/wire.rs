@@ -109,6 +109,8 @@ pub(crate) enum Usual {
 }
 
 impl Usual {
+    pub(crate) const COUNT: usize = 4;
+
     /// Octets in front of the canonical frame.
     #[inline(always)]
     pub(crate) fn front(self) -> usize {
@@ -122,8 +124,8 @@ impl Usual {
 
 impl Head {
     /// What a frame of `frame_len` octets is, if everything outside is as usual: a whole IPv4 packet
-    /// without options whose lengths agree, data of L2TP or of ESP with a right outer checksum,
-    /// or anything that is for no endpoint protocol. A destination that is no endpoint of ours makes
+    /// without options whose lengths agree and whose checksum is right, data of L2TP or of ESP, or
+    /// anything that is for no endpoint protocol. A destination that is no endpoint of ours makes
     /// it plain IP nevertheless. `None` says nothing against any other frame.
     #[inline(always)]
     pub(crate) fn usual(&self, frame_len: usize) -> Option<Usual> {
@@ -135,6 +137,7 @@ impl Head {
             || is_fragment
             || len < size_of::<Self>() - size_of::<Ethernet>()
             || size_of::<Ethernet>() + len > frame_len
+            || !self.ip.is_right()
         {
             return None;
         }
@@ -147,7 +150,7 @@ impl Head {
             _ => return Some(Usual::Ip),
         };
         let do_agree = kind == Usual::Esp || usize::from((udp >> 16) as u16) == len - Ipv4::LEN;
-        (do_agree && self.ip.is_right()).then_some(kind)
+        do_agree.then_some(kind)
     }
 
     /// The ends, as the outer headers name them.
