@@ -31,11 +31,12 @@ pub(crate) fn vacant_page() -> TunnelPage {
     Box::new([Tunnel::default(); PAGE_SLOTS])
 }
 
-/// Where a plain tunnel is looked up: (listener, our tunnel id) as a slot.
+/// Where a plain tunnel is looked up: (listener, our tunnel id) as a slot, whose shard is in the low bits of
+/// the id.
 #[inline]
 pub(crate) fn tunnel_slot(listener: u16, tunnel: u16) -> Option<Slot> {
-    let (shard, index) = (ShardId::of(tunnel.into()), u32::from(tunnel) >> 6);
-    (listener < LISTENERS_MAX).then(|| Slot::new(shard, u32::from(listener) << 10 | index, 0))
+    let word = u32::from(listener) << 16 | u32::from(tunnel);
+    (listener < LISTENERS_MAX).then(|| Slot::from_word(word))
 }
 
 /// The tunnels of all shards of a worker.
