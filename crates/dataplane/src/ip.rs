@@ -179,22 +179,26 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Ipv4, Discard> {
     Ok(header)
 }
 
-/// RFC 1812 §5.3.7, §5.3.5: neither "this network", loopback, multicast nor broadcast.
+/// RFC 1812 §5.3.7, §5.3.5: neither "this network", loopback, multicast nor broadcast: 0, 127, 224 and
+/// above. One less, 0 is above as well.
 #[inline(always)]
 fn is_martian([first, ..]: [u8; 4]) -> bool {
-    matches!(first, 0 | 127 | 224..=255)
+    matches!(first.wrapping_sub(1), 126 | 223..=255)
 }
 
 /// The length of a packet that has no options and that [`read`] finds right, among `room` octets.
 #[inline(always)]
 pub(crate) fn usual_len(header: &Ipv4, room: usize) -> Option<usize> {
     let len = usize::from(header.total_length.get());
-    let is_usual = header.version_ihl == 0x45
-        && (Ipv4::LEN..=room).contains(&len)
-        && header.is_right()
-        && !is_martian(header.source)
-        && !is_martian(header.destination);
+    let is_usual =
+        header.version_ihl == 0x45 && (Ipv4::LEN..=room).contains(&len) && is_credible(header);
     is_usual.then_some(len)
+}
+
+/// What [`read`] asks of a header without options whose lengths agree.
+#[inline(always)]
+pub(crate) fn is_credible(header: &Ipv4) -> bool {
+    header.is_right() && !is_martian(header.source) && !is_martian(header.destination)
 }
 
 /// RFC 1812 §5.3.1: one hop less, or its end.

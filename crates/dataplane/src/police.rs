@@ -35,8 +35,19 @@ impl Policer {
     }
 
     /// Whether a packet of `len` octets conforms; one that does not costs nothing.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn passes(&mut self, len: usize, now_ms: u64) -> bool {
+        let conforms = self.would_pass(len, now_ms);
+        if conforms {
+            self.take(len);
+        }
+        conforms
+    }
+
+    /// Whether it would conform, for who has yet to ask others. The bucket is filled up to this moment,
+    /// which whoever asks in the same millisecond does again.
+    #[inline(always)]
+    pub(crate) fn would_pass(&mut self, len: usize, now_ms: u64) -> bool {
         let elapsed = (now_ms as u32).wrapping_sub(self.filled_ms);
         if elapsed > 0 && elapsed < BACKWARDS {
             let filled = u64::from(elapsed).saturating_mul(self.rate);
@@ -44,13 +55,19 @@ impl Policer {
             self.level = self.level.saturating_add(filled).min(full);
             self.filled_ms = now_ms as u32;
         }
-        let cost = len as u64 * PER_OCTET;
-        let conforms = cost <= self.level;
-        if conforms {
-            self.level -= cost;
-        }
-        conforms
+        cost(len) <= self.level
     }
+
+    /// Takes what a packet costs that would pass.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, len: usize) {
+        self.level -= cost(len);
+    }
+}
+
+#[inline(always)]
+fn cost(len: usize) -> u64 {
+    len as u64 * PER_OCTET
 }
 
 #[cfg(test)]

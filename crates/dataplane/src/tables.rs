@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Index;
 use std::sync::Arc;
 
 use packet::Endpoint;
@@ -59,11 +60,17 @@ pub(crate) struct Tables {
     pub(crate) tunnel_port: u8,
     /// The interface of each port that gives and takes whole frames.
     pub(crate) interfaces: Vec<Option<Interface>>,
-    pub(crate) hops: [Hop; HOPS],
-    turn: u64,
+    pub(crate) hops: Hops,
 }
 
-/// Next hops that are remembered for a turn.
+/// The next hops that this turn has found.
+#[derive(Debug)]
+pub(crate) struct Hops {
+    turn: u64,
+    known: [Hop; HOPS],
+}
+
+/// How many are remembered.
 const HOPS: usize = 16;
 
 /// A next hop for whole frames, as a turn has found it.
@@ -91,6 +98,66 @@ impl Hop {
     };
 }
 
+impl Default for Hops {
+    fn default() -> Self {
+        Self {
+            turn: 0,
+            known: [Hop::NONE; HOPS],
+        }
+    }
+}
+
+impl Hops {
+    /// Where a next hop is, as it was when this turn first asked: then `find` says.
+    #[inline(always)]
+    pub(crate) fn place(&mut self, id: AdjacencyId, find: impl FnOnce() -> Hop) -> usize {
+        let place = usize::from(id.0) % HOPS;
+        let known = &self.known[place];
+        if known.turn != self.turn || known.id != id {
+            self.known[place] = Hop {
+                turn: self.turn,
+                ..find()
+            };
+        }
+        place
+    }
+}
+
+impl Index<usize> for Hops {
+    type Output = Hop;
+
+    #[inline(always)]
+    fn index(&self, place: usize) -> &Hop {
+        &self.known[place]
+    }
+}
+
+impl Hop {
+    /// What is known of a next hop.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn find(id: AdjacencyId, shared: &Shared, interfaces: &[Option<Interface>]) -> Self {
+        let hop = Self { id, ..Self::NONE };
+        let adjacency = shared.adjacency(id).filter(|hop| hop.is_resolved);
+        let behind = adjacency.and_then(|adjacency| {
+            let [destination, source] = adjacency.rewrite?;
+            let interface = interfaces.get(usize::from(adjacency.port))?.as_ref()?;
+            let ethertype = Ethernet::IPV4.into();
+            Some(Self {
+                mtu: interface.mtu.min(adjacency.mtu),
+                port: adjacency.port,
+                ethernet: Ethernet {
+                    destination,
+                    source,
+                    ethertype,
+                },
+                ..hop
+            })
+        });
+        behind.unwrap_or(hop)
+    }
+}
+
 impl Tables {
     pub(crate) fn new(id: WorkerId, shared: Arc<Shared>, settings: &Settings) -> Self {
         let shards = Shards::new(|shard| shared.owner(shard) == id);
@@ -111,8 +178,7 @@ impl Tables {
             in_progress: Sources::new(IN_PROGRESS, settings.salt),
             tunnel_port: settings.tunnel_port,
             interfaces: Vec::new(),
-            hops: [Hop::NONE; HOPS],
-            turn: 0,
+            hops: Hops::default(),
             shared,
         }
     }
@@ -120,7 +186,7 @@ impl Tables {
     /// Looks at the clock and the listeners, once a turn.
     pub(crate) fn refresh(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.turn += 1;
+        self.hops.turn += 1;
         self.compat.fill();
         let version = self.shared.version();
         if version != self.version {
@@ -131,40 +197,11 @@ impl Tables {
         }
     }
 
-    /// Where among [`Tables::hops`] a next hop is, as it was when this turn first asked.
+    /// Where among [`Tables::hops`] a next hop is.
     #[inline]
     pub(crate) fn hop(&mut self, id: AdjacencyId) -> usize {
-        let place = usize::from(id.0) % HOPS;
-        let known = &self.hops[place];
-        if known.turn != self.turn || known.id != id {
-            self.hops[place] = self.find_hop(id);
-        }
-        place
-    }
-
-    #[inline(never)]
-    fn find_hop(&self, id: AdjacencyId) -> Hop {
-        let (turn, hop) = (self.turn, Hop { id, ..Hop::NONE });
-        let adjacency = self.shared.adjacency(id).filter(|hop| hop.is_resolved);
-        let behind = adjacency.and_then(|adjacency| {
-            let [destination, source] = adjacency.rewrite?;
-            let interface = self.interface(adjacency.port)?;
-            let ethertype = Ethernet::IPV4.into();
-            Some(Hop {
-                mtu: interface.mtu.min(adjacency.mtu),
-                port: adjacency.port,
-                ethernet: Ethernet {
-                    destination,
-                    source,
-                    ethertype,
-                },
-                ..hop
-            })
-        });
-        Hop {
-            turn,
-            ..behind.unwrap_or(hop)
-        }
+        let find = || Hop::find(id, &self.shared, &self.interfaces);
+        self.hops.place(id, find)
     }
 
     /// The interface of a port that gives whole frames.

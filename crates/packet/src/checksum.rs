@@ -53,9 +53,10 @@ pub fn update(field: u16, old: u16, new: u16) -> u16 {
 /// A sum of words in the byte order of this machine, folded, in the order of the network.
 #[inline]
 pub(crate) fn fold(total: u64) -> u16 {
-    let total = (total >> 32) + (total & 0xffff_ffff);
-    let total = (total >> 32) + (total & 0xffff_ffff);
-    u16::from_be(fold16(total))
+    // The sum of both halves, with the carry of one in the other, is the upper half.
+    let total = (total.wrapping_add(total.rotate_left(32)) >> 32) as u32;
+    let total = (total.wrapping_add(total.rotate_left(16)) >> 16) as u16;
+    u16::from_be(total)
 }
 
 /// Folds a sum of 32 bits or a little more.

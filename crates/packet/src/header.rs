@@ -169,9 +169,12 @@ impl Ipv4 {
     #[inline]
     pub fn decrement_ttl(&mut self) {
         self.ttl -= 1;
-        // RFC 1624 §3, equation 3, for a word that gets less by 0x0100: ~m + m' is ~0x0100.
-        let sum = u32::from(!self.checksum.get()) + 0xfeff;
-        self.checksum = (!((sum >> 16) as u16).wrapping_add(sum as u16)).into();
+        // RFC 1624 §3, equation 3: the word gets less by 0x0100, so the checksum gets more by that, and
+        // 0xffff is 0. In one's complement any byte order will do, so it is this machine's.
+        let checksum = u16::from_ne_bytes(self.checksum.to_bytes());
+        let more = u32::from(checksum) + u32::from(0x0100_u16.to_be());
+        let carry = u32::from(more >= 0xffff);
+        self.checksum = U16::from_bytes(((more + carry) as u16).to_ne_bytes());
     }
 }
 

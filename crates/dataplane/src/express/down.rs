@@ -4,19 +4,21 @@ use packet::header::{Esp, Ethernet, Ipv4, L2tp, Udp};
 use packet::{Chunk, Frame};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Door, ETHERNET, Seat};
+use super::{Door, ETHERNET, Seat, Ticket};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
-use crate::esp::{self, Jobs, Shape};
+use crate::compat::Ceiling;
+use crate::esp::{self, Jobs};
 use crate::id::Slot;
 use crate::ip;
 use crate::port::Port;
-use crate::shard::path::Ends;
-use crate::shard::session::PppHeader;
+use crate::shard::news::{Item, Subject, Untold};
+use crate::shard::path::{Ends, Path};
+use crate::shard::session::{PppHeader, Session};
 use crate::stages::Stage;
 use crate::tables::{Hop, Tables};
-use crate::wire::{Around, OUTER, OUTER_IP, Outer, OuterIp, Outside};
+use crate::wire::{Around, Head, OUTER, Outer, OuterIp, Outside};
 
 /// Octets of all headers in front of an IP packet, at most: Ethernet, IP, UDP, ESP with its IV, UDP,
 /// L2TP, PPP.
@@ -24,12 +26,22 @@ pub(super) const HEADROOM: usize = OUTER + 8 + 16 + size_of::<Inside>() + 4;
 /// Octets of padding up to a block, pad length, next header and ICV, at most.
 const TAILROOM: usize = 15 + esp::TRAILER + 32;
 
-/// A frame of the network.
-#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+/// A frame of the network, so far as [`Head`](crate::wire::Head) has seen one of it.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Arrived {
     ethernet: Ethernet,
     ip: Ipv4,
+    first: [u8; 16],
+}
+
+const _: () = assert!(size_of::<Arrived>() == size_of::<Head>());
+
+impl Arrived {
+    #[inline(always)]
+    fn may_open_tcp(&self) -> bool {
+        ip::may_open_tcp(&self.ip, &self.as_bytes()[ETHERNET..])
+    }
 }
 
 /// What is outside, and what comes next.
@@ -63,17 +75,27 @@ pub(crate) fn downstream<P: Port>(
         .lap(Stage::Prepare, || seats.count_ones() as usize);
     let Batch { burst, express, .. } = &mut *batch;
     let (mut jobs, mut plain, mut secured) = (Jobs::default(), 0, 0);
-    for (nth, seat) in burst.whole.iter_mut().enumerate() {
+    for (nth, Seat { frame, ticket }) in burst.whole.iter_mut().enumerate() {
         if seats >> nth & 1 == 0 {
             continue;
         }
-        match prepare(seat, tables) {
-            Some(Some((work, packet))) => {
-                jobs.add(nth, work.shape, work.on(packet));
-                secured |= 1 << nth;
+        let Some(frame) = frame else {
+            continue;
+        };
+        let Some(departure) = Departure::of(frame, ticket, tables) else {
+            continue;
+        };
+        let sealed = match departure.path.encapsulation {
+            Encapsulation::EspInUdp => wrap::<Outer, _>(frame, ticket, departure),
+            Encapsulation::Esp => wrap::<OuterIp, _>(frame, ticket, departure),
+            Encapsulation::Plain => {
+                plain |= u64::from(address(frame, ticket, departure).is_some()) << nth;
+                continue;
             }
-            Some(None) => plain |= 1 << nth,
-            None => {}
+        };
+        if let Some((work, packet)) = sealed {
+            jobs.add(nth, work.shape, work.on(packet));
+            secured |= 1 << nth;
         }
     }
     express.out |= plain;
@@ -95,244 +117,252 @@ pub(crate) fn downstream<P: Port>(
     tables.watch.pause();
 }
 
-/// Everything but the cipher: the session, its policer, all headers; says what the cipher has to do, if
-/// there is an SA. `None` if anything is not as usual, and then nothing has changed.
-#[inline(always)]
-fn prepare<'f, C: Chunk>(
-    Seat { frame, ticket }: &'f mut Seat<C>,
-    tables: &mut Tables,
-) -> Option<Option<(Work, &'f mut [u8])>> {
-    let frame = frame.as_mut()?;
-    let arrived = frame.peek_chunk::<Arrived>()?;
-    let len = ip::usual_len(&arrived.ip, frame.len() - ETHERNET)?;
-    // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
-    let dscp_ecn = arrived.ip.dscp_ecn & !ip::CE;
-    let path = ticket.path?;
-    let way = find_way(path, len, tables)?;
-    let message = enter(frame, len, ticket.slot, &way, tables)?;
-    let numbered = leave(path, &way, &message, tables)?;
-    let around = Around {
-        ethernet: way.hop.ethernet,
-        ends: way.ends,
-        dscp_ecn,
-        len: message.datagram,
-    };
-    frame.narrow(ETHERNET, len)?;
-    frame.peek_mut::<Ipv4>()?.decrement_ttl();
-    ticket.port = way.hop.port;
-    ticket.len = (way.front - ETHERNET + message.datagram) as u16;
-    ticket.front = way.front as u8;
-    let Some((work, esp)) = numbered else {
-        write_plain(frame, &around, &message)?;
-        return Some(None);
-    };
-    let packet = match way.front {
-        OUTER_IP => write_raw(frame, &around, esp, work.shape, &message)?,
-        _ => write_sealed::<Outer, C>(frame, &around, esp, work.shape, &message)?,
-    };
-    Some(Some((work, packet)))
-}
-
-/// How packets go to a peer.
-struct Way {
-    /// Of the SA, if there is one.
-    shape: Option<Shape>,
-    /// Octets of what is outside.
-    front: usize,
-    ends: Ends,
-    hop: Hop,
-}
-
-/// The way to the peer of a path, for a packet of `len` octets.
-#[inline(always)]
-fn find_way(path: Slot, len: usize, tables: &mut Tables) -> Option<Way> {
-    let Tables {
-        shards,
-        shared,
-        compat,
-        ..
-    } = &mut *tables;
-    let path = shards.paths.at_mut(path)?;
-    let shape = match path.encapsulation {
-        Encapsulation::Plain if shared.checks_data() => return None,
-        Encapsulation::Plain => None,
-        Encapsulation::EspInUdp | Encapsulation::Esp => {
-            let sa = path.outbound.as_ref()?;
-            if !sa.has_left(len + HEADROOM) || !compat.admits(sa.shape) {
-                return None;
-            }
-            Some(sa.shape)
-        }
-    };
-    let front = match path.encapsulation {
-        Encapsulation::Esp => OUTER_IP,
-        Encapsulation::EspInUdp | Encapsulation::Plain => OUTER,
-    };
-    let ends = path.ends_back()?;
-    let next_hop = path.next_hop(shared)?;
-    let hop = tables.hop(next_hop);
-    Some(Way {
-        shape,
-        front,
-        ends,
-        hop: tables.hops[hop],
-    })
-}
-
-/// The message that a packet becomes.
-struct Message {
-    l2tp: L2tp,
-    ppp: PppHeader,
-    /// UDP ports inside the SA.
-    ports: [u16; 2],
-    /// Octets, with the headers.
+/// A packet from the network that is as usual so far, its session and its way to the peer: each looked
+/// up once, and nothing changed.
+struct Departure<'t> {
+    /// Octets of the packet.
     len: usize,
-    /// Octets once it is sealed, if it is to be.
-    datagram: usize,
+    session: &'t mut Session,
+    ppp: PppHeader,
+    path: &'t mut Path,
+    slot: Slot,
+    hop: &'t Hop,
+    compat: &'t Ceiling,
+    untold: &'t mut Untold,
+    now_ms: u64,
 }
 
-impl Message {
+impl<'t> Departure<'t> {
+    /// `None` if anything is not as usual. [`Head::usual`](crate::wire::Head::usual) has found the
+    /// lengths right.
+    #[inline(always)]
+    fn of<C: Chunk>(frame: &Frame<C>, ticket: &Ticket, tables: &'t mut Tables) -> Option<Self> {
+        let Tables {
+            shards,
+            shared,
+            hops,
+            interfaces,
+            compat,
+            now_ms,
+            ..
+        } = tables;
+        let arrived = frame.peek_chunk::<Arrived>()?;
+        let len = usize::from(ticket.len);
+        let slot = ticket.path?;
+        if !ip::is_credible(&arrived.ip) || arrived.ip.ttl <= 1 || frame.headroom() < HEADROOM {
+            return None;
+        }
+        let path = shards.paths.at_mut(slot)?;
+        let next_hop = path.next_hop(shared)?;
+        let hop = hops.place(next_hop, || Hop::find(next_hop, shared, interfaces));
+        let session = shards.sessions.at_mut(ticket.slot)?;
+        let network = session.network.as_ref()?;
+        if len > usize::from(network.mtu)
+            || session.sequencing
+            || network.clamp_mss && arrived.may_open_tcp()
+            || path.encapsulation == Encapsulation::Plain && shared.checks_data()
+        {
+            return None;
+        }
+        Some(Self {
+            len,
+            ppp: network.ppp_header_at_end(),
+            session,
+            path,
+            slot,
+            hop: &hops[hop],
+            compat,
+            untold: &mut shards.untold,
+            now_ms: *now_ms,
+        })
+    }
+
+    /// The message that it becomes, in octets.
+    #[inline(always)]
+    fn message_len(&self) -> usize {
+        size_of::<L2tp>() + self.ppp.1 + self.len
+    }
+
+    /// Whether the session's policer would let it pass, and the next hop take so many octets with these
+    /// in front of them.
+    #[inline(always)]
+    fn may_go<O: Outside>(&mut self, datagram: usize) -> bool {
+        let (len, now_ms) = (self.len, self.now_ms);
+        let policer = self.session.down.as_mut();
+        size_of::<O>() - ETHERNET + datagram <= usize::from(self.hop.mtu)
+            && policer.is_none_or(|policer| policer.would_pass(len, now_ms))
+    }
+
+    /// The next number of the SA is its own: what the cipher has to do, and the header of ESP.
+    #[inline(always)]
+    fn number(&mut self) -> Option<(Work, Esp)> {
+        let message = self.message_len();
+        let sa = self.path.outbound.as_mut()?;
+        let work = sa.number(self.slot, message).ok()?;
+        let esp = Esp {
+            spi: sa.spi.into(),
+            sequence: (work.sequence as u32).into(),
+        };
+        if sa.usage.soft_news() {
+            tell_soft(self.path, self.untold);
+        }
+        self.path.tally.sequence.set(work.sequence);
+        Some((work, esp))
+    }
+
+    /// It enters its session and leaves by its path, and is counted by both.
+    #[inline(always)]
+    fn count(&mut self) {
+        let (len, now_ms) = (self.len, self.now_ms);
+        if let Some(policer) = &mut self.session.down {
+            policer.take(len);
+        }
+        let tally = &*self.session.tally;
+        tally.down.add(len);
+        tally.last_down.set(now_ms);
+        let tally = &*self.path.tally;
+        tally.sent.add(self.message_len());
+        tally.last_sent.set(now_ms);
+    }
+
+    #[inline(always)]
+    fn l2tp(&self) -> L2tp {
+        L2tp {
+            flags: 2.into(),
+            tunnel: self.session.peer_tunnel.into(),
+            session: self.session.peer_session.into(),
+        }
+    }
+
     /// What an SA protects in front of PPP.
     #[inline(always)]
     fn inside(&self) -> Inside {
+        let [source, destination] = self.session.ports;
         Inside {
             udp: Udp {
-                source: self.ports[0].into(),
-                destination: self.ports[1].into(),
-                length: ((Udp::LEN + self.len) as u16).into(),
+                source: source.into(),
+                destination: destination.into(),
+                length: ((Udp::LEN + self.message_len()) as u16).into(),
                 // RFC 3948 §3.1.2 allows the UDP checksum of an integrity-protected packet to be zero.
                 checksum: 0.into(),
             },
-            l2tp: self.l2tp,
+            l2tp: self.l2tp(),
         }
     }
+
+    /// What is outside a canonical frame of `len` octets with this in it.
+    #[inline(always)]
+    fn around(&self, ends: Ends, dscp_ecn: u8, len: usize) -> Around {
+        Around {
+            ethernet: self.hop.ethernet,
+            ends,
+            // RFC 2983 §3, RFC 6040 §4.3: as the rooms do.
+            dscp_ecn: dscp_ecn & !ip::CE,
+            len,
+        }
+    }
+
+    /// Notes in the ticket how it leaves: `datagram` octets behind the outside.
+    #[inline(always)]
+    fn stamp<O: Outside>(&self, ticket: &mut Ticket, datagram: usize) {
+        ticket.port = self.hop.port;
+        ticket.len = (size_of::<O>() - ETHERNET + datagram) as u16;
+        ticket.front = size_of::<O>() as u8;
+    }
 }
 
-/// A packet of `len` octets enters its session, and is counted there.
-#[inline(always)]
-fn enter<C: Chunk>(
-    frame: &Frame<C>,
-    len: usize,
-    session: Slot,
-    way: &Way,
-    tables: &mut Tables,
-) -> Option<Message> {
-    let arrived = frame.peek_chunk::<Arrived>()?;
-    let now_ms = tables.now_ms;
-    let session = tables.shards.sessions.at_mut(session)?;
-    let network = session.network.as_ref()?;
-    let ppp = network.ppp_header_at_end();
-    let message = size_of::<L2tp>() + ppp.1 + len;
-    let sealed = |shape| esp::sealed_len(shape, message);
-    let datagram = way.shape.map_or(message, sealed);
-    let has_room = frame.headroom() >= HEADROOM && frame.tailroom() >= TAILROOM;
-    if !has_room
-        || way.front - ETHERNET + datagram > usize::from(way.hop.mtu)
-        || len > usize::from(network.mtu)
-        || session.sequencing
-        || arrived.ip.ttl <= 1
-        || network.clamp_mss && ip::may_open_tcp(&arrived.ip, &frame.bytes()[ETHERNET..])
-    {
-        return None;
-    }
-    if let Some(policer) = &mut session.down
-        && !policer.passes(len, now_ms)
-    {
-        return None;
-    }
-    session.tally.down.add(len);
-    session.tally.last_down.set(now_ms);
-    Some(Message {
-        l2tp: L2tp {
-            flags: 2.into(),
-            tunnel: session.peer_tunnel.into(),
-            session: session.peer_session.into(),
-        },
-        ppp,
-        ports: session.ports,
-        len: message,
-        datagram,
-    })
+/// The slow path hears that the SA of a path has passed a soft limit.
+#[cold]
+fn tell_soft(path: &mut Path, untold: &mut Untold) {
+    path.news.note(Item::Soft, Subject::Path(path.id), untold);
 }
 
-/// A message leaves by its path, and is counted there; what its SA makes of it, if there is one.
-#[inline(always)]
-fn leave(
-    slot: Slot,
-    way: &Way,
-    message: &Message,
-    tables: &mut Tables,
-) -> Option<Option<(Work, Esp)>> {
-    let now_ms = tables.now_ms;
-    let path = tables.shards.paths.at_mut(slot)?;
-    path.tally.sent.add(message.len);
-    path.tally.last_sent.set(now_ms);
-    if way.shape.is_none() {
-        return Some(None);
-    }
-    let sa = path.outbound.as_mut()?;
-    let work = sa.number(slot, message.len).ok()?;
-    path.tally.sequence.set(work.sequence);
-    let esp = Esp {
-        spi: sa.spi.into(),
-        sequence: (work.sequence as u32).into(),
-    };
-    if sa.usage.soft_news() {
-        esp::tell_soft(slot, tables);
-    }
-    Some(Some((work, esp)))
+/// PPP as the last of four octets, and the packet behind it.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Joint {
+    ppp: [u8; 4],
+    ip: Ipv4,
 }
 
-/// Puts all headers of plain L2TP in front of an IP packet.
+/// Opens the window for so many octets in front of PPP, and behind the packet. PPP is written, the packet
+/// takes a hop; says its DSCP and ECN, and what the window shows.
 #[inline(always)]
-fn write_plain<C: Chunk>(frame: &mut Frame<C>, around: &Around, message: &Message) -> Option<()> {
-    let (ppp, ppp_len) = message.ppp;
-    let front = OUTER + size_of::<L2tp>() + ppp_len;
-    frame.grow_front(front)?;
+fn open<'f, C: Chunk>(
+    frame: &'f mut Frame<C>,
+    in_front: usize,
+    behind: usize,
+    departure: &Departure<'_>,
+) -> Option<(u8, &'f mut [u8])> {
+    let (ppp, ppp_len) = departure.ppp;
+    frame.narrow(ETHERNET, departure.len)?;
+    frame.grow_front(in_front + ppp_len)?;
+    frame.grow_back(behind)?;
     let octets = frame.bytes_mut();
-    *octets.get_mut(front - ppp.len()..)?.first_chunk_mut()? = ppp;
+    let at = in_front + ppp_len - ppp.len();
+    let joint = octets.get_mut(at..at + size_of::<Joint>())?;
+    let joint = Joint::mut_from_bytes(joint).ok()?;
+    joint.ppp = ppp;
+    joint.ip.decrement_ttl();
+    Some((joint.ip.dscp_ecn, octets))
+}
+
+/// Makes plain L2TP of a packet. `None` if anything is not as usual, and then nothing has changed.
+#[inline(always)]
+fn address<C: Chunk>(
+    frame: &mut Frame<C>,
+    ticket: &mut Ticket,
+    mut departure: Departure<'_>,
+) -> Option<()> {
+    let ends = departure.path.ends_back()?;
+    let message = departure.message_len();
+    if !departure.may_go::<Outer>(message) {
+        return None;
+    }
+    let (dscp_ecn, octets) = open(frame, OUTER + size_of::<L2tp>(), 0, &departure)?;
+    departure.count();
+    departure.stamp::<Outer>(ticket, message);
     let (headers, _) = Front::<Outer, L2tp>::mut_from_prefix(octets).ok()?;
-    headers.last = message.l2tp;
-    headers.outer.write(around);
+    headers.last = departure.l2tp();
+    let around = departure.around(ends, dscp_ecn, message);
+    headers.outer.write(&around);
     Some(())
 }
 
-/// Puts all headers in front of an IP packet, and the trailer behind it; what the cipher works on.
+/// Makes all of ESP of a packet but what the cipher does; what that has to do, and with which octets.
+/// `None` if anything is not as usual, and then nothing has changed.
 #[inline(always)]
-fn write_sealed<'f, O: Outside, C: Chunk>(
+fn wrap<'f, O: Outside, C: Chunk>(
     frame: &'f mut Frame<C>,
-    around: &Around,
-    esp: Esp,
-    shape: Shape,
-    message: &Message,
-) -> Option<&'f mut [u8]> {
-    let (ppp, ppp_len) = message.ppp;
-    let payload = size_of::<Inside>() + ppp_len + frame.len();
-    let padded = shape.padded(payload + esp::TRAILER);
+    ticket: &mut Ticket,
+    mut departure: Departure<'_>,
+) -> Option<(Work, &'f mut [u8])> {
+    let ends = departure.path.ends_back()?;
+    let message = departure.message_len();
+    let shape = departure.path.outbound.as_ref()?.shape;
+    let datagram = esp::sealed_len(shape, message);
+    if frame.tailroom() < TAILROOM
+        || !departure.compat.admits(shape)
+        || !departure.may_go::<O>(datagram)
+    {
+        return None;
+    }
+    let (work, header) = departure.number()?;
     let outside = size_of::<O>() + shape.front();
-    frame.grow_front(outside + size_of::<Inside>() + ppp_len)?;
-    frame.grow_back(padded - payload + shape.icv_len())?;
-    let (front, rest) = frame.bytes_mut().split_at_mut_checked(outside)?;
-    *rest
-        .get_mut(size_of::<Inside>() + ppp_len - ppp.len()..)?
-        .first_chunk_mut()? = ppp;
-    let (headers, _) = Inside::mut_from_prefix(rest).ok()?;
-    *headers = message.inside();
-    esp::write_trailer(rest.get_mut(payload..)?, padded - payload - esp::TRAILER);
+    let payload = Udp::LEN + message;
+    let trailer = datagram - shape.front() - payload;
+    let in_front = outside + size_of::<Inside>();
+    let (dscp_ecn, octets) = open(frame, in_front, trailer, &departure)?;
+    departure.count();
+    departure.stamp::<O>(ticket, datagram);
+    let (front, rest) = octets.split_at_mut_checked(outside)?;
+    let (inside, _) = Inside::mut_from_prefix(rest).ok()?;
+    *inside = departure.inside();
+    let pad_len = trailer - esp::TRAILER - shape.icv_len();
+    esp::write_trailer(rest.get_mut(payload..)?, pad_len);
     let (headers, _) = Front::<O, Esp>::mut_from_prefix(front).ok()?;
-    headers.last = esp;
-    headers.outer.write(around);
-    frame.bytes_mut().get_mut(size_of::<O>()..)
-}
-
-/// The same without UDP, apart, so that neither has to look where its frames begin.
-#[inline(never)]
-fn write_raw<'f, C: Chunk>(
-    frame: &'f mut Frame<C>,
-    around: &Around,
-    esp: Esp,
-    shape: Shape,
-    message: &Message,
-) -> Option<&'f mut [u8]> {
-    write_sealed::<OuterIp, C>(frame, around, esp, shape, message)
+    headers.last = header;
+    let around = departure.around(ends, dscp_ecn, datagram);
+    headers.outer.write(&around);
+    Some((work, octets.get_mut(size_of::<O>()..)?))
 }

@@ -18,7 +18,7 @@ const MSS: u8 = 2;
 const MSS_LEN: u8 = 4;
 
 /// Whether a packet may open a TCP connection.
-#[inline]
+#[inline(always)]
 pub(crate) fn may_open_tcp(header: &Ipv4, packet: &[u8]) -> bool {
     header.protocol == Ipv4::TCP
         && header.flags_fragment.get() & Ipv4::OFFSET == 0

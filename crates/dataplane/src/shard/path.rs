@@ -143,9 +143,10 @@ impl Path {
     /// The ends of a frame of ours; `None` if they are not of IPv4.
     #[inline(always)]
     pub(crate) fn ends_back(&self) -> Option<Ends> {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.ends;
-        let back = [e, f, g, h, a, b, c, d, k, l, i, j];
-        (self.ends != Ends::default()).then_some(back)
+        // By words: two of them change places, and so do the halves of the third.
+        let [there, here, ports]: [[u8; 4]; 3] = zerocopy::transmute!(self.ends);
+        let ports = u32::from_ne_bytes(ports).rotate_left(16).to_ne_bytes();
+        (self.ends != Ends::default()).then_some(zerocopy::transmute!([here, there, ports]))
     }
 
     /// The next hop towards the peer.
@@ -153,9 +154,15 @@ impl Path {
     pub(crate) fn next_hop(&mut self, shared: &Shared) -> Option<AdjacencyId> {
         let ways = shared.ways();
         if self.way.0 != ways {
-            self.way = (ways, shared.next_hop(self.remote));
+            self.find_way(ways, shared);
         }
         self.way.1
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_way(&mut self, ways: u32, shared: &Shared) {
+        self.way = (ways, shared.next_hop(self.remote));
     }
 
     /// Follows the peer to where an authentic frame, the newest of its SA, came from: at most once
@@ -239,12 +246,6 @@ impl Outbound {
     #[cfg(test)]
     pub(crate) fn set_next(&mut self, next: u64) {
         self.next = next;
-    }
-
-    /// Whether a packet of at most `len` octets may be sent, and it is not the last one.
-    #[inline]
-    pub(crate) fn has_left(&self, len: usize) -> bool {
-        self.is_usable() && self.usage.has_left(len)
     }
 
     /// Whether another packet may be sent.
