@@ -190,15 +190,17 @@ fn is_martian([first, ..]: [u8; 4]) -> bool {
 #[inline(always)]
 pub(crate) fn usual_len(header: &Ipv4, room: usize) -> Option<usize> {
     let len = usize::from(header.total_length.get());
-    let is_usual =
-        header.version_ihl == 0x45 && (Ipv4::LEN..=room).contains(&len) && is_credible(header);
+    let is_usual = header.version_ihl == 0x45
+        && (Ipv4::LEN..=room).contains(&len)
+        && header.is_right()
+        && is_between_hosts(header);
     is_usual.then_some(len)
 }
 
-/// What [`read`] asks of a header without options whose lengths agree.
+/// What [`read`] asks of the addresses.
 #[inline(always)]
-pub(crate) fn is_credible(header: &Ipv4) -> bool {
-    header.is_right() && !is_martian(header.source) && !is_martian(header.destination)
+pub(crate) fn is_between_hosts(header: &Ipv4) -> bool {
+    !is_martian(header.source) && !is_martian(header.destination)
 }
 
 /// RFC 1812 §5.3.1: one hop less, or its end.

@@ -133,8 +133,8 @@ struct Departure<'t> {
 }
 
 impl<'t> Departure<'t> {
-    /// `None` if anything is not as usual. [`Head::usual`](crate::wire::Head::usual) has found the
-    /// lengths right.
+    /// `None` if anything is not as usual. [`Head::usual`](crate::wire::Head::usual) has found lengths and
+    /// checksum right.
     #[inline(always)]
     fn of<C: Chunk>(frame: &Frame<C>, ticket: &Ticket, tables: &'t mut Tables) -> Option<Self> {
         let Tables {
@@ -149,7 +149,8 @@ impl<'t> Departure<'t> {
         let arrived = frame.peek_chunk::<Arrived>()?;
         let len = usize::from(ticket.len);
         let slot = ticket.path?;
-        if !ip::is_credible(&arrived.ip) || arrived.ip.ttl <= 1 || frame.headroom() < HEADROOM {
+        if !ip::is_between_hosts(&arrived.ip) || arrived.ip.ttl <= 1 || frame.headroom() < HEADROOM
+        {
             return None;
         }
         let path = shards.paths.at_mut(slot)?;
