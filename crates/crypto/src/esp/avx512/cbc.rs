@@ -55,10 +55,8 @@ fn open<const R: usize, const WORDS: usize>(
         }
         return;
     }
+    fetch_keys(keys, jobs.get(..LANES).unwrap_or(jobs));
     each_group(jobs, |start, jobs, later| {
-        for job in jobs.iter() {
-            keys.prefetch(job.slot);
-        }
         let pending = jobs.iter_mut().enumerate().filter_map(|(i, job)| {
             ahead(start + i);
             let key = judge(keys, suite, Direction::Open, job)?;
@@ -66,7 +64,10 @@ fn open<const R: usize, const WORDS: usize>(
         });
         hmac::batch::<WORDS, false>(pending);
         for (i, job) in jobs.iter_mut().enumerate() {
-            fetch(later.get(i));
+            if let Some(later) = later.get(i) {
+                cpu::prefetch_bytes(later.packet, 0, usize::MAX);
+                keys.prefetch(later.slot);
+            }
             // RFC 4303 §3.4.4.1: integrity is checked before anything is decrypted.
             if job.verdict == Verdict::Ok
                 && let Some(key) = keys.key(job.slot)
@@ -101,11 +102,11 @@ fn each_group(
     }
 }
 
-/// Asks for a packet that will be worked on soon.
+/// Asks for keys that will be worked with soon.
 #[inline]
-fn fetch(job: Option<&EspJob<'_>>) {
-    if let Some(job) = job {
-        cpu::prefetch_bytes(job.packet, 0, usize::MAX);
+fn fetch_keys(keys: &Slots<Key>, jobs: &[EspJob<'_>]) {
+    for job in jobs {
+        keys.prefetch(job.slot);
     }
 }
 
@@ -117,11 +118,11 @@ fn seal<const R: usize, const WORDS: usize>(
     jobs: &mut [EspJob<'_>],
     ahead: &mut impl FnMut(usize),
 ) {
-    for job in jobs.iter() {
-        keys.prefetch(job.slot);
-    }
-    for jobs in jobs.chunks_mut(LANES) {
-        iv::write(keys, suite, jobs);
+    fetch_keys(keys, jobs.get(..LANES).unwrap_or(jobs));
+    let mut groups = jobs.chunks_mut(LANES).peekable();
+    while let Some(group) = groups.next() {
+        fetch_keys(keys, groups.peek().map_or(&[], |later| later));
+        iv::write(keys, suite, group);
     }
     if let [job] = jobs {
         ahead(0);
