@@ -6,10 +6,13 @@
 //!
 //! | for the frame | asked for | known from |
 //! |---|---|---|
-//! | as it is sorted | SA and its key, tunnel, or the address's word in the trie | the header |
+//! | as it is sorted | SA, tunnel, or the address's word in the trie | the header |
 //! | the *n*th of the burst after next | its head | the port's ring |
 //! | at hand | the path, and the session if SA or tunnel foretell it; or the session of the address | its line, which has arrived |
-//! | one stride before | the session of a path, or path and key of a session, where they were not yet known | its line, which has arrived |
+//! | one stride before | the session of a path, or the path of a session, where they were not yet known | its line, which has arrived |
+//!
+//! Keys are asked for by the ciphers, a few packets ahead: six lines each for a whole burst would crowd
+//! out everything else.
 //!
 //! For guests of the rooms, who are few, the same is asked for just before they are walked.
 
