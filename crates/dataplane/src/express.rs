@@ -229,7 +229,7 @@ pub(crate) fn approach_heads<C: Chunk>(batch: &Batch<C>) {
 pub(crate) fn sort<C: Chunk>(batch: &mut Batch<C>, from: u8, tables: &Tables) -> usize {
     let Batch { burst, express, .. } = batch;
     let mut octets = 0;
-    // Of what is nothing as usual, and of each that is.
+    // Who is not as usual, and then each that is.
     let mut seats = [0; 1 + Usual::COUNT];
     for (nth, seat) in burst.whole.iter_mut().enumerate() {
         let frame = seat.frame.as_ref();
