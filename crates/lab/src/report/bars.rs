@@ -129,6 +129,16 @@ impl Bars {
         self.left() + (value.clamp(0.0, self.longest.min(f64::MAX)) * self.unit()) as i32
     }
 
+    /// Where to begin what would begin at `x`, so that the limit's line does not go through it.
+    fn clear_of_limit(&self, x: i32, shown: &str) -> i32 {
+        let end = x + (shown.chars().count() as f64 * LETTER) as i32;
+        let limit = self.limit.as_ref().map(|(at, _)| self.end(*at));
+        match limit {
+            Some(limit) if (x..=end).contains(&limit) => limit + 6,
+            _ => x,
+        }
+    }
+
     fn paint(&self, canvas: &Canvas<'_>, height: i32) -> Result<()> {
         for (index, bar) in self.bars.iter().enumerate() {
             let top = TOP + ROW * index as i32;
@@ -140,7 +150,13 @@ impl Bars {
                 canvas.draw(&stroke((x, top - 2), (x, top + ROW - 4), Colour::Mark))?;
             }
             text(canvas, &bar.name, 6, top)?;
-            text(canvas, &bar.shown, end.max(mark.unwrap_or(0)) + 6, top)?;
+            let behind = end.max(mark.unwrap_or(0)) + 6;
+            text(
+                canvas,
+                &bar.shown,
+                self.clear_of_limit(behind, &bar.shown),
+                top,
+            )?;
         }
         if let Some((at, name)) = &self.limit {
             let x = self.end(*at);

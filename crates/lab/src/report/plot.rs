@@ -56,6 +56,23 @@ impl Axis {
             (true, false) => low.min(if low < high / 4.0 { 0.0 } else { low })..high,
         }
     }
+
+    /// What stands at a line of the grid, in a range that goes so many times up. Towards the end of a decade
+    /// logarithmic lines are closer than words are wide.
+    fn label(&self, value: f64, times: f64) -> String {
+        let is_close = self.is_log && times > 4.0 && leading_digit(value) > 5;
+        if is_close {
+            String::new()
+        } else {
+            (self.label)(value)
+        }
+    }
+}
+
+/// The first digit of a positive number that is not 0.
+fn leading_digit(value: f64) -> u32 {
+    let decade = 10f64.powf(value.log10().floor());
+    (value / decade).round() as u32
 }
 
 impl Lines {
@@ -122,7 +139,7 @@ impl Lines {
             .configure_mesh()
             .x_desc(across.name.as_str())
             .y_desc(above.name.as_str())
-            .x_label_formatter(&|value| (across.label)(*value))
+            .x_label_formatter(&|value| across.label(*value, width.end / width.start))
             .y_label_formatter(&|value| (above.label)(*value))
             .label_style(letters.clone())
             .axis_desc_style(letters)
@@ -244,6 +261,17 @@ mod tests {
     fn percentiles_are_written_with_the_nines_that_they_need() {
         let shown = [0.0, 1.0, 2.0, 3.0, 4.0].map(percentile);
         assert_eq!(shown, ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_no_words_where_they_would_run_into_each_other() {
+        let axis = Axis {
+            is_log: true,
+            ..Axis::new("octets")
+        };
+        let shown = |times| [1.0, 5.0, 60.0, 100.0, 500.0, 900.0].map(|v| axis.label(v, times));
+        assert_eq!(shown(20.0), ["1", "5", "", "100", "500", ""]);
+        assert_eq!(shown(2.0), ["1", "5", "60", "100", "500", "900"]);
     }
 
     #[test]
