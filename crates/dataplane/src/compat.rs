@@ -7,12 +7,16 @@
 use std::cell::Cell;
 
 use crypto::cpu;
-use crypto::esp::Suite;
+use crypto::esp::{EspJob, Suite};
 
 use crate::esp::{Shape, is_dear};
 
 /// The share is kept over this many cycles: about 10 ms.
 const WINDOW: u64 = 1 << 25;
+
+/// Cycles that an octet takes at most, twice over. What took longer was interrupted: the machine's taking
+/// of the core is no subscriber's doing, and nobody's packets shall be discarded for it.
+const OCTET_MOST: u64 = 512;
 
 /// The cycles that are left for 3DES.
 #[derive(Debug)]
@@ -48,19 +52,70 @@ impl Ceiling {
         !shape.is_dear || self.left.get() > 0 || self.percent == 100
     }
 
-    /// Runs a cipher, at the ceiling's expense if it is a dear one.
+    /// Runs a cipher over its packets, at the ceiling's expense if it is a dear one.
     #[inline]
-    pub(crate) fn charge(&self, suite: Suite, cipher: impl FnOnce()) {
+    pub(crate) fn charge<'j>(
+        &self,
+        suite: Suite,
+        jobs: &mut [EspJob<'j>],
+        cipher: impl FnOnce(&mut [EspJob<'j>]),
+    ) {
         if !is_dear(suite) {
-            return cipher();
+            return cipher(jobs);
         }
+        let octets: usize = jobs.iter().map(|job| job.packet.len()).sum();
         let start = cpu::cycles();
-        cipher();
-        let spent = cpu::cycles().wrapping_sub(start) as i64;
+        cipher(jobs);
+        let spent = cpu::cycles().wrapping_sub(start);
+        let spent = spent.min(octets as u64 * OCTET_MOST) as i64;
         self.left.set(self.left.get() - spent);
     }
 }
 
 fn share(cycles: u64, percent: u64) -> i64 {
     (cycles * percent / 100) as i64
+}
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use crypto::esp::{KeySlot, Verdict};
+
+    use super::*;
+
+    /// A cipher that takes its time.
+    fn take(cycles: u64) {
+        let start = cpu::cycles();
+        while cpu::cycles().wrapping_sub(start) < cycles {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn charged(octets: usize, cycles: u64) -> Ceiling {
+        let mut packet = vec![0; octets];
+        let mut job = [EspJob {
+            packet: &mut packet,
+            slot: KeySlot(0),
+            esn_high: None,
+            verdict: Verdict::Pending,
+        }];
+        let ceiling = Ceiling::new(25);
+        ceiling.charge(dear(), &mut job, |_| take(cycles));
+        ceiling
+    }
+
+    fn dear() -> Suite {
+        let mut all = Suite::ALL.into_iter();
+        all.find(|suite| is_dear(*suite)).unwrap()
+    }
+
+    #[test]
+    fn who_is_interrupted_in_a_dear_cipher_does_not_pay_for_it() {
+        let dear = Shape::of(dear());
+        assert!(charged(1000, WINDOW).admits(dear), "interrupted");
+        assert!(
+            !charged(60_000, WINDOW).admits(dear),
+            "at work all the time"
+        );
+    }
 }

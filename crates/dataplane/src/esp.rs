@@ -72,7 +72,7 @@ pub(crate) fn decrypt<P: Port>(
         let keys = &tables.keys.opening;
         tables
             .compat
-            .charge(suite, || keys.open_with(suite, jobs, step));
+            .charge(suite, jobs, |jobs| keys.open_with(suite, jobs, step));
     })
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn encrypt<P: Port>(
         let keys = &tables.keys.sealing;
         tables
             .compat
-            .charge(suite, || keys.seal_with(suite, jobs, step));
+            .charge(suite, jobs, |jobs| keys.seal_with(suite, jobs, step));
     })
 }
 
