@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | as it is sorted | SA, tunnel, or the address's word in the trie | the header |
 //! | the *n*th of the burst after next | its head | the port's ring |
-//! | at hand | the path, and the session if SA or tunnel foretell it; or the session of the address | its line, which has arrived |
+//! | at hand | the session, if SA or tunnel foretell it; the path of a tunnel, or of an SA that foretells none; the session of the address | its line, which has arrived |
 //! | one stride before | the session of a path, or the path of a session, where they were not yet known | its line, which has arrived |
 //!
 //! Keys are asked for by the ciphers, a few packets ahead: six lines each for a whole burst would crowd
@@ -119,7 +119,6 @@ fn named_by_the_frame<C: Chunk>(batch: &mut Batch<C>, seat: usize, tables: &Tabl
     match note.room {
         Room::Open => {
             shards.inbound.prefetch(note.slot, Inbound::LINES);
-            tables.shared.inbound.prefetch(note.slot);
             tables.keys.opening.prefetch(key_slot(note.slot));
         }
         Room::Decap => {

@@ -267,7 +267,7 @@ pub(crate) type Seats = u64;
 
 /// The seats of a set, first to last.
 #[inline]
-pub(crate) fn each(mut seats: Seats) -> impl Iterator<Item = usize> {
+pub(crate) fn each(mut seats: Seats) -> impl Iterator<Item = usize> + Clone {
     std::iter::from_fn(move || {
         let seat = seats.trailing_zeros() as usize;
         (seats != 0).then(|| {

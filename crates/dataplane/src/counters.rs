@@ -64,9 +64,46 @@ impl TrafficCounter {
         }
     }
 
+    /// Overwrites it.
+    pub(crate) fn set(&self, traffic: Traffic) {
+        self.packets.set(traffic.packets);
+        self.bytes.set(traffic.bytes);
+    }
+
     pub(crate) fn reset(&self) {
-        self.packets.set(0);
-        self.bytes.set(0);
+        self.set(Traffic::default());
+    }
+}
+
+/// Packets and octets that a [`TrafficCounter`] has not been told of, in one word.
+#[derive(Debug, Default)]
+pub(crate) struct Unpublished {
+    packets: u32,
+    bytes: u32,
+}
+
+impl Unpublished {
+    /// Counts one packet of `len` octets. What there is no room for is published first.
+    #[inline(always)]
+    pub(crate) fn add<'c>(&mut self, len: usize, counter: impl FnOnce() -> &'c TrafficCounter) {
+        let bytes = self.bytes.checked_add(len as u32);
+        let bytes = bytes.unwrap_or_else(|| {
+            self.take_to(counter());
+            len as u32
+        });
+        (self.packets, self.bytes) = (self.packets + 1, bytes);
+    }
+
+    /// Whether there is nothing to publish.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
+    /// Publishes it.
+    #[cold]
+    pub(crate) fn take_to(&mut self, counter: &TrafficCounter) {
+        let Self { packets, bytes } = std::mem::take(self);
+        counter.add_all(packets as usize, bytes as usize);
     }
 }
 

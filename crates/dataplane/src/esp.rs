@@ -21,8 +21,9 @@ use crate::ahead::Ahead;
 use crate::batch::{Batch, Exit, Guest, Room, Work};
 use crate::change::{Activation, Encapsulation, Kind};
 use crate::discard::Discard;
-use crate::id::{InboundSa, SessionSlot, Slot};
+use crate::id::{InboundSa, Slot};
 use crate::port::Port;
+use crate::shard::directory::Entry;
 use crate::shard::news::{Item, Subject};
 use crate::shard::{KeyRings, Shards, key_slot};
 use crate::stages::Stage;
@@ -125,11 +126,17 @@ fn accept<C: Chunk>(
     let slot = t.slot;
     let shards = tables.shards.at(Room::Open, slot)?;
     let work = t.work.take().ok_or(Discard::UnknownSpi)?;
-    let len = t.frame.len();
-    let said = (work.sequence, verdict);
-    let is_ours = authenticate(slot, len, said, shards, &mut tables.keys).and_then(|accepted| {
+    let opened = Opened {
+        sa: slot,
+        len: t.frame.len(),
+        sequence: work.sequence,
+        verdict,
+        port: t.meta.port,
+    };
+    let now_ms = tables.now_ms;
+    let is_ours = authenticate(opened, now_ms, shards, &mut tables.keys).and_then(|accepted| {
         t.slot = accepted.path;
-        follow(t, accepted.is_newest, shards, tables.now_ms)
+        follow(t, accepted.is_newest, shards, now_ms)
     });
     is_ours?;
     let shape = work.shape;
@@ -144,22 +151,43 @@ fn accept<C: Chunk>(
 pub(crate) struct Accepted {
     pub(crate) path: Slot,
     pub(crate) shape: Shape,
-    /// The session that the last one was for.
-    pub(crate) likely: Option<SessionSlot>,
+    /// What the last one was for.
+    pub(crate) likely: Option<Entry>,
+    pub(crate) vrf: u16,
+    /// The path has to be told by which port, and when, the peer was heard.
+    pub(crate) is_news: bool,
     /// No later one of its SA has come.
     is_newest: bool,
 }
 
-/// Lets a frame of `len` octets count as its SA's, by what the cipher has said of its number.
+/// A frame of an SA, and what the cipher has said of it.
+pub(crate) struct Opened {
+    pub(crate) sa: Slot,
+    /// Octets of ESP.
+    pub(crate) len: usize,
+    pub(crate) sequence: u64,
+    pub(crate) verdict: Verdict,
+    /// The port it came by.
+    pub(crate) port: u8,
+}
+
+/// Lets a frame count as its SA's, if it is authentic and new.
 #[inline(always)]
 pub(crate) fn authenticate(
-    slot: Slot,
-    len: usize,
-    (sequence, verdict): (u64, Verdict),
+    opened: Opened,
+    now_ms: u64,
     shards: &mut Shards,
     keys: &mut KeyRings,
 ) -> Result<Accepted, Discard> {
-    let sa = shards.inbound.at_mut(slot).ok_or(Discard::UnknownSpi)?;
+    let Opened {
+        sa: slot,
+        len,
+        sequence,
+        verdict,
+        port,
+    } = opened;
+    let sa = shards.inbound.at_to_count(slot);
+    let sa = sa.ok_or(Discard::UnknownSpi)?;
     match verdict {
         Verdict::Ok => {}
         Verdict::BadLength => return Err(Discard::BadEspLength),
@@ -181,7 +209,7 @@ pub(crate) fn authenticate(
         sa.is_used = true;
     }
     let (id, path) = (InboundSa(slot), sa.path.0);
-    let (shape, likely) = (sa.shape, sa.likely);
+    let (shape, likely, vrf) = (sa.shape, sa.likely, sa.origin.vrf);
     let is_far = sa.usage.take_far(len);
     if !is_far && !sa.usage.take(len) {
         if sa.usage.hard_news() {
@@ -189,9 +217,7 @@ pub(crate) fn authenticate(
         }
         return Err(Discard::SaExhausted);
     }
-    let tally = &*sa.tally;
-    tally.received.add(len);
-    tally.sequence.set(sa.window.top());
+    let is_news = sa.heard.is_news(port, now_ms);
     let is_newest = sa.window.top() == sequence;
     let is_soft = !is_far && sa.usage.soft_news();
     if is_first {
@@ -204,6 +230,8 @@ pub(crate) fn authenticate(
         path,
         shape,
         likely,
+        vrf,
+        is_news,
         is_newest,
     })
 }
@@ -240,16 +268,20 @@ fn follow<C: Chunk>(
     now_ms: u64,
 ) -> Result<(), Discard> {
     let path = shards.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
-    if path.encapsulation == Encapsulation::EspInUdp && t.meta.kind == Kind::EspInUdp {
-        if is_newest && path.follow(t.meta.local, t.meta.remote, now_ms) {
-            path.news
-                .note(Item::Moved, Subject::Path(path.id), &mut shards.untold);
-        }
+    let is_natted = path.origin.encapsulation == Encapsulation::EspInUdp;
+    let mut has_moved = false;
+    if is_natted && t.meta.kind == Kind::EspInUdp {
+        has_moved = is_newest && path.follow(t.meta.local, t.meta.remote, now_ms);
     } else if !path.remote.is_at(&t.meta.remote) {
         return Err(Discard::WrongEndpoint);
     }
     path.heard_by(t.meta.port, now_ms);
-    t.meta.vrf = path.vrf;
+    t.meta.vrf = path.origin.vrf;
+    if has_moved {
+        let id = path.id;
+        note(shards, t.slot, Item::Moved);
+        shards.tell_origin(id);
+    }
     Ok(())
 }
 

@@ -166,33 +166,18 @@ pub(crate) struct Express {
 #[derive(Clone, Copy, Debug, Default)]
 struct Near {
     sa: Address,
-    sa_tally: Address,
-    path: Address,
-    session: Entered,
-}
-
-/// Where the state of a session lies.
-#[derive(Clone, Copy, Debug, Default)]
-struct Entered {
     session: Address,
-    tally: Address,
 }
 
 impl Near {
     #[inline(always)]
     fn bring(&self) {
-        Inbound::LINES
-            .iter()
-            .for_each(|line| self.sa.prefetch(*line));
-        self.sa_tally.prefetch(0);
-        Path::LINES[UP]
-            .iter()
-            .for_each(|line| self.path.prefetch(*line));
-        let Entered { session, tally } = self.session;
-        Session::LINES
-            .iter()
-            .for_each(|line| session.prefetch(*line));
-        tally.prefetch(0);
+        for line in Inbound::LINES {
+            self.sa.prefetch(*line);
+        }
+        for line in Session::LINES {
+            self.session.prefetch(*line);
+        }
     }
 }
 
@@ -369,15 +354,12 @@ fn approach_sa(
     let shards = &tables.shards;
     let sa = shards.inbound.at(ticket.slot)?;
     ticket.path = Some(sa.path.0);
-    *near = Near {
-        sa: Address::of(sa),
-        sa_tally: sa.tally.prefetch(),
-        path: shards.paths.prefetch(sa.path.0, Path::LINES[UP]),
-        session: sa.likely.map_or_else(Entered::default, |session| {
-            approach_entered(session, tables)
-        }),
-    };
-    Some(sa.likely)
+    near.sa = Address::of(sa);
+    match sa.likely {
+        Some(entry) => near.session = approach_entered(entry.slot, tables),
+        None => _ = shards.paths.prefetch(sa.path.0, Path::LINES[UP]),
+    }
+    Some(sa.likely.map(|entry| entry.slot))
 }
 
 /// Asks for what a tunnel names; the same for it.
@@ -396,11 +378,9 @@ fn approach_tunnel(ticket: &mut Ticket, tables: &Tables) -> Option<Option<Sessio
 
 /// Asks for the session that a packet from a subscriber is for.
 #[inline(always)]
-fn approach_entered(session: SessionSlot, tables: &Tables) -> Entered {
-    Entered {
-        session: (tables.shards.sessions).prefetch(session.0, Session::LINES),
-        tally: tables.shared.sessions.prefetch(session.0),
-    }
+fn approach_entered(session: SessionSlot, tables: &Tables) -> Address {
+    let sessions = &tables.shards.sessions;
+    sessions.prefetch(session.0, Session::LINES)
 }
 
 /// The session of a destination.
@@ -422,7 +402,6 @@ fn approach_session(ticket: &Ticket, tables: &Tables) -> Option<Whereabouts> {
     }
     let sessions = &tables.shards.sessions;
     sessions.prefetch(session, Session::LINES);
-    tables.shared.sessions.prefetch(session);
     Some(Whereabouts::Here)
 }
 
@@ -468,7 +447,6 @@ pub(crate) fn approach_last<C: Chunk>(batch: &mut Batch<C>, nth: usize, tables: 
         ticket.path = path;
         if let Some(path) = path {
             shards.paths.prefetch(path, Path::LINES[DOWN]);
-            tables.shared.paths.prefetch(path);
         }
         return;
     }
@@ -576,7 +554,7 @@ fn decapped<C: Chunk>(
 ) -> Result<Stop, Exit> {
     let path = ticket.path.ok_or(Discard::NoPath)?;
     let paths = &tables.shards.paths;
-    packet.meta.vrf = paths.at(path).ok_or(Discard::NoPath)?.vrf;
+    packet.meta.vrf = paths.at(path).ok_or(Discard::NoPath)?.origin.vrf;
     // The window of the packet begins behind the outer headers.
     let skip = skip.checked_sub(ticket.front());
     let skip = skip.ok_or(Discard::Truncated)?;

@@ -55,7 +55,7 @@ fn decap_plain<C: Chunk>(
         return Err(Discard::WrongEndpoint.into());
     }
     path.heard_by(t.meta.port, now_ms);
-    t.meta.vrf = path.vrf;
+    t.meta.vrf = path.origin.vrf;
     if header.is_control {
         path.may_control(now_ms)?;
         let has_sessions = path.directory.has_tunnel(header.tunnel);

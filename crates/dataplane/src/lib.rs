@@ -24,7 +24,8 @@
 //!
 //! **State**: [`change`] is the whole vocabulary between the planes; a `shard` is what a worker
 //! owns, [`Shared`] what all of them read; [`id`] says how an id carries its place. `supply` makes
-//! the memory they are in, so that no worker waits for it.
+//! the memory they are in, so that no worker waits for it. What packets of the lane count is published
+//! by `shard::ledger`: at once when a worker has a moment, else once a second.
 //!
 //! **The worker**: [`Worker::turn`] is one step; [`mesh`] makes the [rings](ring) between workers
 //! and slow path; [`counters`] and [`discard`] say what happened.

@@ -128,14 +128,14 @@ fn ike_class<C: Chunk>(header: &[u8; ISAKMP_HEADER], t: &Guest<'_, C>, tables: &
 pub(crate) fn address<C: Chunk>(t: &mut Guest<'_, C>, tables: &mut Tables) -> Result<(), Exit> {
     let shards = tables.shards.at(Room::Seal, t.slot)?;
     let path = shards.paths.at_mut(t.slot).ok_or(Discard::NoPath)?;
-    t.meta.kind = match path.encapsulation {
+    t.meta.kind = match path.origin.encapsulation {
         Encapsulation::Plain => Kind::L2tp,
         Encapsulation::Esp => Kind::Esp,
         Encapsulation::EspInUdp => Kind::EspInUdp,
     };
     (t.meta.local, t.meta.remote) = (path.local, path.remote);
     path.tally.last_sent.set(tables.now_ms);
-    t.meta.port = path.port.unwrap_or(tables.tunnel_port);
+    t.meta.port = path.heard.port().unwrap_or(tables.tunnel_port);
     t.meta.next_hop = path.next_hop(&tables.shared);
     t.meta.checksum = t.meta.kind == Kind::L2tp && tables.makes_checksum(&t.meta.local);
     Ok(())

@@ -1,5 +1,7 @@
 //! The policer: a token bucket that holds octets.
 
+use std::num::NonZeroU64;
+
 use crate::change::Rate;
 
 /// The unit of the bucket: at one bit a second this much comes in a millisecond.
@@ -9,7 +11,7 @@ const PER_OCTET: u64 = 8 * 1000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policer {
     /// What comes in a millisecond.
-    rate: u64,
+    rate: NonZeroU64,
     level: u64,
     /// Octets.
     burst: u32,
@@ -20,14 +22,14 @@ pub(crate) struct Policer {
 /// A time that seems to be so far ahead is one that runs backwards, as much as a minute.
 const BACKWARDS: u32 = u32::MAX - 60_000;
 
-/// Two of them, or none, fit into a cache line.
-const _: () = assert!(size_of::<Option<Policer>>() == 32);
+/// Two of them, or none, fit into a cache line with what they let pass.
+const _: () = assert!(size_of::<Option<Policer>>() == 24);
 
 impl Policer {
     /// A full bucket.
     pub(crate) fn new(rate: Rate, now_ms: u64) -> Self {
         Self {
-            rate: rate.bits_per_second,
+            rate: NonZeroU64::new(rate.bits_per_second).unwrap_or(NonZeroU64::MIN),
             level: u64::from(rate.burst) * PER_OCTET,
             burst: rate.burst,
             filled_ms: now_ms as u32,
@@ -50,7 +52,7 @@ impl Policer {
     pub(crate) fn would_pass(&mut self, len: usize, now_ms: u64) -> bool {
         let elapsed = (now_ms as u32).wrapping_sub(self.filled_ms);
         if elapsed > 0 && elapsed < BACKWARDS {
-            let filled = u64::from(elapsed).saturating_mul(self.rate);
+            let filled = u64::from(elapsed).saturating_mul(self.rate.get());
             let full = u64::from(self.burst) * PER_OCTET;
             self.level = self.level.saturating_add(filled).min(full);
             self.filled_ms = now_ms as u32;

@@ -13,6 +13,7 @@
 
 pub(crate) mod directory;
 pub(crate) mod inbound;
+mod ledger;
 pub(crate) mod moving;
 pub(crate) mod news;
 mod pages;
@@ -30,6 +31,7 @@ use crate::id::{InboundSa, PathId, SessionSlot, ShardId, Slot};
 use crate::police::Policer;
 use crate::shared::Shared;
 use inbound::Inbound;
+use ledger::{Counts, Round};
 use news::{Item, Subject, Untold};
 use path::{Outbound, Path, WAITING_SAS};
 use session::{Network, Session};
@@ -76,6 +78,8 @@ pub(crate) struct Shards {
     /// Those that are here, a bit each. Nothing is found in one that is elsewhere.
     here: u64,
     pub(crate) untold: Untold,
+    /// Through the marks of what has counted.
+    round: Round,
 }
 
 /// Where the key of an inbound SA, or of a path, lies among a worker's.
@@ -94,6 +98,7 @@ impl Shards {
             tunnels: Tunnels::default(),
             here: ShardId::all().map(bit).sum(),
             untold: Untold::default(),
+            round: Round::default(),
         }
     }
 
@@ -141,8 +146,9 @@ impl Shards {
             } => {
                 if let Some(path) = self.paths.at_mut(path.0) {
                     path.go_to(path.local, remote);
-                    path.encapsulation = encapsulation;
+                    path.origin.encapsulation = encapsulation;
                 }
+                self.tell_origin(path);
             }
             Change::ClosePath(path) => self.close_path(path, keys),
             Change::InstallInbound(install) => self.install_inbound(&install, shared, keys),
@@ -220,14 +226,28 @@ impl Shards {
             return;
         };
         path.inbound.push(install.sa);
+        let origin = path.origin;
         let tally = shared
             .inbound
             .open(slot)
             .expect("the slow path keeps to the limit of slots");
-        self.inbound.hold(slot, Inbound::new(install, tally));
+        self.inbound
+            .hold(slot, Inbound::new(install, origin, tally));
         let (key, no_iv) = (key_slot(slot), [0; 16]);
         keys.opening
             .install(key, install.suite, Direction::Open, &install.keys, &no_iv);
+    }
+
+    /// The frames of a path come from elsewhere: its SAs know how.
+    pub(crate) fn tell_origin(&mut self, path: PathId) {
+        let Some(path) = self.paths.at(path.0) else {
+            return;
+        };
+        for sa in &path.inbound {
+            if let Some(sa) = self.inbound.at_mut(sa.0) {
+                sa.origin = path.origin;
+            }
+        }
     }
 
     fn retire_inbound(&mut self, id: InboundSa, keys: &mut KeyRings) {
@@ -353,9 +373,9 @@ impl Shards {
     }
 
     /// Tells what there is to tell, until `send` gives an event back.
-    pub(crate) fn tell(&mut self, mut send: impl FnMut(Event) -> Result<(), Event>) {
+    pub(crate) fn tell(&mut self, now_ms: u64, mut send: impl FnMut(Event) -> Result<(), Event>) {
         while let Some(subject) = self.untold.next() {
-            match self.news_of(subject) {
+            match self.news_of(subject, now_ms) {
                 Some((item, event)) => {
                     if send(event).is_err() {
                         return;
@@ -367,7 +387,7 @@ impl Shards {
         }
     }
 
-    fn news_of(&mut self, subject: Subject) -> Option<(Item, Event)> {
+    fn news_of(&mut self, subject: Subject, now_ms: u64) -> Option<(Item, Event)> {
         match subject {
             Subject::Path(id) => {
                 let path = self.paths.told_of(id.0)?;
@@ -385,6 +405,7 @@ impl Shards {
             }
             Subject::Inbound(id) => {
                 let sa = self.inbound.told_of(id.0)?;
+                sa.publish(now_ms);
                 let item = sa.news.next()?;
                 let event = match item {
                     Item::Retired => Event::InboundRetired(id, sa.tally.received.value()),
@@ -394,6 +415,7 @@ impl Shards {
             }
             Subject::Session(id) => {
                 let session = self.sessions.told_of(id.0)?;
+                session.publish(now_ms);
                 let event = Event::SessionRetired(id, session.tally.traffic());
                 Some((session.news.next()?, event))
             }

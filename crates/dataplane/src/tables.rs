@@ -287,7 +287,7 @@ impl Tables {
 
     /// Lets a shard go, with its keys.
     pub(crate) fn take_shard(&mut self, id: ShardId) -> Option<Shard> {
-        self.shards.take(id, &mut self.keys)
+        self.shards.take(id, &mut self.keys, self.now_ms)
     }
 
     /// Takes a shard in, with its keys.

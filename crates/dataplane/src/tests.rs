@@ -4,6 +4,7 @@
 mod gateway;
 mod peer;
 
+mod counts;
 mod esp;
 mod express;
 mod forged;

@@ -198,6 +198,7 @@ impl<P: Port> Worker<P> {
         self.hand_over();
         self.flush();
         self.tell();
+        self.tables.shards.publish(work > 0, self.tables.now_ms);
         self.free.balance();
         self.finish(work, start);
         Turn {
@@ -371,7 +372,8 @@ impl<P: Port> Worker<P> {
             }
             self.arrived.remove(0);
         }
-        self.tables.shards.tell(|event| events.send(event));
+        let now_ms = self.tables.now_ms;
+        self.tables.shards.tell(now_ms, |event| events.send(event));
     }
 
     fn finish(&mut self, work: usize, start: u64) {
@@ -424,6 +426,7 @@ impl<P: Port> Worker<P> {
         self.end.bell.arm();
         let parcels = |n: &crate::mesh::Neighbour<P::Chunk>| n.parcels_in.is_empty();
         let is_idle = self.bursts.iter().all(|bursts| bursts.waiting.len() == 0)
+            && self.tables.shards.is_published()
             && self.end.changes.is_empty()
             && self.end.shards.is_empty()
             && self.end.neighbours.iter().all(parcels);

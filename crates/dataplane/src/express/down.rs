@@ -85,7 +85,7 @@ pub(crate) fn downstream<P: Port>(
         let Some(departure) = Departure::of(frame, ticket, tables) else {
             continue;
         };
-        let sealed = match departure.path.encapsulation {
+        let sealed = match departure.path.origin.encapsulation {
             Encapsulation::EspInUdp => wrap::<Outer, _>(frame, ticket, departure),
             Encapsulation::Esp => wrap::<OuterIp, _>(frame, ticket, departure),
             Encapsulation::Plain => {
@@ -153,15 +153,15 @@ impl<'t> Departure<'t> {
         {
             return None;
         }
-        let path = shards.paths.at_mut(slot)?;
+        let path = shards.paths.at_to_count(slot)?;
         let next_hop = path.next_hop(shared)?;
         let hop = hops.place(next_hop, || Hop::find(next_hop, shared, interfaces));
-        let session = shards.sessions.at_mut(ticket.slot)?;
+        let session = shards.sessions.at_to_count(ticket.slot)?;
         let network = session.network.as_ref()?;
         if len > usize::from(network.mtu)
             || session.sequencing
             || network.clamp_mss && arrived.may_open_tcp()
-            || path.encapsulation == Encapsulation::Plain && shared.checks_data()
+            || path.origin.encapsulation == Encapsulation::Plain && shared.checks_data()
         {
             return None;
         }
@@ -207,23 +207,19 @@ impl<'t> Departure<'t> {
         if sa.usage.soft_news() {
             tell_soft(self.path, self.untold);
         }
-        self.path.tally.sequence.set(work.sequence);
         Some((work, esp))
     }
 
     /// It enters its session and leaves by its path, and is counted by both.
     #[inline(always)]
     fn count(&mut self) {
-        let (len, now_ms) = (self.len, self.now_ms);
+        let (len, message) = (self.len, self.message_len());
         if let Some(policer) = &mut self.session.down {
             policer.take(len);
         }
-        let tally = &*self.session.tally;
-        tally.down.add(len);
-        tally.last_down.set(now_ms);
-        let tally = &*self.path.tally;
-        tally.sent.add(self.message_len());
-        tally.last_sent.set(now_ms);
+        let (session, path) = (&mut *self.session, &mut *self.path);
+        session.went_down.add(len, || &session.tally.down);
+        path.sent.add(message, || &path.tally.sent);
     }
 
     #[inline(always)]
@@ -315,7 +311,7 @@ fn address<C: Chunk>(
     ticket: &mut Ticket,
     mut departure: Departure<'_>,
 ) -> Option<()> {
-    let ends = departure.path.ends_back()?;
+    let ends = departure.path.origin.ends_back()?;
     let message = departure.message_len();
     if !departure.may_go::<Outer>(message) {
         return None;
@@ -338,7 +334,7 @@ fn wrap<'f, O: Outside, C: Chunk>(
     ticket: &mut Ticket,
     mut departure: Departure<'_>,
 ) -> Option<(Work, &'f mut [u8])> {
-    let ends = departure.path.ends_back()?;
+    let ends = departure.path.origin.ends_back()?;
     let message = departure.message_len();
     let shape = departure.path.outbound.as_ref()?.shape;
     let datagram = esp::sealed_len(shape, message);

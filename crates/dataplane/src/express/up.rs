@@ -5,14 +5,15 @@ use packet::header::{Ethernet, Ipv4, L2tp, Udp};
 use packet::{Chunk, Frame};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Door, ETHERNET, Seat};
+use super::{Door, ETHERNET, Seat, Ticket};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
 use crate::discard::Discard;
-use crate::esp::{self, Jobs};
+use crate::esp::{self, Jobs, Opened};
 use crate::id::{SessionSlot, Slot};
 use crate::port::Port;
+use crate::shard::directory::Entry;
 use crate::shard::key_slot;
 use crate::shared::Target;
 use crate::stages::Stage;
@@ -133,10 +134,9 @@ fn admit_behind<'f, const FRONT: usize, C: Chunk>(
     let frame = frame.as_mut()?;
     let head = frame.peek_chunk::<Head>()?;
     let sa = tables.shards.inbound.at(ticket.slot)?;
-    let path = tables.shards.paths.at(sa.path.0)?;
-    let is_theirs = match path.encapsulation {
-        Encapsulation::EspInUdp => FRONT == OUTER && path.is_between(head.ends()),
-        Encapsulation::Esp => FRONT == OUTER_IP && path.joins(head.ends()),
+    let is_theirs = match sa.origin.encapsulation {
+        Encapsulation::EspInUdp => FRONT == OUTER && sa.origin.is_between(head.ends()),
+        Encapsulation::Esp => FRONT == OUTER_IP && sa.origin.joins(head.ends()),
         Encapsulation::Plain => false,
     };
     let len = usize::from(ticket.len) - (FRONT - ETHERNET);
@@ -187,14 +187,22 @@ fn accept_behind<const FRONT: usize, C: Chunk>(
     let exit = |reason: Discard| Door::Exit(reason.into());
     let frame = frame.as_mut().ok_or(Door::First)?;
     let len = usize::from(ticket.len) - (FRONT - ETHERNET);
-    let (now_ms, from) = (tables.now_ms, ticket.from);
+    let (sequence, verdict) = said;
+    let opened = Opened {
+        sa: ticket.slot,
+        len,
+        sequence,
+        verdict,
+        port: ticket.from,
+    };
+    let now_ms = tables.now_ms;
     let Tables { shards, keys, .. } = &mut *tables;
-    let accepted = esp::authenticate(ticket.slot, len, said, shards, keys).map_err(exit)?;
-    let (slot, shape) = (accepted.path, accepted.shape);
-    ticket.path = Some(slot);
-    let path = shards.paths.at_mut(slot);
-    let path = path.ok_or_else(|| exit(Discard::NoPath))?;
-    path.heard_by(from, now_ms);
+    let accepted = esp::authenticate(opened, now_ms, shards, keys).map_err(exit)?;
+    ticket.path = Some(accepted.path);
+    if accepted.is_news {
+        hear(ticket, tables);
+    }
+    let shape = accepted.shape;
     let skip = FRONT + shape.front();
     // The cipher has seen that it is as long as a packet of the SA's at least.
     let inside = len - shape.front() - shape.icv_len();
@@ -204,29 +212,51 @@ fn accept_behind<const FRONT: usize, C: Chunk>(
     let Some((ports, data)) = peel_udp(plaintext, len) else {
         return Err(door);
     };
-    let Some(session) = path.directory.find_ids(data.ids) else {
+    let likely = accepted.likely.filter(|entry| entry.is_of(data.ids));
+    let entry = likely.or_else(|| find(accepted.path, data.ids, tables));
+    let Some(entry) = entry else {
         return Err(door);
     };
     let data = Data {
         at: skip + Udp::LEN + data.at,
         ..data
     };
-    let vrf = path.vrf;
-    let Some(port) = forward(frame, session, &data, Some(ports), vrf, tables) else {
+    let vrf = accepted.vrf;
+    let Some(port) = forward(frame, entry.slot, &data, Some(ports), vrf, tables) else {
         return Err(door);
     };
     ticket.port = port;
-    if accepted.likely != Some(session) {
-        learn(ticket.slot, session, tables);
+    if likely.is_none() {
+        learn(ticket.slot, entry, tables);
     }
     Ok(())
 }
 
-/// The next packet of an SA will be for this session as well.
+/// The path hears of its peer: once a second, or when that comes by another port.
 #[cold]
-fn learn(sa: Slot, session: SessionSlot, tables: &mut Tables) {
+fn hear(ticket: &Ticket, tables: &mut Tables) {
+    let now_ms = tables.now_ms;
+    let path = ticket
+        .path
+        .and_then(|path| tables.shards.paths.at_mut(path));
+    if let Some(path) = path {
+        path.heard_by(ticket.from, now_ms);
+    }
+}
+
+/// The session of a path that has several.
+#[inline(never)]
+fn find(path: Slot, ids: u32, tables: &Tables) -> Option<Entry> {
+    let path = tables.shards.paths.at(path)?;
+    let session = path.directory.find_ids(ids)?;
+    Entry::new(ids, session)
+}
+
+/// The next packet of an SA will be for this session as well.
+#[inline(never)]
+fn learn(sa: Slot, entry: Entry, tables: &mut Tables) {
     if let Some(sa) = tables.shards.inbound.at_mut(sa) {
-        sa.likely = Some(session);
+        sa.likely = Some(entry);
     }
 }
 
@@ -251,7 +281,7 @@ fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tabl
     let path = tables.shards.paths.at_mut(slot)?;
     let head = frame.peek_chunk::<Head>()?;
     // RFC 2661 §8.1: addresses and ports of a tunnel stay as they are for its life.
-    if path.encapsulation != Encapsulation::Plain || !path.is_between(head.ends()) {
+    if path.origin.encapsulation != Encapsulation::Plain || !path.origin.is_between(head.ends()) {
         return None;
     }
     let len = usize::from(ticket.len) - (OUTER - ETHERNET);
@@ -264,7 +294,7 @@ fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tabl
     let session = path.directory.find_ids(data.ids)?;
     // The rooms would note the same.
     path.heard_by(ticket.from, tables.now_ms);
-    let vrf = path.vrf;
+    let vrf = path.origin.vrf;
     ticket.port = forward(frame, session, &data, None, vrf, tables)?;
     Some(())
 }
@@ -335,7 +365,7 @@ fn forward<C: Chunk>(
         ..
     } = &mut *tables;
     let (hop, now_ms) = (&hops[hop], *now_ms);
-    let session = shards.sessions.at_mut(session.0)?;
+    let session = shards.sessions.at_to_count(session.0)?;
     let network = session.network.as_ref()?;
     // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
     if data.len > usize::from(hop.mtu)
@@ -352,9 +382,7 @@ fn forward<C: Chunk>(
     {
         return None;
     }
-    let tally = &*session.tally;
-    tally.last_up.set(now_ms);
-    tally.up.add(data.len);
+    session.went_up.add(data.len, || &session.tally.up);
     frame.narrow(data.at - ETHERNET, ETHERNET + data.len)?;
     let front = frame.peek_chunk_mut::<Leaving>()?;
     front.ethernet = hop.ethernet;

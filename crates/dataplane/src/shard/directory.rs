@@ -4,6 +4,8 @@
 //! are apart: a few are compared one by one, many (a LAC's) are in an array for each of its tunnels, in
 //! pages of 256.
 
+use std::num::NonZeroU32;
+
 use crypto::cpu;
 
 use crate::id::SessionSlot;
@@ -30,11 +32,18 @@ struct Others {
     many: Vec<Tunnel>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    tunnel: u16,
-    session: u16,
-    slot: SessionSlot,
+/// A session by its ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// That of the tunnel first. RFC 2661 §3.1: data has none that is zero.
+    ids: NonZeroU32,
+    pub(crate) slot: SessionSlot,
+}
+
+/// The ids of tunnel and session, both as the peer sends them, in one word.
+#[inline(always)]
+fn ids_of(tunnel: u16, session: u16) -> u32 {
+    u32::from(tunnel) << 16 | u32::from(session)
 }
 
 #[derive(Debug)]
@@ -50,16 +59,16 @@ impl Directory {
     /// The session of these ids, both as the peer sends them.
     #[inline]
     pub(crate) fn find(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
-        if let Some(first) = self.first.as_ref().filter(|e| e.is_of(tunnel, session)) {
-            return Some(first.slot);
-        }
-        self.others.as_ref()?.find(tunnel, session)
+        self.find_ids(ids_of(tunnel, session))
     }
 
     /// The same for ids in one word, that of the tunnel first.
     #[inline(always)]
     pub(crate) fn find_ids(&self, ids: u32) -> Option<SessionSlot> {
-        self.find((ids >> 16) as u16, ids as u16)
+        match self.first {
+            Some(first) if first.is_of(ids) => Some(first.slot),
+            _ => self.others.as_ref()?.find(ids),
+        }
     }
 
     /// The session of a peer that has but one, as nearly all have.
@@ -86,19 +95,18 @@ impl Directory {
     /// Whether a tunnel has a session.
     pub(crate) fn has_tunnel(&self, tunnel: u16) -> bool {
         let has = |others: &Others| others.has_tunnel(tunnel);
-        self.first.is_some_and(|entry| entry.tunnel == tunnel)
+        self.first.is_some_and(|entry| entry.tunnel() == tunnel)
             || self.others.as_deref().is_some_and(has)
     }
 
     pub(crate) fn insert(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
-        let entry = Entry {
-            tunnel,
-            session,
-            slot,
+        let ids = ids_of(tunnel, session);
+        let Some(entry) = Entry::new(ids, slot) else {
+            return;
         };
         let is_first = match &self.first {
-            Some(first) => first.is_of(tunnel, session),
-            None => self.find(tunnel, session).is_none(),
+            Some(first) => first.is_of(ids),
+            None => self.find_ids(ids).is_none(),
         };
         match is_first {
             true => self.first = Some(entry),
@@ -108,10 +116,11 @@ impl Directory {
 
     /// Takes a session out, unless its ids name another by now.
     pub(crate) fn remove(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
+        let ids = ids_of(tunnel, session);
         self.first
-            .take_if(|first| first.is_of(tunnel, session) && first.slot == slot);
+            .take_if(|first| first.is_of(ids) && first.slot == slot);
         if let Some(others) = &mut self.others {
-            others.remove(tunnel, session, slot);
+            others.remove(ids, slot);
             self.others.take_if(|others| others.is_empty());
         }
     }
@@ -124,20 +133,40 @@ impl Directory {
 }
 
 impl Entry {
-    #[inline]
-    fn is_of(&self, tunnel: u16, session: u16) -> bool {
-        self.session == session && self.tunnel == tunnel
+    /// Of ids in one word, that of the tunnel first.
+    pub(crate) fn new(ids: u32, slot: SessionSlot) -> Option<Self> {
+        let ids = NonZeroU32::new(ids)?;
+        Some(Self { ids, slot })
+    }
+
+    /// Whether it has these ids.
+    #[inline(always)]
+    pub(crate) fn is_of(&self, ids: u32) -> bool {
+        self.ids.get() == ids
+    }
+
+    fn tunnel(&self) -> u16 {
+        (self.ids.get() >> 16) as u16
+    }
+
+    /// The two octets of the session's id.
+    fn session(&self) -> [usize; 2] {
+        octets(self.ids.get())
     }
 }
 
+/// The two octets of the session's id.
+fn octets(ids: u32) -> [usize; 2] {
+    (ids as u16).to_be_bytes().map(usize::from)
+}
+
 impl Others {
-    fn find(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
+    fn find(&self, ids: u32) -> Option<SessionSlot> {
         if !self.many.is_empty() {
-            return self.find_among_many(tunnel, session);
+            return self.find_among_many(ids);
         }
         let mut few = self.few.iter().flatten();
-        few.find(|entry| entry.is_of(tunnel, session))
-            .map(|entry| entry.slot)
+        few.find(|entry| entry.is_of(ids)).map(|entry| entry.slot)
     }
 
     fn is_empty(&self) -> bool {
@@ -146,13 +175,13 @@ impl Others {
 
     fn has_tunnel(&self, tunnel: u16) -> bool {
         let mut few = self.few.iter().flatten();
-        few.any(|entry| entry.tunnel == tunnel)
+        few.any(|entry| entry.tunnel() == tunnel)
             || self.many.iter().any(|t| t.id == tunnel && !t.is_empty())
     }
 
     fn insert(&mut self, entry: Entry) {
         if self.many.is_empty() {
-            let same = |e: &Entry| e.is_of(entry.tunnel, entry.session);
+            let same = |e: &Entry| e.ids == entry.ids;
             let place = self.few.iter().position(|e| e.as_ref().is_some_and(same));
             let place = place.or_else(|| self.few.iter().position(Option::is_none));
             if let Some(place) = place {
@@ -166,17 +195,19 @@ impl Others {
         self.insert_among_many(entry);
     }
 
-    fn remove(&mut self, tunnel: u16, session: u16, slot: SessionSlot) {
+    fn remove(&mut self, ids: u32, slot: SessionSlot) {
         for place in &mut self.few {
-            place.take_if(|e| e.is_of(tunnel, session) && e.slot == slot);
+            place.take_if(|e| e.is_of(ids) && e.slot == slot);
         }
-        let [high, low] = session.to_be_bytes().map(usize::from);
-        for tunnel in self.many.iter_mut().filter(|t| t.id == tunnel) {
-            if let Some(page) = &mut tunnel.pages[high] {
-                page[low] = page[low].filter(|present| *present != slot);
-                if page.iter().all(Option::is_none) {
-                    tunnel.pages[high] = None;
-                }
+        let [high, low] = octets(ids);
+        let mut many = self.many.iter_mut();
+        let tunnel = many.find(|tunnel| u32::from(tunnel.id) == ids >> 16);
+        if let Some(place) = tunnel.map(|tunnel| &mut tunnel.pages[high])
+            && let Some(page) = place
+        {
+            page[low] = page[low].filter(|present| *present != slot);
+            if page.iter().all(Option::is_none) {
+                *place = None;
             }
         }
         self.many.retain(|tunnel| !tunnel.is_empty());
@@ -187,22 +218,23 @@ impl Others {
         few.chain(self.many.iter().flat_map(Tunnel::sessions))
     }
 
-    fn find_among_many(&self, tunnel: u16, session: u16) -> Option<SessionSlot> {
-        let [high, low] = session.to_be_bytes().map(usize::from);
-        let tunnel = self.many.iter().find(|t| t.id == tunnel)?;
+    fn find_among_many(&self, ids: u32) -> Option<SessionSlot> {
+        let [high, low] = octets(ids);
+        let mut many = self.many.iter();
+        let tunnel = many.find(|tunnel| u32::from(tunnel.id) == ids >> 16)?;
         tunnel.pages[high].as_ref()?[low]
     }
 
     fn insert_among_many(&mut self, entry: Entry) {
-        let at = self.many.iter().position(|t| t.id == entry.tunnel);
+        let at = self.many.iter().position(|t| t.id == entry.tunnel());
         let at = at.unwrap_or_else(|| {
             self.many.push(Tunnel {
-                id: entry.tunnel,
+                id: entry.tunnel(),
                 pages: Box::new([const { None }; PAGE]),
             });
             self.many.len() - 1
         });
-        let [high, low] = entry.session.to_be_bytes().map(usize::from);
+        let [high, low] = entry.session();
         let page = self.many[at].pages[high].get_or_insert_with(|| Box::new([None; PAGE]));
         page[low] = Some(entry.slot);
     }
@@ -231,7 +263,7 @@ mod tests {
     fn it_agrees_with_a_map_while_it_grows_and_shrinks() {
         let (mut directory, mut model) = (Directory::default(), BTreeMap::new());
         let ids: Vec<_> = (0..300_u16)
-            .map(|i| (i % 3, i.wrapping_mul(7919)))
+            .map(|i| (1 + i % 3, i.wrapping_mul(7919)))
             .collect();
         for (i, (tunnel, session)) in ids.iter().enumerate() {
             directory.insert(*tunnel, *session, slot(i as u32));

@@ -2,33 +2,40 @@
 
 use std::mem::offset_of;
 
+use super::directory::Entry;
+use super::ledger::Counts;
 use super::news::News;
-use super::path::Usage;
+use super::path::{Heard, Origin, Usage};
 use crate::change::InstallInbound;
 use crate::esp::Shape;
-use crate::id::{PathId, SessionSlot};
+use crate::id::PathId;
 use crate::replay::Window;
 use crate::shared::{SaTally, Tally};
 
-/// An SA to receive on. What packets look at lies in two cache lines.
+/// An SA to receive on. What packets look at lies in two cache lines, with what they have to know of its
+/// path.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Inbound {
-    pub(crate) tally: Tally<SaTally>,
     pub(crate) window: Window,
+    /// How its frames come: as those of its path do.
+    pub(crate) origin: Origin,
     pub(crate) path: PathId,
-    /// The session that its last packet was for.
-    pub(crate) likely: Option<SessionSlot>,
+    /// What its last packet was for.
+    pub(crate) likely: Option<Entry>,
+    pub(crate) heard: Heard,
     pub(crate) shape: Shape,
     pub(crate) esn: bool,
     /// Whether an authentic packet has come.
     pub(crate) is_used: bool,
     pub(crate) news: News,
     pub(crate) usage: Usage,
+    pub(crate) tally: Tally<SaTally>,
 }
 
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
+const _: () = assert!(SLOT + offset_of!(Inbound, path) == 64);
 const _: () = assert!(SLOT + offset_of!(Inbound, usage) + Usage::HOT <= 128);
 const _: () = assert!(SLOT + size_of::<Inbound>() <= 192);
 
@@ -36,10 +43,12 @@ impl Inbound {
     /// Cache lines that a packet looks at.
     pub(crate) const LINES: &[usize] = &[0, 1];
 
-    pub(crate) fn new(install: &InstallInbound, tally: Tally<SaTally>) -> Self {
+    pub(crate) fn new(install: &InstallInbound, origin: Origin, tally: Tally<SaTally>) -> Self {
         Self {
             path: install.path,
+            origin,
             likely: None,
+            heard: Heard::default(),
             shape: Shape::of(install.suite),
             esn: install.esn,
             window: Window::new(install.window, install.esn),
@@ -48,5 +57,12 @@ impl Inbound {
             news: News::default(),
             tally,
         }
+    }
+}
+
+impl Counts for Inbound {
+    fn publish(&mut self, _: u64) {
+        self.tally.received.set(self.usage.traffic());
+        self.tally.sequence.set(self.window.top());
     }
 }

@@ -32,14 +32,14 @@ impl Shard {
 
 impl Shards {
     /// Lets a shard go, if it is here.
-    pub(crate) fn take(&mut self, id: ShardId, keys: &mut KeyRings) -> Option<Shard> {
+    pub(crate) fn take(&mut self, id: ShardId, keys: &mut KeyRings, now_ms: u64) -> Option<Shard> {
         let is_here = self.has(id);
         self.here &= !(1 << id.index());
         is_here.then(|| Shard {
             id,
-            paths: self.paths.pages.take(id),
-            inbound: self.inbound.pages.take(id),
-            sessions: self.sessions.pages.take(id),
+            paths: self.paths.take(id, now_ms),
+            inbound: self.inbound.take(id, now_ms),
+            sessions: self.sessions.take(id, now_ms),
             tunnels: self.tunnels.pages.take(id),
             untold: self.untold.take(id),
             keys: keys.take(id),
@@ -51,9 +51,9 @@ impl Shards {
         let id = shard.id;
         assert!(!self.has(id), "every shard has exactly one owner");
         self.here |= 1 << id.index();
-        self.paths.pages.put(id, shard.paths);
-        self.inbound.pages.put(id, shard.inbound);
-        self.sessions.pages.put(id, shard.sessions);
+        self.paths.put(id, shard.paths);
+        self.inbound.put(id, shard.inbound);
+        self.sessions.put(id, shard.sessions);
         self.tunnels.pages.put(id, shard.tunnels);
         self.untold.put(shard.untold);
         keys.put(id, shard.keys);

@@ -12,7 +12,7 @@ pub(crate) struct Pages<P>(Vec<Option<P>>);
 pub(crate) struct Leaving<P>(Vec<Option<P>>);
 
 /// Pages of each shard for which there is room from the start, so that changes seldom need memory.
-const ROOM: usize = 16;
+pub(super) const ROOM: usize = 16;
 
 impl<P> Default for Pages<P> {
     fn default() -> Self {
@@ -29,6 +29,11 @@ impl<P> Pages<P> {
     #[inline(always)]
     pub(crate) fn get_mut(&mut self, page: usize) -> Option<&mut P> {
         self.0.get_mut(page)?.as_mut()
+    }
+
+    /// For how many pages there is a place.
+    pub(crate) fn places(&self) -> usize {
+        self.0.len()
     }
 
     /// Where a page belongs.

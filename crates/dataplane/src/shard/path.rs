@@ -6,10 +6,12 @@ use packet::Endpoint;
 
 use super::directory::Directory;
 use super::key_slot;
+use super::ledger::Counts;
 use super::news::News;
 use crate::batch::Work;
 use crate::bucket::{Bucket, Rate};
-use crate::change::{self, AdjacencyId, Encapsulation, InstallOutbound, Limits};
+use crate::change::{self, AdjacencyId, Encapsulation, InstallOutbound, Limits, Traffic};
+use crate::counters::Unpublished;
 use crate::discard::Discard;
 use crate::esp::Shape;
 use crate::id::{InboundSa, PathId, Slot};
@@ -33,24 +35,20 @@ const CONTROL: Rate = Rate {
 /// RFC 4303 §3.3.3: rekeying is asked for well before the 32-bit sequence number ends.
 const SOFT_SEQUENCE: u64 = 3 << 30;
 
-/// A peer as the fast path sees it. In the first cache line lies what packets look at that go up, in
-/// two what those look at that go down.
+/// A peer as the fast path sees it. In the first cache line lies what plain packets look at that go up,
+/// in two what those look at that go down.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Path {
-    pub(crate) tally: Tally<PathTally>,
-    /// Both ends as a frame of the peer has them.
-    ends: Ends,
-    pub(crate) vrf: u16,
-    pub(crate) encapsulation: Encapsulation,
-    /// The port by which the peer was last heard.
-    pub(crate) port: Option<u8>,
-    /// When that was, in units of [`HEARD_MS`]; 0: never.
-    heard: u32,
+    pub(crate) origin: Origin,
+    pub(crate) heard: Heard,
     pub(crate) directory: Directory,
+    /// What was sent since it was last published.
+    pub(crate) sent: Unpublished,
     /// The next hop towards the peer, and the count of [`Shared::ways`] at which it was that.
     way: (u32, Option<AdjacencyId>),
     pub(crate) outbound: Option<Outbound>,
+    pub(crate) tally: Tally<PathTally>,
     pub(crate) local: Endpoint,
     pub(crate) remote: Endpoint,
     pub(crate) id: PathId,
@@ -76,12 +74,14 @@ impl Path {
             id: path.id,
             local: path.local,
             remote: path.remote,
-            ends: ends(path.remote, path.local),
-            encapsulation: path.encapsulation,
-            vrf: path.vrf,
+            origin: Origin {
+                ends: ends(path.remote, path.local),
+                vrf: path.vrf,
+                encapsulation: path.encapsulation,
+            },
+            heard: Heard::default(),
+            sent: Unpublished::default(),
             way: (0, None),
-            port: None,
-            heard: 0,
             outbound: None,
             waiting: Vec::new(),
             inbound: Vec::new(),
@@ -100,53 +100,25 @@ impl Path {
     }
 
     /// The peer was heard by a port. Counters have a cache line of their own, which is left alone if they
-    /// nearly say so already; so is this one, which for packets that go up is otherwise only read.
+    /// nearly say so already.
     #[inline(always)]
     pub(crate) fn heard_by(&mut self, port: u8, now_ms: u64) {
-        let heard = Self::period(now_ms);
-        if (self.heard, self.port) != (heard, Some(port)) {
-            (self.heard, self.port) = (heard, Some(port));
+        if self.heard.is_news(port, now_ms) {
             self.tally.last_authentic.set(now_ms);
         }
-    }
-
-    #[inline]
-    fn period(now_ms: u64) -> u32 {
-        (now_ms / HEARD_MS) as u32 + 1
     }
 
     /// Whether frames travel in an SA.
     #[inline]
     pub(crate) fn is_secured(&self) -> bool {
-        self.encapsulation != Encapsulation::Plain
+        self.origin.encapsulation != Encapsulation::Plain
     }
 
     /// The peer is elsewhere.
     pub(crate) fn go_to(&mut self, local: Endpoint, remote: Endpoint) {
         (self.local, self.remote) = (local, remote);
-        self.ends = ends(remote, local);
+        self.origin.ends = ends(remote, local);
         self.way = (0, None);
-    }
-
-    /// Whether a frame comes from the peer's endpoint to ours.
-    #[inline]
-    pub(crate) fn is_between(&self, ends: &Ends) -> bool {
-        self.ends == *ends
-    }
-
-    /// Whether it comes from the peer's address to ours: ESP has no ports.
-    #[inline]
-    pub(crate) fn joins(&self, ends: &Ends) -> bool {
-        self.ends[..8] == ends[..8]
-    }
-
-    /// The ends of a frame of ours; `None` if they are not of IPv4.
-    #[inline(always)]
-    pub(crate) fn ends_back(&self) -> Option<Ends> {
-        // By words: two of them change places, and so do the halves of the third.
-        let [there, here, ports]: [[u8; 4]; 3] = zerocopy::transmute!(self.ends);
-        let ports = u32::from_ne_bytes(ports).rotate_left(16).to_ne_bytes();
-        (self.ends != Ends::default()).then_some(zerocopy::transmute!([here, there, ports]))
     }
 
     /// The next hop towards the peer.
@@ -176,6 +148,73 @@ impl Path {
         self.go_to(local, remote);
         self.followed_ms = Some(now_ms);
         true
+    }
+}
+
+impl Counts for Path {
+    fn publish(&mut self, now_ms: u64) {
+        if self.sent.is_empty() {
+            return;
+        }
+        self.sent.take_to(&self.tally.sent);
+        self.tally.last_sent.set(now_ms);
+        if let Some(outbound) = &self.outbound {
+            self.tally.sequence.set(outbound.next - 1);
+        }
+    }
+}
+
+/// How the frames of a peer come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Both ends as a frame of the peer has them.
+    ends: Ends,
+    pub(crate) vrf: u16,
+    pub(crate) encapsulation: Encapsulation,
+}
+
+impl Origin {
+    /// Whether a frame comes from the peer's endpoint to ours.
+    #[inline(always)]
+    pub(crate) fn is_between(&self, ends: &Ends) -> bool {
+        self.ends == *ends
+    }
+
+    /// Whether it comes from the peer's address to ours: ESP has no ports.
+    #[inline(always)]
+    pub(crate) fn joins(&self, ends: &Ends) -> bool {
+        self.ends[..8] == ends[..8]
+    }
+
+    /// The ends of a frame of ours; `None` if they are not of IPv4.
+    #[inline(always)]
+    pub(crate) fn ends_back(&self) -> Option<Ends> {
+        // By words: two of them change places, and so do the halves of the third.
+        let [there, here, ports]: [[u8; 4]; 3] = zerocopy::transmute!(self.ends);
+        let ports = u32::from_ne_bytes(ports).rotate_left(16).to_ne_bytes();
+        (self.ends != Ends::default()).then_some(zerocopy::transmute!([here, there, ports]))
+    }
+}
+
+/// By which port somebody was last heard, and about when.
+/// In one word: the time in units of [`HEARD_MS`] (it comes again after a hundred days), [`Self::EVER`],
+/// the port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heard(u32);
+
+impl Heard {
+    const EVER: u32 = 1 << u8::BITS;
+
+    /// Notes that a frame came; whether that says more than was known.
+    #[inline(always)]
+    pub(crate) fn is_news(&mut self, port: u8, now_ms: u64) -> bool {
+        let period = (now_ms / HEARD_MS * 2) as u32;
+        let heard = Self(period << u8::BITS | Self::EVER | u32::from(port));
+        std::mem::replace(self, heard) != heard
+    }
+
+    pub(crate) fn port(self) -> Option<u8> {
+        (self.0 & Self::EVER != 0).then_some(self.0 as u8)
     }
 }
 
@@ -304,6 +343,14 @@ impl Usage {
         }
     }
 
+    /// What was counted so far.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic {
+            packets: self.packets,
+            bytes: self.bytes,
+        }
+    }
+
     /// Whether another packet, after which so many octets have passed, is far from every limit.
     #[inline(always)]
     fn is_far(&self, bytes: u64) -> bool {
@@ -399,7 +446,7 @@ mod tests {
         let mut path = Path::new(&path, Pages::new(1024).open(slot).unwrap());
         let mut heard = |port, now_ms| {
             path.heard_by(port, now_ms);
-            (path.port, path.tally.last_authentic.ms())
+            (path.heard.port(), path.tally.last_authentic.ms())
         };
         assert_eq!(heard(1, 2048), (Some(1), Some(2048)));
         assert_eq!(heard(1, 2050), (Some(1), Some(2048)), "nothing new");

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::ledger::Counts;
 use super::news::News;
 use crate::bucket::{Bucket, Rate};
 use crate::change;
+use crate::counters::Unpublished;
 use crate::id::{PathId, SessionSlot};
 use crate::police::Policer;
 use crate::shared::{SessionTally, Tally};
@@ -24,11 +26,10 @@ pub(crate) const PUNTS: Rate = Rate {
 /// Smallest MTU that is believed (RFC 791: every host takes 576 octets).
 const MTU_MIN: u16 = 576;
 
-/// An L2TP session. In the first two cache lines lies what packets look at.
+/// An L2TP session. In the first two cache lines lies what packets look at, and what they count.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Session {
-    pub(crate) tally: Tally<SessionTally>,
     pub(crate) network: Option<Network>,
     /// UDP ports, ours and the peer's.
     pub(crate) ports: [u16; 2],
@@ -39,12 +40,16 @@ pub(crate) struct Session {
     pub(crate) path: PathId,
     pub(crate) peer_tunnel: u16,
     pub(crate) peer_session: u16,
+    pub(crate) punts: Bucket,
     pub(crate) up: Option<Policer>,
+    /// What came through it since that was last published.
+    pub(crate) went_up: Unpublished,
     pub(crate) down: Option<Policer>,
+    pub(crate) went_down: Unpublished,
+    pub(crate) tally: Tally<SessionTally>,
     /// Ns expected next, once the peer has sent one.
     pub(crate) nr: Option<u16>,
     pub(crate) news: News,
-    pub(crate) punts: Bucket,
     /// Our ids, as the peer sends them.
     pub(crate) tunnel: u16,
     pub(crate) session: u16,
@@ -54,7 +59,7 @@ pub(crate) struct Session {
 /// What a slot puts in front of its holder.
 const SLOT: usize = 8;
 const _: () = assert!(SLOT + offset_of!(Session, up) == 64);
-const _: () = assert!(SLOT + offset_of!(Session, nr) == 128);
+const _: () = assert!(SLOT + offset_of!(Session, tally) == 128);
 const _: () = assert!(SLOT + size_of::<Session>() <= 192);
 
 /// What a session needs to carry IP.
@@ -94,7 +99,9 @@ impl Session {
             nr: None,
             network: None,
             up: None,
+            went_up: Unpublished::default(),
             down: None,
+            went_down: Unpublished::default(),
             early: 0,
             punts: Bucket::full(PUNTS),
             news: News::default(),
@@ -112,6 +119,20 @@ impl Session {
         }
         self.nr = Some(ns.wrapping_add(1));
         true
+    }
+}
+
+impl Counts for Session {
+    fn publish(&mut self, now_ms: u64) {
+        let tally = &*self.tally;
+        if !self.went_up.is_empty() {
+            self.went_up.take_to(&tally.up);
+            tally.last_up.set(now_ms);
+        }
+        if !self.went_down.is_empty() {
+            self.went_down.take_to(&tally.down);
+            tally.last_down.set(now_ms);
+        }
     }
 }
 

@@ -2,14 +2,16 @@
 
 use crypto::cpu::{self, Address};
 
-use super::pages::Pages;
-use crate::id::{PAGE_SLOTS, Slot};
+use super::ledger::Marks;
+use super::pages::{Leaving, Pages};
+use crate::id::{PAGE_SLOTS, ShardId, Slot};
 
 /// What the slots of one kind hold in all shards of a worker. Those of a shard that is elsewhere are
 /// vacant.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     pub(super) pages: Pages<Page<T>>,
+    pub(super) marks: Marks,
 }
 
 /// Some neighbouring slots.
@@ -39,6 +41,8 @@ enum Place<T> {
         /// The generation of the holder, with [`RETIRED`] once it is closed, though the slow path has
         /// not been told yet: no look-up finds it.
         tag: u16,
+        /// Whether there is a mark that it has counted.
+        is_marked: bool,
         holder: T,
     },
 }
@@ -50,6 +54,7 @@ impl<T> Default for Slots<T> {
     fn default() -> Self {
         Self {
             pages: Pages::default(),
+            marks: Marks::default(),
         }
     }
 }
@@ -59,7 +64,7 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn at(&self, slot: Slot) -> Option<&T> {
         match &self.entry(slot)?.0 {
-            Place::Held { tag, holder } if *tag == u16::from(slot.generation()) => Some(holder),
+            Place::Held { tag, holder, .. } if *tag == u16::from(slot.generation()) => Some(holder),
             Place::Held { .. } | Place::Vacant => None,
         }
     }
@@ -68,7 +73,26 @@ impl<T> Slots<T> {
     #[inline]
     pub(crate) fn at_mut(&mut self, slot: Slot) -> Option<&mut T> {
         match self.place_mut(slot)? {
-            Place::Held { tag, holder } if *tag == u16::from(slot.generation()) => Some(holder),
+            Place::Held { tag, holder, .. } if *tag == u16::from(slot.generation()) => Some(holder),
+            Place::Held { .. } | Place::Vacant => None,
+        }
+    }
+
+    /// The same for one who counts in it, which will be published.
+    #[inline]
+    pub(crate) fn at_to_count(&mut self, slot: Slot) -> Option<&mut T> {
+        let page = self.pages.get_mut(slot.page())?;
+        match &mut page[slot.place()].0 {
+            Place::Held {
+                tag,
+                is_marked,
+                holder,
+            } if *tag == u16::from(slot.generation()) => {
+                if !std::mem::replace(is_marked, true) {
+                    self.marks.set(slot);
+                }
+                Some(holder)
+            }
             Place::Held { .. } | Place::Vacant => None,
         }
     }
@@ -103,8 +127,7 @@ impl<T> Slots<T> {
     /// # Panics
     /// If the slot is not vacant: the slow path uses it again only after it was told.
     pub(crate) fn hold(&mut self, slot: Slot, holder: T) {
-        let page = self.pages.place(slot.page());
-        let page = page.get_or_insert_with(vacant_page);
+        let page = self.page_of(slot).get_or_insert_with(vacant_page);
         let Entry(place) = &mut page[slot.place()];
         assert!(
             matches!(place, Place::Vacant),
@@ -112,20 +135,58 @@ impl<T> Slots<T> {
         );
         *place = Place::Held {
             tag: slot.generation().into(),
+            is_marked: false,
             holder,
         };
     }
 
     /// Puts a vacant page in the place of one that is not there yet.
     pub(crate) fn supply(&mut self, slot: Slot, vacant: Page<T>) {
-        let page = self.pages.place(slot.page());
-        page.get_or_insert(vacant);
+        self.page_of(slot).get_or_insert(vacant);
+    }
+
+    /// Puts in the pages of a shard.
+    pub(super) fn put(&mut self, shard: ShardId, pages: Leaving<Page<T>>) {
+        self.pages.put(shard, pages);
+        self.reach();
+    }
+
+    /// Where the page of a slot belongs.
+    fn page_of(&mut self, slot: Slot) -> &mut Option<Page<T>> {
+        self.pages.place(slot.page());
+        self.reach();
+        self.pages.place(slot.page())
+    }
+
+    /// There are marks for all pages.
+    fn reach(&mut self) {
+        self.marks.reach(self.pages.places());
+    }
+
+    /// Asks for a slot whose mark was found.
+    pub(super) fn expect(&self, slot: Slot) {
+        if let Some(entry) = self.entry(slot) {
+            cpu::prefetch(entry);
+        }
+    }
+
+    /// Whoever has the slot, retired or not, and has no mark any more.
+    pub(super) fn unmarked(&mut self, slot: Slot) -> Option<&mut T> {
+        match self.place_mut(slot)? {
+            Place::Held {
+                is_marked, holder, ..
+            } => {
+                *is_marked = false;
+                Some(holder)
+            }
+            Place::Vacant => None,
+        }
     }
 
     /// From here on no look-up finds the holder. `None` if it was not there.
     pub(crate) fn retire(&mut self, slot: Slot) -> Option<&mut T> {
         match self.place_mut(slot)? {
-            Place::Held { tag, holder } if *tag == u16::from(slot.generation()) => {
+            Place::Held { tag, holder, .. } if *tag == u16::from(slot.generation()) => {
                 *tag |= RETIRED;
                 Some(holder)
             }
@@ -136,7 +197,7 @@ impl<T> Slots<T> {
     /// The holder of a slot, retired or not: for telling of it.
     pub(crate) fn told_of(&mut self, slot: Slot) -> Option<&mut T> {
         match self.place_mut(slot)? {
-            Place::Held { tag, holder } if *tag & !RETIRED == u16::from(slot.generation()) => {
+            Place::Held { tag, holder, .. } if *tag & !RETIRED == u16::from(slot.generation()) => {
                 Some(holder)
             }
             Place::Held { .. } | Place::Vacant => None,

@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use crypto::cpu::{self, Address};
+use crypto::cpu;
 
 use crate::counters::{Counter, TrafficCounter};
 use crate::id::{PAGE_SLOTS, SHARDS, Slot};
@@ -27,8 +27,8 @@ pub(crate) struct Pages<T> {
 /// The counters of some neighbouring slots.
 pub(crate) type Page<T> = Arc<[Cell<T>; PAGE_SLOTS]>;
 
-/// The counters of one slot, and whose they are. It begins a cache line, with what every packet
-/// counts in front.
+/// The counters of one slot, and whose they are. It begins a cache line, with what every packet in the
+/// rooms counts in front.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Cell<T> {
@@ -39,9 +39,8 @@ pub(crate) struct Cell<T> {
 
 impl<T> Cell<T> {
     #[inline(always)]
-    fn prefetch(&self) -> Address {
+    fn prefetch(&self) {
         cpu::prefetch(&self.holder);
-        Address::of(&self.holder)
     }
 }
 
@@ -77,11 +76,12 @@ impl<T: Tallied> Pages<T> {
         }
     }
 
-    /// Brings the counters near that every packet changes, and says where they lie.
+    /// Brings the counters near that every packet in the rooms changes.
     #[inline]
-    pub(crate) fn prefetch(&self, slot: Slot) -> Address {
-        self.cell(slot)
-            .map_or_else(Address::default, Cell::prefetch)
+    pub(crate) fn prefetch(&self, slot: Slot) {
+        if let Some(cell) = self.cell(slot) {
+            cell.prefetch();
+        }
     }
 
     /// Where the counters of a slot lie.
@@ -128,12 +128,6 @@ pub(crate) struct Tally<T> {
 const _: () = assert!(PAGE_SLOTS <= 1 << u8::BITS);
 
 impl<T> Tally<T> {
-    /// Brings the counters near that every packet changes.
-    #[inline]
-    pub(crate) fn prefetch(&self) -> Address {
-        self.cell().prefetch()
-    }
-
     #[inline]
     fn cell(&self) -> &Cell<T> {
         &self.page[usize::from(self.index)]

@@ -1,4 +1,5 @@
-//! What readers see of the slots that workers count.
+//! What readers see of the slots that workers count. Under full load it is what was so a second ago at
+//! most; what is told of a slot that was retired is exact.
 
 use std::time::Instant;
 

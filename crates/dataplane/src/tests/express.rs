@@ -377,7 +377,12 @@ fn a_tunnel_foretells_its_only_session_and_an_sa_the_session_of_its_last_packet(
     let slot = secured.slot;
     let last = |gateway: &mut Gateway| {
         let state = gateway.workers[0].state();
-        state.inbound.at(slot).unwrap().likely
+        state
+            .inbound
+            .at(slot)
+            .unwrap()
+            .likely
+            .map(|entry| entry.slot)
     };
     assert_eq!(last(&mut gateway), None);
     let frame = secured.data(&ip(secured.address, SERVER, 100));

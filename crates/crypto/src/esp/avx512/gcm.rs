@@ -20,10 +20,14 @@ use super::vector::{
 };
 use super::{Key, Slots};
 use crate::cpu::{self, Approach};
-use crate::esp::kernel::PREFETCH_AHEAD;
 use crate::esp::{Direction, EspJob, Suite, Verdict};
 
 const ICV_LEN: usize = 16;
+
+/// How many packets ahead of the one at work keys are fetched: a short packet takes less time than a
+/// miss. With 100 000 SAs 4 instead of 8 cost 15 ns at 64 octets, and 8 a little at 1400.
+const KEYS_AHEAD: usize = 8;
+const KEYS_AHEAD_OF_LONG: usize = 4;
 
 /// How many packets ahead of the one at work bodies are fetched (2.6 times slower without, if
 /// they are not in the cache); the first octets are there, because others have looked at them.
@@ -53,12 +57,17 @@ pub(super) fn batch<const R: usize, const SEAL: bool>(
     } else {
         Direction::Open
     };
-    for job in jobs.iter().take(PREFETCH_AHEAD) {
+    // They are sorted by length: what the first is, nearly all are.
+    let keys_ahead = match jobs.first() {
+        Some(job) if job.packet.len() >= LONG => KEYS_AHEAD_OF_LONG,
+        _ => KEYS_AHEAD,
+    };
+    for job in jobs.iter().take(keys_ahead) {
         keys.prefetch(job.slot);
     }
     for i in 0..jobs.len() {
         ahead(i);
-        if let Some(next) = jobs.get(i + PREFETCH_AHEAD) {
+        if let Some(next) = jobs.get(i + keys_ahead) {
             keys.prefetch(next.slot);
         }
         let later = jobs.get(i + BODY_AHEAD);
