@@ -8,10 +8,9 @@
 use std::sync::Arc;
 
 use af_xdp::Chunk;
-use crypto::cpu;
 use dataplane::Shared;
 use dataplane::port::{Burst, Packet, Pool, Port, SendError};
-use dataplane::wire::{self, HEAD_LINES, Interface};
+use dataplane::wire::{self, Interface};
 use packet::Frame;
 
 /// A frame in a ring.
@@ -144,7 +143,7 @@ impl Port for RingPort {
     #[inline]
     fn expect(&self, nth: usize) {
         if let Some(next) = self.arriving.ring.as_slice().get(nth) {
-            cpu::prefetch_bytes(next.chunk.as_ref(), next.offset as usize, HEAD_LINES);
+            wire::approach_head(next.chunk.as_ref(), next.offset as usize);
         }
     }
 

@@ -47,6 +47,13 @@ impl Address {
         Self(std::ptr::from_ref(value).addr())
     }
 
+    /// Of what lies so many octets behind the first of `bytes`.
+    #[inline(always)]
+    #[must_use]
+    pub fn in_bytes(bytes: &[u8], offset: usize) -> Self {
+        Self(bytes.as_ptr().addr().wrapping_add(offset))
+    }
+
     /// Asks for the cache line that lies so many lines behind the address.
     #[inline(always)]
     pub fn prefetch(self, line: usize) {

@@ -305,18 +305,20 @@ pub(crate) fn payload_len(plaintext: &[u8]) -> Result<usize, Discard> {
     }
 }
 
-/// Whether the last so many octets are 1, 2, 3 …. In little-endian order the last octet is the uppermost.
+/// Whether the last so many octets are 1, 2, 3 …. In little-endian order the last octet is the uppermost,
+/// and what differs in the others is shifted away: in two steps, because no shift takes all bits.
 #[inline(always)]
 fn ends_in_padding(octets: &[u8], pad_len: u8) -> bool {
     const RIGHT: u128 = 0x100f_0e0d_0c0b_0a09_0807_0605_0403_0201;
-    let bits = 8 * u32::from(pad_len);
+    let others = |room: u32| room - 8 * u32::from(pad_len);
     match (pad_len, octets.last_chunk(), octets.last_chunk()) {
-        // In two steps, because no shift takes all bits away.
         (0..8, Some(last), _) => {
-            u64::from_le_bytes(*last) >> 8 >> (56 - bits) == RIGHT as u64 & !(!0 << bits)
+            let (last, others) = (u64::from_le_bytes(*last), others(56));
+            (last ^ (RIGHT as u64) << 8 << others) >> 8 >> others == 0
         }
         (8..16, _, Some(last)) => {
-            u128::from_le_bytes(*last) >> (128 - bits) == RIGHT & !(!0 << bits)
+            let (last, others) = (u128::from_le_bytes(*last), others(128));
+            (last ^ RIGHT << others) >> others == 0
         }
         _ => octets.ends_with(&PADDING[..usize::from(pad_len)]),
     }
@@ -364,8 +366,8 @@ fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Ex
     if !tables.compat.admits(sa.shape) {
         return Err(Discard::CompatShare.into());
     }
-    let work = match sa.number(slot, len) {
-        Ok(work) => work,
+    let (work, is_near) = match sa.number(slot, len) {
+        Ok(numbered) => numbered,
         Err(reason) => {
             if sa.usage.hard_news() {
                 note(shards, slot, Item::Hard);
@@ -375,7 +377,7 @@ fn number(slot: Slot, len: usize, tables: &mut Tables) -> Result<(Work, u32), Ex
     };
     let numbered = (work, sa.spi);
     path.tally.sequence.set(work.sequence);
-    if sa.usage.soft_news() {
+    if is_near && sa.usage.soft_news() {
         tell_soft(slot, tables);
     }
     Ok(numbered)

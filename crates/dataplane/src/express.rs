@@ -26,7 +26,7 @@
 mod down;
 mod up;
 
-use crypto::cpu::{self, Address};
+use crypto::cpu::Address;
 use packet::header::Ethernet;
 use packet::{Chunk, Frame};
 
@@ -41,7 +41,7 @@ use crate::shard::path::Path;
 use crate::shard::session::Session;
 use crate::shared::Target;
 use crate::tables::Tables;
-use crate::wire::{self, HEAD_LINES, Head, OUTER, OUTER_IP, Usual};
+use crate::wire::{self, Head, OUTER, OUTER_IP, Usual};
 
 pub(crate) use down::downstream;
 pub(crate) use up::upstream;
@@ -99,6 +99,8 @@ pub(crate) struct Ticket {
     /// The peer's path, once it is foreseen; of a packet from the network at first the session, which
     /// leads to it.
     path: Option<Slot>,
+    /// Its whole sequence number, while the cipher is at work.
+    sequence: u64,
 }
 
 const _: () = assert!(size_of::<Ticket>() <= 32);
@@ -113,6 +115,7 @@ impl Ticket {
         target: 0,
         slot: NOWHERE,
         path: None,
+        sequence: 0,
     };
 
     /// The port it came by.
@@ -155,8 +158,6 @@ pub(crate) struct Express {
     pub(crate) left: usize,
     /// How many of its frames' lines have been asked for.
     pub(crate) approached: usize,
-    /// The whole sequence number of each, while the cipher is at work.
-    numbers: Vec<u64>,
     /// What each reads behind the cipher.
     near: Vec<Near>,
 }
@@ -184,7 +185,6 @@ impl Near {
 impl Express {
     pub(crate) fn with_capacity() -> Self {
         Self {
-            numbers: vec![0; BATCH_FRAMES],
             near: vec![Near::default(); BATCH_FRAMES],
             ..Self::default()
         }
@@ -204,7 +204,7 @@ enum Door {
 /// Asks for the heads of frames that nobody expected.
 pub(crate) fn approach_heads<C: Chunk>(batch: &Batch<C>) {
     for frame in batch.burst.whole.iter().filter_map(Seat::frame) {
-        cpu::prefetch_bytes(frame.chunk().as_ref(), frame.headroom(), HEAD_LINES);
+        wire::approach_head(frame.chunk().as_ref(), frame.headroom());
     }
 }
 
@@ -276,8 +276,8 @@ enum Whereabouts {
 fn approach_ends<C: Chunk>(frame: &Frame<C>, packet: usize) {
     let start = frame.headroom() + ETHERNET;
     let chunk = frame.chunk().as_ref();
-    cpu::prefetch_bytes(chunk, start.saturating_sub(down::HEADROOM), 1);
-    cpu::prefetch_bytes(chunk, start + packet, 1);
+    Address::in_bytes(chunk, start.saturating_sub(down::HEADROOM)).prefetch(0);
+    Address::in_bytes(chunk, start + packet).prefetch(0);
 }
 
 /// What a frame of the network looks up is not yet known.
@@ -410,7 +410,7 @@ fn approach_session(ticket: &Ticket, tables: &Tables) -> Option<Whereabouts> {
 pub(crate) fn expect<C: Chunk>(batch: &Batch<C>, tables: &Tables) {
     for Seat { frame, ticket } in &batch.burst.whole {
         if let (Some(frame), Some(usual)) = (frame, ticket.usual) {
-            cpu::prefetch_bytes(frame.chunk().as_ref(), frame.headroom(), HEAD_LINES);
+            wire::approach_head(frame.chunk().as_ref(), frame.headroom());
             approach_first(usual, frame, ticket, tables);
         }
     }

@@ -7,6 +7,7 @@
 use std::mem::offset_of;
 use std::net::Ipv4Addr;
 
+use crypto::cpu::Address;
 use packet::header::{Ethernet, Ipv4, L2tp, Udp};
 use packet::{Chunk, Endpoint, Frame, checksum};
 use zerocopy::byteorder::network_endian::U16;
@@ -79,7 +80,15 @@ pub(crate) fn read<C: Chunk>(
 
 /// Cache lines of a frame to ask for before it is read: all headers, and the first octets of what they
 /// are in front of.
-pub const HEAD_LINES: usize = 3;
+const HEAD_LINES: usize = 3;
+
+/// Asks for the head of the frame that begins so many octets into `memory`. It may end before: a line too
+/// many does no harm, and counting them would cost as much.
+#[inline(always)]
+pub fn approach_head(memory: &[u8], offset: usize) {
+    let head = Address::in_bytes(memory, offset);
+    (0..HEAD_LINES).for_each(|line| head.prefetch(line));
+}
 
 /// What nearly every frame begins with, and the octets that tell what is in it.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -143,9 +143,10 @@ impl Ipv4 {
     #[inline(always)]
     pub fn is_right(&self) -> bool {
         // In one's complement, what is a multiple of 2^16 - 1 is zero; all octets zero is the
-        // other zero, which no right header sums to.
-        let total = self.total();
-        total != 0 && total.is_multiple_of(0xffff)
+        // other zero, which no right header sums to. The product of 2^16 - 1 and `ALL` is -1, so that
+        // of a multiple is minus how many: 1 to `ALL`, and none of what is no multiple.
+        const ALL: u64 = u64::MAX / 0xffff;
+        !self.total().wrapping_mul(ALL) < ALL
     }
 
     /// Computes the checksum anew; right only for a header without options.
@@ -155,14 +156,18 @@ impl Ipv4 {
         self.checksum = (!checksum::fold(self.total())).into();
     }
 
-    /// The sum of all octets as words of 32 bits, in the byte order of this machine.
+    /// The sum of all octets as words of 64 bits, carries added, in the byte order of this machine.
     #[inline(always)]
     fn total(&self) -> u64 {
-        let words: [[u8; 4]; Self::LEN / 4] = zerocopy::transmute!(*self);
-        words
-            .iter()
-            .map(|word| u64::from(u32::from_ne_bytes(*word)))
-            .sum()
+        let octets: [u8; Self::LEN] = zerocopy::transmute!(*self);
+        let (words, rest) = octets.as_chunks();
+        let last = rest.first_chunk().expect("half of what a word has");
+        let add = |sum: u64, word: u64| {
+            let (sum, carry) = sum.overflowing_add(word);
+            sum + u64::from(carry)
+        };
+        let words = words.iter().map(|word| u64::from_ne_bytes(*word));
+        add(words.fold(0, add), u32::from_ne_bytes(*last).into())
     }
 
     /// RFC 1812 §5.3.1: one hop less, the checksum kept right.
@@ -273,6 +278,7 @@ const _: () = assert!(size_of::<Icmp>() == 8);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_new_ipv4_header_has_a_right_checksum_and_keeps_it_hop_by_hop() {
@@ -282,6 +288,29 @@ mod tests {
             assert_eq!(checksum::checksum(header.as_bytes()), 0);
             header.decrement_ttl();
             assert_eq!(header.ttl, ttl);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_checksum_is_right_if_the_plain_way_says_so(
+            mut octets: [u8; Ipv4::LEN],
+            word in 0..Ipv4::LEN / 2,
+            edge in prop::option::of(prop::sample::select(vec![0, 0xff])),
+        ) {
+            if let Some(edge) = edge {
+                octets = [edge; Ipv4::LEN];
+            }
+            let says = |octets: [u8; Ipv4::LEN]| {
+                let header: Ipv4 = zerocopy::transmute!(octets);
+                assert_eq!(header.is_right(), checksum::checksum(&octets) == 0, "{octets:x?}");
+                header.is_right()
+            };
+            says(octets);
+            octets[2 * word..][..2].fill(0);
+            let missing = checksum::checksum(&octets);
+            octets[2 * word..][..2].copy_from_slice(&missing.to_be_bytes());
+            prop_assert_eq!(says(octets), octets != [0; Ipv4::LEN]);
         }
     }
 }

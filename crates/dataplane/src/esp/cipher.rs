@@ -40,13 +40,24 @@ impl Entry {
 }
 
 /// What a batch has for the ciphers: a job for some of its seats, in order of arrival.
-#[derive(Default)]
 pub(crate) struct Jobs<'b> {
-    entries: ArrayVec<Entry, BATCH_FRAMES>,
     jobs: ArrayVec<EspJob<'b>, BATCH_FRAMES>,
+    /// Of each job.
+    entries: [Entry; BATCH_FRAMES],
     /// The last one.
     last: Entry,
     is_out_of_order: bool,
+}
+
+impl Default for Jobs<'_> {
+    fn default() -> Self {
+        Self {
+            jobs: ArrayVec::new(),
+            entries: [Entry::default(); BATCH_FRAMES],
+            last: Entry::default(),
+            is_out_of_order: false,
+        }
+    }
 }
 
 impl<'b> Jobs<'b> {
@@ -56,7 +67,7 @@ impl<'b> Jobs<'b> {
         let entry = Entry::new(shape, job.packet.len(), seat);
         self.is_out_of_order |= entry < self.last;
         self.last = entry;
-        self.entries.push(entry);
+        self.entries[self.jobs.len()] = entry;
         self.jobs.push(job);
     }
 
@@ -66,14 +77,15 @@ impl<'b> Jobs<'b> {
         if self.is_out_of_order {
             self.sort();
         }
+        let entries = &self.entries[..self.jobs.len()];
         let mut rest = &mut *self.jobs;
-        for group in self.entries.chunk_by(|a, b| a.rank() == b.rank()) {
+        for group in entries.chunk_by(|a, b| a.rank() == b.rank()) {
             let (some, others) = rest.split_at_mut(group.len());
             cipher(Shape::suite_of(group[0].rank()), some);
             rest = others;
         }
         let mut verdicts = Verdicts::default();
-        for (entry, job) in self.entries.iter().zip(&self.jobs) {
+        for (entry, job) in entries.iter().zip(&self.jobs) {
             verdicts.note(entry.seat(), job.verdict);
         }
         verdicts
@@ -84,16 +96,13 @@ impl<'b> Jobs<'b> {
     fn sort(&mut self) {
         // One word to compare, which takes no branch: an entry, and the place of its job.
         let mut order: ArrayVec<u64, BATCH_FRAMES> = ArrayVec::new();
-        let entries = self.entries.iter().zip(0..);
+        let entries = self.entries.iter().zip(0..self.jobs.len() as u64);
         order.extend(entries.map(|(entry, place)| u64::from(entry.0) << SEAT_BITS | place));
         order.sort_unstable();
         let mut jobs: ArrayVec<_, BATCH_FRAMES> = self.jobs.drain(..).map(Some).collect();
-        self.entries.clear();
-        for word in order {
-            if let Some(job) = jobs[word as usize % BATCH_FRAMES].take() {
-                self.entries.push(Entry((word >> SEAT_BITS) as u32));
-                self.jobs.push(job);
-            }
+        for (entry, word) in self.entries.iter_mut().zip(order) {
+            *entry = Entry((word >> SEAT_BITS) as u32);
+            self.jobs.extend(jobs[word as usize % BATCH_FRAMES].take());
         }
     }
 }

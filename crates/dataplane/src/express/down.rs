@@ -199,12 +199,12 @@ impl<'t> Departure<'t> {
     fn number(&mut self) -> Option<(Work, Esp)> {
         let message = self.message_len();
         let sa = self.path.outbound.as_mut()?;
-        let work = sa.number(self.slot, message).ok()?;
+        let (work, is_near) = sa.number(self.slot, message).ok()?;
         let esp = Esp {
             spi: sa.spi.into(),
             sequence: (work.sequence as u32).into(),
         };
-        if sa.usage.soft_news() {
+        if is_near && sa.usage.soft_news() {
             tell_soft(self.path, self.untold);
         }
         Some((work, esp))

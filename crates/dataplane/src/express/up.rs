@@ -17,7 +17,7 @@ use crate::shard::directory::Entry;
 use crate::shard::key_slot;
 use crate::shared::Target;
 use crate::stages::Stage;
-use crate::tables::Tables;
+use crate::tables::{Hop, Tables};
 use crate::wire::{Head, OUTER, OUTER_IP, Usual};
 use crate::{ip, ppp};
 
@@ -51,14 +51,9 @@ fn open<P: Port>(batch: &mut Batch<P::Chunk>, tables: &mut Tables, ahead: &mut A
     tables
         .watch
         .lap(Stage::Admit, || seats.count_ones() as usize);
-    let Batch { burst, express, .. } = &mut *batch;
     let (mut jobs, mut admitted) = (Jobs::default(), 0);
-    let places = burst.whole.iter_mut().zip(&mut express.numbers);
-    for (nth, (seat, number)) in places.enumerate() {
-        if seats >> nth & 1 != 0
-            && let Some(sequence) = admit(nth, seat, &mut jobs, tables)
-        {
-            *number = sequence;
+    for (nth, seat) in batch.burst.whole.iter_mut().enumerate() {
+        if seats >> nth & 1 != 0 && admit(nth, seat, &mut jobs, tables).is_some() {
             admitted |= 1 << nth;
         }
     }
@@ -89,23 +84,21 @@ const NEAR: usize = 3;
 /// What follows from the verdict of a seat.
 #[inline(always)]
 fn accept_seat<C: Chunk>(batch: &mut Batch<C>, nth: usize, verdict: Verdict, tables: &mut Tables) {
-    let Batch { burst, express, .. } = &mut *batch;
-    let said = (express.numbers[nth], verdict);
-    match accept(&mut burst.whole[nth], said, tables) {
-        Ok(()) => express.out |= 1 << nth,
+    match accept(&mut batch.burst.whole[nth], verdict, tables) {
+        Ok(()) => batch.express.out |= 1 << nth,
         Err(door) => _ = batch.leave_lane(nth, door, tables),
     }
 }
 
 /// RFC 4303 §3.4.2–3: the SA, the peer where it always is, then the window. What is in order becomes a
-/// job of the cipher; says its whole number.
+/// job of the cipher; `None` if it is not.
 #[inline(always)]
 fn admit<'f, C: Chunk>(
     nth: usize,
     seat: &'f mut Seat<C>,
     jobs: &mut Jobs<'f>,
     tables: &Tables,
-) -> Option<u64> {
+) -> Option<()> {
     match seat.ticket.usual {
         Some(Usual::Esp) => admit_raw(nth, seat, jobs, tables),
         _ => admit_behind::<OUTER, C>(nth, seat, jobs, tables),
@@ -119,7 +112,7 @@ fn admit_raw<'f, C: Chunk>(
     seat: &'f mut Seat<C>,
     jobs: &mut Jobs<'f>,
     tables: &Tables,
-) -> Option<u64> {
+) -> Option<()> {
     admit_behind::<OUTER_IP, C>(nth, seat, jobs, tables)
 }
 
@@ -130,7 +123,7 @@ fn admit_behind<'f, const FRONT: usize, C: Chunk>(
     Seat { frame, ticket }: &'f mut Seat<C>,
     jobs: &mut Jobs<'f>,
     tables: &Tables,
-) -> Option<u64> {
+) -> Option<()> {
     let frame = frame.as_mut()?;
     let head = frame.peek_chunk::<Head>()?;
     let sa = tables.shards.inbound.at(ticket.slot)?;
@@ -141,7 +134,7 @@ fn admit_behind<'f, const FRONT: usize, C: Chunk>(
     };
     let len = usize::from(ticket.len) - (FRONT - ETHERNET);
     // Whether it has the length of a packet the cipher will say.
-    if !is_theirs || !tables.compat.admits(sa.shape) {
+    if !is_theirs || is_marked(head) || !tables.compat.admits(sa.shape) {
         return None;
     }
     let (_, sequence) = head.esp(FRONT);
@@ -152,46 +145,48 @@ fn admit_behind<'f, const FRONT: usize, C: Chunk>(
         esn: sa.esn,
     };
     let packet = frame.bytes_mut().get_mut(FRONT..FRONT + len)?;
+    ticket.sequence = work.sequence;
     jobs.add(nth, work.shape, work.on(packet));
-    Some(work.sequence)
+    Some(())
+}
+
+/// RFC 6040 §4.2: of congestion outside the packet inside has to be told, which the rooms do.
+#[inline(always)]
+fn is_marked(head: &Head) -> bool {
+    head.ip.dscp_ecn & ip::CE == ip::CE
 }
 
 /// What follows from the verdict, and on to the next hop.
 #[inline(always)]
-fn accept<C: Chunk>(
-    seat: &mut Seat<C>,
-    said: (u64, Verdict),
-    tables: &mut Tables,
-) -> Result<(), Door> {
+fn accept<C: Chunk>(seat: &mut Seat<C>, verdict: Verdict, tables: &mut Tables) -> Result<(), Door> {
     match seat.ticket.usual {
-        Some(Usual::Esp) => accept_raw(seat, said, tables),
-        _ => accept_behind::<OUTER, C>(seat, said, tables),
+        Some(Usual::Esp) => accept_raw(seat, verdict, tables),
+        _ => accept_behind::<OUTER, C>(seat, verdict, tables),
     }
 }
 
 #[inline(never)]
 fn accept_raw<C: Chunk>(
     seat: &mut Seat<C>,
-    said: (u64, Verdict),
+    verdict: Verdict,
     tables: &mut Tables,
 ) -> Result<(), Door> {
-    accept_behind::<OUTER_IP, C>(seat, said, tables)
+    accept_behind::<OUTER_IP, C>(seat, verdict, tables)
 }
 
 #[inline(always)]
 fn accept_behind<const FRONT: usize, C: Chunk>(
     Seat { frame, ticket }: &mut Seat<C>,
-    said: (u64, Verdict),
+    verdict: Verdict,
     tables: &mut Tables,
 ) -> Result<(), Door> {
     let exit = |reason: Discard| Door::Exit(reason.into());
     let frame = frame.as_mut().ok_or(Door::First)?;
     let len = usize::from(ticket.len) - (FRONT - ETHERNET);
-    let (sequence, verdict) = said;
     let opened = Opened {
         sa: ticket.slot,
         len,
-        sequence,
+        sequence: ticket.sequence,
         verdict,
         port: ticket.from,
     };
@@ -217,12 +212,12 @@ fn accept_behind<const FRONT: usize, C: Chunk>(
     let Some(entry) = entry else {
         return Err(door);
     };
-    let data = Data {
-        at: skip + Udp::LEN + data.at,
-        ..data
+    let len = data.packet.len();
+    let Some(hop) = forward(data.packet, entry.slot, Some(ports), accepted.vrf, tables) else {
+        return Err(door);
     };
-    let vrf = accepted.vrf;
-    let Some(port) = forward(frame, entry.slot, &data, Some(ports), vrf, tables) else {
+    let at = skip + Udp::LEN + data.at;
+    let Some(port) = depart(frame, at, len, hop) else {
         return Err(door);
     };
     ticket.port = port;
@@ -262,7 +257,7 @@ fn learn(sa: Slot, entry: Entry, tables: &mut Tables) {
 
 /// The ports inside the SA, and the message in a payload of `len` octets.
 #[inline(always)]
-fn peel_udp(plaintext: &[u8], len: usize) -> Option<([u16; 2], Data)> {
+fn peel_udp(plaintext: &[u8], len: usize) -> Option<([u16; 2], Data<'_>)> {
     let (udp, message) = Udp::ref_from_prefix(plaintext).ok()?;
     let ports = [udp.destination.get(), udp.source.get()];
     let datagram = usize::from(udp.length.get());
@@ -281,40 +276,39 @@ fn carry_plain<C: Chunk>(Seat { frame, ticket }: &mut Seat<C>, tables: &mut Tabl
     let path = tables.shards.paths.at_mut(slot)?;
     let head = frame.peek_chunk::<Head>()?;
     // RFC 2661 §8.1: addresses and ports of a tunnel stay as they are for its life.
-    if path.origin.encapsulation != Encapsulation::Plain || !path.origin.is_between(head.ends()) {
+    let is_theirs =
+        path.origin.encapsulation == Encapsulation::Plain && path.origin.is_between(head.ends());
+    if !is_theirs || is_marked(head) {
         return None;
     }
     let len = usize::from(ticket.len) - (OUTER - ETHERNET);
     let message = frame.reach(OUTER, len)?;
     let data = Data::read(message, len)?;
-    let data = Data {
-        at: OUTER + data.at,
-        ..data
-    };
     let session = path.directory.find_ids(data.ids)?;
     // The rooms would note the same.
     path.heard_by(ticket.from, tables.now_ms);
     let vrf = path.origin.vrf;
-    ticket.port = forward(frame, session, &data, None, vrf, tables)?;
+    let len = data.packet.len();
+    let at = OUTER + data.at;
+    let hop = forward(data.packet, session, None, vrf, tables)?;
+    ticket.port = depart(frame, at, len, hop)?;
     Some(())
 }
 
 /// An IP packet in a data message whose headers are as usual.
-#[derive(Clone, Copy)]
-struct Data {
+struct Data<'f> {
     /// Tunnel and session.
     ids: u32,
     /// Where the packet begins.
     at: usize,
-    /// Octets of the packet.
-    len: usize,
+    packet: &'f [u8],
 }
 
-impl Data {
+impl<'f> Data<'f> {
     /// Reads the headers of a message of `len` octets, with which `octets` begin; `None` if they are not
     /// as usual.
     #[inline(always)]
-    fn read(octets: &[u8], len: usize) -> Option<Self> {
+    fn read(octets: &'f [u8], len: usize) -> Option<Self> {
         let headers: &[u8; 12] = octets.first_chunk()?;
         let front = u64::from_be_bytes(*headers.first_chunk()?);
         // RFC 2661 §3.1: with a length or without it, and nothing else.
@@ -326,13 +320,11 @@ impl Data {
         let ppp = u32::from_be_bytes(*headers[header..].first_chunk()?);
         let at = header + ppp::ipv4_header_len(ppp)?;
         let end = usize::from(end);
-        let (inner, _) = Ipv4::ref_from_prefix(octets.get(at..)?).ok()?;
+        let packet = octets.get(at..)?;
+        let (inner, _) = Ipv4::ref_from_prefix(packet).ok()?;
         let inner_len = ip::usual_len(inner, end.checked_sub(at)?)?;
-        (end <= len).then_some(Self {
-            ids,
-            at,
-            len: inner_len,
-        })
+        let packet = packet.get(..inner_len)?;
+        (end <= len).then_some(Self { ids, at, packet })
     }
 }
 
@@ -340,19 +332,16 @@ impl Data {
 const LENGTH: u64 = (L2tp::LENGTH | 2) as u64;
 const NO_LENGTH: u64 = 2;
 
-/// From an IP packet inside a frame to the next hop's Ethernet header. Says by which port; `None` if
-/// anything at all is not as usual, and then nothing has changed.
+/// Whether a packet of a session may go on, to which next hop; it is counted then. `None` if anything at
+/// all is not as usual, and then nothing has changed.
 #[inline(always)]
-fn forward<C: Chunk>(
-    frame: &mut Frame<C>,
+fn forward<'t>(
+    packet: &[u8],
     session: SessionSlot,
-    data: &Data,
     ports: Option<[u16; 2]>,
     vrf: u16,
-    tables: &mut Tables,
-) -> Option<u8> {
-    let is_marked = frame.peek_chunk::<Head>()?.ip.dscp_ecn & ip::CE == ip::CE;
-    let packet = frame.reach(data.at, data.len)?;
+    tables: &'t mut Tables,
+) -> Option<&'t Hop> {
     let (inner, _) = Ipv4::ref_from_prefix(packet).ok()?;
     let Target::Via(next_hop) = tables.shared.lookup_v4(vrf, inner.destination()) else {
         return None;
@@ -363,27 +352,33 @@ fn forward<C: Chunk>(
         hops,
         now_ms,
         ..
-    } = &mut *tables;
-    let (hop, now_ms) = (&hops[hop], *now_ms);
+    } = tables;
+    let (hop, len) = (&hops[hop], packet.len());
     let session = shards.sessions.at_to_count(session.0)?;
     let network = session.network.as_ref()?;
     // RFC 3193 §3.3: the ports are those with which the tunnel was set up.
-    if data.len > usize::from(hop.mtu)
+    if len > usize::from(hop.mtu)
         || ports.is_some_and(|ports| ports != session.ports)
         || !network.is_source(inner.source())
         || inner.ttl <= 1
-        || is_marked
         || network.clamp_mss && ip::may_open_tcp(inner, packet)
     {
         return None;
     }
     if let Some(policer) = &mut session.up
-        && !policer.passes(data.len, now_ms)
+        && !policer.passes(len, *now_ms)
     {
         return None;
     }
-    session.went_up.add(data.len, || &session.tally.up);
-    frame.narrow(data.at - ETHERNET, ETHERNET + data.len)?;
+    session.went_up.add(len, || &session.tally.up);
+    Some(hop)
+}
+
+/// Leaves of a frame the packet of `len` octets that begins `at` octets into it, with the Ethernet header
+/// of its next hop. Says by which port it goes.
+#[inline(always)]
+fn depart<C: Chunk>(frame: &mut Frame<C>, at: usize, len: usize, hop: &Hop) -> Option<u8> {
+    frame.narrow(at - ETHERNET, ETHERNET + len)?;
     let front = frame.peek_chunk_mut::<Leaving>()?;
     front.ethernet = hop.ethernet;
     front.ip.decrement_ttl();

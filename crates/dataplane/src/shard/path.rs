@@ -265,21 +265,25 @@ impl Outbound {
     }
 
     /// Takes the next sequence number for a packet of `len` octets of this path: what the cipher has to
-    /// do.
+    /// do, and whether a limit is so near that there may be something to tell.
     #[inline(always)]
-    pub(crate) fn number(&mut self, path: Slot, len: usize) -> Result<Work, Discard> {
+    pub(crate) fn number(&mut self, path: Slot, len: usize) -> Result<(Work, bool), Discard> {
         // RFC 4303 §3.3.3: a packet whose number would wrap is never sent.
-        if !self.is_usable() || !self.usage.take(len) {
+        if !self.has_number() {
             return Err(Discard::SaExhausted);
         }
-        let sequence = self.next;
-        self.next += 1;
-        Ok(Work {
+        let is_near = !self.usage.take_far(len);
+        if is_near && !self.usage.take(len) {
+            return Err(Discard::SaExhausted);
+        }
+        let work = Work {
             shape: self.shape,
             key: key_slot(path),
-            sequence,
+            sequence: self.next,
             esn: self.esn,
-        })
+        };
+        self.next += 1;
+        Ok((work, is_near))
     }
 
     #[cfg(test)]
@@ -290,12 +294,17 @@ impl Outbound {
     /// Whether another packet may be sent.
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
+        self.has_number() && !self.usage.is_over()
+    }
+
+    #[inline(always)]
+    fn has_number(&self) -> bool {
         let last = if self.esn {
             u64::MAX - 1
         } else {
             u64::from(u32::MAX)
         };
-        self.next <= last && !self.usage.is_over()
+        self.next <= last
     }
 }
 
@@ -306,24 +315,18 @@ impl Outbound {
 pub(crate) struct Usage {
     packets: u64,
     bytes: u64,
-    /// The nearest limits that there is still something to say about, in [`STOPS`], rounded down.
-    stops: [u32; 2],
+    /// The nearest limits that there is still something to say about, of packets and of octets.
+    stops: [u64; 2],
     limits: Limits,
     soft_told: bool,
     hard_told: bool,
 }
 
-/// In how many packets, and octets, stops are counted, as powers of two.
-const STOPS: [u32; 2] = [8, 16];
-
 /// The stops of an SA that has passed a hard limit.
-const OVER: [u32; 2] = [0, u32::MAX];
+const OVER: [u64; 2] = [0, u64::MAX];
 
-/// As far as it goes without passing a limit.
-fn stops(packets: u64, bytes: u64) -> [u32; 2] {
-    let stop = |limit: u64, unit: u32| (limit >> unit).min(u64::from(u32::MAX) - 1) as u32;
-    [stop(packets, STOPS[0]), stop(bytes, STOPS[1])]
-}
+/// A limit that nobody reaches: adding a packet to what is below it cannot overflow.
+const FARTHEST: u64 = 1 << 62;
 
 impl Usage {
     /// Octets that a packet looks at which is far from every limit.
@@ -333,10 +336,10 @@ impl Usage {
         Self {
             packets: 0,
             bytes: 0,
-            stops: stops(
-                limits.soft_packets.min(limits.hard_packets),
-                limits.soft_bytes.min(limits.hard_bytes),
-            ),
+            stops: [
+                FARTHEST.min(limits.soft_packets).min(limits.hard_packets),
+                FARTHEST.min(limits.soft_bytes).min(limits.hard_bytes),
+            ],
             limits,
             soft_told: false,
             hard_told: false,
@@ -355,8 +358,7 @@ impl Usage {
     #[inline(always)]
     fn is_far(&self, bytes: u64) -> bool {
         let [stop_packets, stop_bytes] = self.stops;
-        self.packets < u64::from(stop_packets) << STOPS[0]
-            && bytes < u64::from(stop_bytes) << STOPS[1]
+        self.packets < stop_packets && bytes < stop_bytes
     }
 
     /// Whether a packet would have passed a hard limit.
@@ -369,10 +371,9 @@ impl Usage {
     /// near, and then nothing is counted.
     #[inline(always)]
     pub(crate) fn take_far(&mut self, len: usize) -> bool {
-        let (packets, bytes) = (self.packets + 1, self.bytes.saturating_add(len as u64));
+        let (packets, bytes) = (self.packets + 1, self.bytes + len as u64);
         let [stop_packets, stop_bytes] = self.stops;
-        let is_far = packets < u64::from(stop_packets) << STOPS[0]
-            && bytes < u64::from(stop_bytes) << STOPS[1];
+        let is_far = packets < stop_packets && bytes < stop_bytes;
         if is_far {
             (self.packets, self.bytes) = (packets, bytes);
         }
@@ -416,7 +417,10 @@ impl Usage {
         let limits = &self.limits;
         let passed = self.packets >= limits.soft_packets || self.bytes >= limits.soft_bytes;
         if passed && !self.is_over() {
-            self.stops = stops(limits.hard_packets, limits.hard_bytes);
+            self.stops = [
+                FARTHEST.min(limits.hard_packets),
+                FARTHEST.min(limits.hard_bytes),
+            ];
         }
         passed && !std::mem::replace(&mut self.soft_told, true)
     }
@@ -479,12 +483,14 @@ mod tests {
                 let fits = packets < hard_packets && bytes + 1000 <= hard_bytes && !is_over;
                 is_over |= !fits;
                 assert_eq!(usage.has_left(1000), fits, "{case:?} {packets}");
-                assert_eq!(usage.take(1000), fits, "{case:?} {packets}");
+                let is_far = usage.take_far(1000);
+                assert_eq!(is_far || usage.take(1000), fits, "{case:?} {packets}");
                 assert_eq!(usage.is_over(), is_over);
                 if fits {
                     (packets, bytes) = (packets + 1, bytes + 1000);
                     let is_soft = packets >= soft_packets || bytes >= soft_bytes;
-                    assert_eq!(usage.soft_news(), is_soft && !told, "{case:?} {packets}");
+                    let is_news = !is_far && usage.soft_news();
+                    assert_eq!(is_news, is_soft && !told, "{case:?} {packets}");
                     told |= is_soft;
                 }
             }

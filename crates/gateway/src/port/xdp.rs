@@ -4,10 +4,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use af_xdp::{Chunk, Socket};
-use crypto::cpu;
 use dataplane::Shared;
 use dataplane::port::{Burst, Packet, Pool, Port, SendError};
-use dataplane::wire::{self, HEAD_LINES, Interface};
+use dataplane::wire::{self, Interface};
 use packet::Frame;
 
 use super::losses::{Loss, Losses};
@@ -97,7 +96,7 @@ impl Port for Xdp {
 
     fn expect(&self, nth: usize) {
         if let Some(octets) = self.socket.waiting(nth) {
-            cpu::prefetch_bytes(octets, 0, HEAD_LINES);
+            wire::approach_head(octets, 0);
         }
     }
 

@@ -62,6 +62,29 @@ impl<const R: usize> Wide<R> {
         state
     }
 
+    /// The same of four, with something else to do behind each round between the first and the last.
+    #[inline]
+    #[target_feature(enable = "avx512bw,vaes")]
+    pub(super) fn encrypt_beside(
+        &self,
+        mut state: [Vector; 4],
+        mut beside: impl FnMut(usize, &mut [Vector; 4]),
+    ) -> [Vector; 4] {
+        for block in &mut state {
+            *block = _mm512_xor_si512(*block, self.0[0]);
+        }
+        unroll_rounds!(R, ROUND, {
+            for block in &mut state {
+                *block = _mm512_aesenc_epi128(*block, self.0[ROUND]);
+            }
+            beside(ROUND, &mut state);
+        });
+        for block in &mut state {
+            *block = _mm512_aesenclast_epi128(*block, self.0[R - 1]);
+        }
+        state
+    }
+
     /// With the schedule of [`inverse`].
     #[inline]
     #[target_feature(enable = "avx512bw,vaes")]

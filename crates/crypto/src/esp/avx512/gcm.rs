@@ -14,9 +14,10 @@
 use core::arch::x86_64::*;
 
 use super::aes::Wide;
-use super::ghash::{self, Steps, Sums};
+use super::ghash::{self, Product, Steps, Sums};
 use super::vector::{
-    Block, VECTOR_LEN, Vector, load, load_block, load_part, mask, store, store_block, store_part,
+    Block, VECTOR_LEN, Vector, abreast, load, load_block, load_part, mask, store, store_block,
+    store_part,
 };
 use super::{Key, Slots};
 use crate::cpu::{self, Approach};
@@ -244,10 +245,7 @@ impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
             let mut taken = self.cross(first.each_mut());
             for group in groups {
                 body.step::<GROUP>();
-                // GHASH of one group needs nothing of the next one's AES, and fills its gaps.
-                let next = self.cross(group.each_mut());
-                self.sums = self.sums.add(taken, steps);
-                taken = next;
+                taken = self.weave(group.each_mut(), taken, steps);
             }
             self.sums = self.sums.add(taken, steps);
         }
@@ -268,18 +266,52 @@ impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
         }
     }
 
+    /// Encrypts or decrypts a group while GHASH takes in the one before it, which needs nothing of this one's
+    /// AES: a product behind every few rounds. One behind the other they cost more, with keys of 256 bits
+    /// a tenth of a packet's whole way: the compiler runs out of registers, the processor of places where
+    /// instructions wait.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+    fn weave(
+        &mut self,
+        octets: [&mut [u8; VECTOR_LEN]; GROUP],
+        taken: [Vector; GROUP],
+        steps: &Steps,
+    ) -> [Vector; GROUP] {
+        let every = (R - 2) / GROUP;
+        let (sums, counters) = (self.sums, self.counters());
+        let mut product = Product::none();
+        let mut vectors = self.aes.encrypt_beside(counters, |round, state| {
+            let (nth, rest) = ((round - 1) / every, (round - 1) % every);
+            if rest == 0 && nth < GROUP {
+                product = product.plus(sums.product(nth, &taken, steps));
+                abreast(&mut product.middle, state);
+            }
+        });
+        Self::apply(&mut vectors, octets);
+        self.sums = Sums::of(product, taken[GROUP - 1]);
+        vectors
+    }
+
     /// Encrypts or decrypts full vectors; returns what GHASH takes in.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
     fn cross<const N: usize>(&mut self, octets: [&mut [u8; VECTOR_LEN]; N]) -> [Vector; N] {
         let mut vectors = self.key_stream::<N>();
+        Self::apply(&mut vectors, octets);
+        vectors
+    }
+
+    /// The key stream comes upon full vectors; what GHASH takes in is left in its place.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,bmi2")]
+    fn apply<const N: usize>(vectors: &mut [Vector; N], octets: [&mut [u8; VECTOR_LEN]; N]) {
         for (vector, octets) in vectors.iter_mut().zip(octets) {
             let input = load(octets);
             let output = _mm512_xor_si512(input, *vector);
             store(octets, output);
             *vector = ghash::reverse(if SEAL { output } else { input });
         }
-        vectors
     }
 
     /// The octets behind the last full vector; returns what GHASH takes in.
@@ -325,6 +357,14 @@ impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
     #[inline]
     #[target_feature(enable = "avx512bw,vaes")]
     fn key_stream<const N: usize>(&mut self) -> [Vector; N] {
+        let counters = self.counters();
+        self.aes.encrypt(counters)
+    }
+
+    /// What the next vectors of key stream are made of.
+    #[inline]
+    #[target_feature(enable = "avx512bw")]
+    fn counters<const N: usize>(&mut self) -> [Vector; N] {
         let four = _mm512_broadcast_i32x4(_mm_set_epi32(BLOCKS as i32, 0, 0, 0));
         let order = _mm512_broadcast_i32x4(_mm_set_epi8(
             12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
@@ -334,6 +374,6 @@ impl<const R: usize, const SEAL: bool> Walk<R, SEAL> {
             *counters = _mm512_shuffle_epi8(self.counters, order);
             self.counters = _mm512_add_epi32(self.counters, four);
         }
-        self.aes.encrypt(counters)
+        counters
     }
 }

@@ -99,7 +99,26 @@ impl Sums {
         for i in 1..N {
             product = product.plus(Product::of(vectors[i - 1], steps[i]));
         }
-        Self(_mm512_xor_si512(product.reduce(), vectors[N - 1]))
+        Self::of(product, vectors[N - 1])
+    }
+
+    /// Of the four products that adding four vectors takes, the one with this number: for who does
+    /// something else in between.
+    #[inline]
+    #[target_feature(enable = "avx512bw,vpclmulqdq")]
+    pub(super) fn product(self, nth: usize, vectors: &[Vector; 4], steps: &Steps) -> Product {
+        match vectors.get(nth) {
+            Some(vector) if nth < 3 => Product::of(*vector, steps.0[nth + 1]),
+            // What others wait for comes last.
+            _ => Product::of(self.0, steps.0[0]),
+        }
+    }
+
+    /// What comes of all four.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vl,vpclmulqdq")]
+    pub(super) fn of(product: Product, last: Vector) -> Self {
+        Self(_mm512_xor_si512(product.reduce(), last))
     }
 
     /// Adds the last vector, of one to four blocks, and brings the lanes together.
@@ -124,9 +143,9 @@ impl Sums {
 
 /// Products of two polynomials, in Karatsuba's three parts.
 #[derive(Clone, Copy)]
-struct Product {
+pub(super) struct Product {
     low: Vector,
-    middle: Vector,
+    pub(super) middle: Vector,
     high: Vector,
 }
 
@@ -143,11 +162,23 @@ impl Product {
 
     #[inline]
     #[target_feature(enable = "avx512bw")]
-    fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             low: _mm512_xor_si512(self.low, other.low),
             middle: _mm512_xor_si512(self.middle, other.middle),
             high: _mm512_xor_si512(self.high, other.high),
+        }
+    }
+
+    /// Of nothing yet.
+    #[inline]
+    #[target_feature(enable = "avx512bw")]
+    pub(super) fn none() -> Self {
+        let zero = _mm512_setzero_si512();
+        Self {
+            low: zero,
+            middle: zero,
+            high: zero,
         }
     }
 
