@@ -28,6 +28,41 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The time of a worker under test, which stands still while its packets are made and proven: as under
+/// full load, little of it passes between one packet and the next.
+#[derive(Debug)]
+pub(crate) struct WorkTime {
+    paused: Duration,
+    since: Option<Instant>,
+}
+
+impl WorkTime {
+    /// Standing still.
+    pub(crate) fn new() -> Self {
+        Self {
+            paused: Duration::ZERO,
+            since: Some(now()),
+        }
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused += self
+            .since
+            .take()
+            .map_or(Duration::ZERO, |since| since.elapsed());
+    }
+
+    pub(crate) fn pause(&mut self) {
+        self.since.get_or_insert_with(now);
+    }
+
+    /// Reads it.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.since.unwrap_or_else(now) - self.paused
+    }
+}
+
 /// Core cycles in a tick of the TSC, just now.
 pub(crate) fn cycles_per_tick() -> f64 {
     let ticks = (0..ATTEMPTS).map(|_| chain()).min().unwrap_or(1);
@@ -114,6 +149,21 @@ mod tests {
     #[test]
     fn a_core_is_neither_slower_than_a_quarter_of_its_tsc_nor_faster_than_eight_times() {
         assert!((0.25..8.0).contains(&cycles_per_tick()));
+    }
+
+    #[test]
+    fn work_time_passes_only_while_there_is_work() {
+        let mut time = WorkTime::new();
+        let before = time.now();
+        chains_in(Duration::from_millis(2));
+        assert_eq!(time.now(), before);
+        time.resume();
+        chains_in(Duration::from_millis(1));
+        time.pause();
+        let worked = time.now() - before;
+        assert!(worked >= Duration::from_millis(1));
+        chains_in(Duration::from_millis(2));
+        assert_eq!(time.now() - before, worked);
     }
 
     #[test]

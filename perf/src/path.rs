@@ -7,7 +7,8 @@
 //!
 //! Time is taken over blocks of 512 packets. A block that took more than twice the median block of
 //! its round was interrupted by something else on this machine; it does not count, and how many
-//! such there were is said.
+//! such there were is said. What a worker does once a second comes as often as under full load: its
+//! clock runs only while it works.
 
 use af_xdp::Chunk;
 use anyhow::{Result, ensure};
@@ -16,7 +17,7 @@ use crypto::esp::Backend;
 use dataplane::id::WorkerId;
 use dataplane::{Stage, Worker};
 
-use crate::clock;
+use crate::clock::{self, WorkTime};
 use crate::gateway::{Gateway, NETWORK, Size, TUNNEL};
 use crate::port::{Descriptor, RingPort};
 use crate::probe::{Probe, Sample};
@@ -76,6 +77,7 @@ pub(crate) struct Bench {
     path: Path,
     gateway: Gateway,
     far: FarEnds,
+    time: WorkTime,
     /// Blocks of the last round that were interrupted, of how many.
     pub(crate) interrupted: (usize, usize),
 }
@@ -104,6 +106,7 @@ impl Bench {
             path,
             gateway,
             far,
+            time: WorkTime::new(),
             interrupted: (0, 0),
         };
         bench.measure()?;
@@ -174,6 +177,7 @@ impl Bench {
 
     /// Lets the worker turn until all have left; notes ticks and packets of each block.
     fn run(&mut self, count: usize, blocks: &mut Vec<(u64, usize)>) {
+        self.time.resume();
         let worker = &mut self.gateway.workers[0];
         let (from, to) = match self.path.line {
             Line::Up => (TUNNEL, NETWORK),
@@ -185,16 +189,17 @@ impl Bench {
             let goal = waiting.saturating_sub(BLOCK);
             let start = cpu::cycles();
             while worker.ports_mut()[from].arriving.len() > goal {
-                timed_turn(worker);
+                timed_turn(worker, &self.time);
             }
             // Those still inside belong to the last block.
             while goal == 0 && idle < TURNS_MAX && worker.ports_mut()[to].leaving.len() < count {
-                timed_turn(worker);
+                timed_turn(worker, &self.time);
                 idle += 1;
             }
             blocks.push((cpu::cycles() - start, waiting - goal));
             gone = worker.ports_mut()[to].leaving.len();
         }
+        self.time.pause();
     }
 }
 
@@ -210,8 +215,8 @@ pub(crate) fn descriptor(mut chunk: Chunk, frame: &[u8]) -> Descriptor {
 
 /// A function of its own, so that callgrind can be told to count what happens inside it.
 #[inline(never)]
-fn timed_turn(worker: &mut Worker<RingPort>) {
-    worker.turn(clock::now());
+fn timed_turn(worker: &mut Worker<RingPort>, time: &WorkTime) {
+    worker.turn(time.now());
 }
 
 /// Ticks per packet over the blocks that nothing interrupted, and how many of all others did.

@@ -13,7 +13,7 @@ use crypto::cpu;
 use crypto::esp::Backend;
 use dataplane::Worker;
 
-use crate::clock;
+use crate::clock::{self, WorkTime};
 use crate::gateway::{Gateway, NETWORK, Size, TUNNEL};
 use crate::path::{PACKETS, descriptor};
 use crate::port::RingPort;
@@ -41,6 +41,7 @@ pub(crate) enum Steering {
 pub(crate) struct Team {
     gateway: Gateway,
     far: FarEnds,
+    time: WorkTime,
     protection: Protection,
     sizes: Vec<usize>,
     steering: Steering,
@@ -67,6 +68,7 @@ impl Team {
         let mut team = Self {
             gateway,
             far,
+            time: WorkTime::new(),
             protection,
             sizes,
             steering,
@@ -94,26 +96,29 @@ impl Team {
 
     /// All workers turn until all frames have left; busy turns, and frames, of each.
     fn run(&mut self, count: usize) -> Vec<(Vec<Busy>, usize)> {
+        self.time.resume();
         let left = AtomicUsize::new(count);
         let start = Barrier::new(self.gateway.workers.len());
-        thread::scope(|scope| {
+        let turns = thread::scope(|scope| {
             let threads: Vec<_> = self
                 .gateway
                 .workers
                 .iter_mut()
                 .enumerate()
                 .map(|(index, worker)| {
-                    let (left, start) = (&left, &start);
+                    let (left, start, time) = (&left, &start, &self.time);
                     scope.spawn(move || {
                         clock::pin_to(index);
                         start.wait();
-                        turn_until(worker, left)
+                        turn_until(worker, left, time)
                     })
                 })
                 .collect();
             let joined = threads.into_iter().map(|thread| thread.join());
             joined.map(|turns| turns.expect("no panic")).collect()
-        })
+        });
+        self.time.pause();
+        turns
     }
 }
 
@@ -136,12 +141,16 @@ impl Busy {
 }
 
 /// Turns until nothing is left anywhere.
-fn turn_until(worker: &mut Worker<RingPort>, left: &AtomicUsize) -> (Vec<Busy>, usize) {
+fn turn_until(
+    worker: &mut Worker<RingPort>,
+    left: &AtomicUsize,
+    time: &WorkTime,
+) -> (Vec<Busy>, usize) {
     let mut busy = Vec::new();
     let (mut gone, mut idle) = (0, 0);
     while left.load(Relaxed) > 0 && idle < IDLE_MAX {
         let start = cpu::cycles();
-        let turn = worker.turn(clock::now());
+        let turn = worker.turn(time.now());
         let ticks = cpu::cycles() - start;
         let sent = worker.ports_mut()[NETWORK].leaving.len() - gone;
         if turn.work > 0 || sent > 0 {

@@ -154,8 +154,6 @@ pub(crate) struct Accepted {
     /// What the last one was for.
     pub(crate) likely: Option<Entry>,
     pub(crate) vrf: u16,
-    /// The path has to be told by which port, and when, the peer was heard.
-    pub(crate) is_news: bool,
     /// No later one of its SA has come.
     is_newest: bool,
 }
@@ -217,11 +215,15 @@ pub(crate) fn authenticate(
         }
         return Err(Discard::SaExhausted);
     }
-    let is_news = sa.heard.is_news(port, now_ms);
+    let is_by_other = !sa.heard.is_by(port);
+    sa.heard.note(port, now_ms);
     let is_newest = sa.window.top() == sequence;
     let is_soft = !is_far && sa.usage.soft_news();
     if is_first {
         begin(id, shards, keys);
+    }
+    if is_by_other {
+        shards.hear(path, port, now_ms);
     }
     if is_soft {
         note(shards, path, Item::Soft);
@@ -231,7 +233,6 @@ pub(crate) fn authenticate(
         shape,
         likely,
         vrf,
-        is_news,
         is_newest,
     })
 }
@@ -275,7 +276,6 @@ fn follow<C: Chunk>(
     } else if !path.remote.is_at(&t.meta.remote) {
         return Err(Discard::WrongEndpoint);
     }
-    path.heard_by(t.meta.port, now_ms);
     t.meta.vrf = path.origin.vrf;
     if has_moved {
         let id = path.id;

@@ -226,13 +226,11 @@ impl Shards {
             return;
         };
         path.inbound.push(install.sa);
-        let origin = path.origin;
         let tally = shared
             .inbound
             .open(slot)
             .expect("the slow path keeps to the limit of slots");
-        self.inbound
-            .hold(slot, Inbound::new(install, origin, tally));
+        self.inbound.hold(slot, Inbound::new(install, path, tally));
         let (key, no_iv) = (key_slot(slot), [0; 16]);
         keys.opening
             .install(key, install.suite, Direction::Open, &install.keys, &no_iv);
@@ -246,6 +244,20 @@ impl Shards {
         for sa in &path.inbound {
             if let Some(sa) = self.inbound.at_mut(sa.0) {
                 sa.origin = path.origin;
+            }
+        }
+    }
+
+    /// A peer comes by another port than an SA of its path knew: the path hears it, and so do all SAs.
+    #[cold]
+    pub(crate) fn hear(&mut self, path: Slot, port: u8, now_ms: u64) {
+        let Some(path) = self.paths.at_mut(path) else {
+            return;
+        };
+        path.heard_by(port, now_ms);
+        for sa in &path.inbound {
+            if let Some(sa) = self.inbound.at_mut(sa.0) {
+                sa.heard = path.heard;
             }
         }
     }

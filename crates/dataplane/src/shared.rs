@@ -33,7 +33,7 @@ use crate::counters::WorkerCounters;
 use crate::id::{SHARDS, SessionSlot, ShardId, Slot, WorkerId};
 use adjacency::Adjacencies;
 use book::Book;
-pub(crate) use pages::{Pages, PathTally, SaTally, SessionTally, Tally};
+pub(crate) use pages::{Cell, Page, Pages, PathTally, SaTally, SessionTally, Tally};
 use trie::{Trie, Word};
 pub use view::{PathView, SaView, SessionView};
 

@@ -5,7 +5,7 @@ use packet::header::{Ethernet, Ipv4, L2tp, Udp};
 use packet::{Chunk, Frame};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Door, ETHERNET, Seat, Ticket};
+use super::{Door, ETHERNET, Seat};
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Work, each};
 use crate::change::Encapsulation;
@@ -194,9 +194,6 @@ fn accept_behind<const FRONT: usize, C: Chunk>(
     let Tables { shards, keys, .. } = &mut *tables;
     let accepted = esp::authenticate(opened, now_ms, shards, keys).map_err(exit)?;
     ticket.path = Some(accepted.path);
-    if accepted.is_news {
-        hear(ticket, tables);
-    }
     let shape = accepted.shape;
     let skip = FRONT + shape.front();
     // The cipher has seen that it is as long as a packet of the SA's at least.
@@ -225,18 +222,6 @@ fn accept_behind<const FRONT: usize, C: Chunk>(
         learn(ticket.slot, entry, tables);
     }
     Ok(())
-}
-
-/// The path hears of its peer: once a second, or when that comes by another port.
-#[cold]
-fn hear(ticket: &Ticket, tables: &mut Tables) {
-    let now_ms = tables.now_ms;
-    let path = ticket
-        .path
-        .and_then(|path| tables.shards.paths.at_mut(path));
-    if let Some(path) = path {
-        path.heard_by(ticket.from, now_ms);
-    }
 }
 
 /// The session of a path that has several.

@@ -5,12 +5,12 @@ use std::mem::offset_of;
 use super::directory::Entry;
 use super::ledger::Counts;
 use super::news::News;
-use super::path::{Heard, Origin, Usage};
+use super::path::{Heard, Origin, Path, Usage};
 use crate::change::InstallInbound;
 use crate::esp::Shape;
 use crate::id::PathId;
 use crate::replay::Window;
-use crate::shared::{SaTally, Tally};
+use crate::shared::{Cell, Page, PathTally, SaTally, Tally};
 
 /// An SA to receive on. What packets look at lies in two cache lines, with what they have to know of its
 /// path.
@@ -31,6 +31,9 @@ pub(crate) struct Inbound {
     pub(crate) news: News,
     pub(crate) usage: Usage,
     pub(crate) tally: Tally<SaTally>,
+    /// Where its path's counters lie, and what they have been told of its peer.
+    peers: Page<PathTally>,
+    told: Heard,
 }
 
 /// What a slot puts in front of its holder.
@@ -43,10 +46,10 @@ impl Inbound {
     /// Cache lines that a packet looks at.
     pub(crate) const LINES: &[usize] = &[0, 1];
 
-    pub(crate) fn new(install: &InstallInbound, origin: Origin, tally: Tally<SaTally>) -> Self {
+    pub(crate) fn new(install: &InstallInbound, path: &Path, tally: Tally<SaTally>) -> Self {
         Self {
             path: install.path,
-            origin,
+            origin: path.origin,
             likely: None,
             heard: Heard::default(),
             shape: Shape::of(install.suite),
@@ -56,13 +59,34 @@ impl Inbound {
             is_used: false,
             news: News::default(),
             tally,
+            peers: path.tally.page(),
+            told: Heard::default(),
         }
     }
 }
 
+impl Inbound {
+    /// The counters of its path, if they have to be told of the peer.
+    fn peer(&self) -> Option<&Cell<PathTally>> {
+        (self.told != self.heard).then(|| &self.peers[self.path.0.place()])
+    }
+}
+
 impl Counts for Inbound {
-    fn publish(&mut self, _: u64) {
+    fn approach(&self) {
+        self.tally.prefetch();
+        if let Some(cell) = self.peer() {
+            cell.prefetch();
+        }
+    }
+
+    /// An authentic frame shows that the peer of the path is alive.
+    fn publish(&mut self, now_ms: u64) {
         self.tally.received.set(self.usage.traffic());
         self.tally.sequence.set(self.window.top());
+        if let Some(counters) = self.peer().and_then(|cell| cell.of(self.path.0)) {
+            counters.last_authentic.set(now_ms);
+        }
+        self.told = self.heard;
     }
 }

@@ -14,6 +14,9 @@ use crate::id::{PAGE_SLOTS, SHARDS, ShardId, Slot};
 
 /// What counts, and publishes it later.
 pub(crate) trait Counts {
+    /// Brings near what others see.
+    fn approach(&self);
+
     /// Lets others see all that was counted until now.
     fn publish(&mut self, now_ms: u64);
 }
@@ -159,6 +162,8 @@ impl<T: Counts> Slots<T> {
     fn publish(&mut self, word: usize, now_ms: u64) -> usize {
         let marked = self.marks.take(word);
         marked.clone().for_each(|slot| self.expect(slot));
+        let holders = marked.clone().filter_map(|slot| self.whoever(slot));
+        holders.for_each(Counts::approach);
         let holders = marked.filter_map(|slot| {
             self.unmarked(slot)?.publish(now_ms);
             Some(())

@@ -103,7 +103,9 @@ impl Path {
     /// nearly say so already.
     #[inline(always)]
     pub(crate) fn heard_by(&mut self, port: u8, now_ms: u64) {
-        if self.heard.is_news(port, now_ms) {
+        let before = self.heard;
+        self.heard.note(port, now_ms);
+        if self.heard != before {
             self.tally.last_authentic.set(now_ms);
         }
     }
@@ -152,6 +154,10 @@ impl Path {
 }
 
 impl Counts for Path {
+    fn approach(&self) {
+        self.tally.prefetch();
+    }
+
     fn publish(&mut self, now_ms: u64) {
         if self.sent.is_empty() {
             return;
@@ -205,12 +211,18 @@ pub(crate) struct Heard(u32);
 impl Heard {
     const EVER: u32 = 1 << u8::BITS;
 
-    /// Notes that a frame came; whether that says more than was known.
+    /// Notes that a frame came.
     #[inline(always)]
-    pub(crate) fn is_news(&mut self, port: u8, now_ms: u64) -> bool {
+    pub(crate) fn note(&mut self, port: u8, now_ms: u64) {
         let period = (now_ms / HEARD_MS * 2) as u32;
-        let heard = Self(period << u8::BITS | Self::EVER | u32::from(port));
-        std::mem::replace(self, heard) != heard
+        *self = Self(period << u8::BITS | Self::EVER | u32::from(port));
+    }
+
+    /// Whether the last frame came by this port.
+    #[inline(always)]
+    pub(crate) fn is_by(self, port: u8) -> bool {
+        const LAST: u32 = Heard::EVER | 0xff;
+        self.0 & LAST == Self::EVER | u32::from(port)
     }
 
     pub(crate) fn port(self) -> Option<u8> {

@@ -123,6 +123,10 @@ impl Session {
 }
 
 impl Counts for Session {
+    fn approach(&self) {
+        self.tally.prefetch();
+    }
+
     fn publish(&mut self, now_ms: u64) {
         let tally = &*self.tally;
         if !self.went_up.is_empty() {

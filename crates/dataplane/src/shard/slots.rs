@@ -170,6 +170,14 @@ impl<T> Slots<T> {
         }
     }
 
+    /// Whoever has the slot, retired or not.
+    pub(super) fn whoever(&self, slot: Slot) -> Option<&T> {
+        match &self.entry(slot)?.0 {
+            Place::Held { holder, .. } => Some(holder),
+            Place::Vacant => None,
+        }
+    }
+
     /// Whoever has the slot, retired or not, and has no mark any more.
     pub(super) fn unmarked(&mut self, slot: Slot) -> Option<&mut T> {
         match self.place_mut(slot)? {

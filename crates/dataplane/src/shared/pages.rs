@@ -39,8 +39,14 @@ pub(crate) struct Cell<T> {
 
 impl<T> Cell<T> {
     #[inline(always)]
-    fn prefetch(&self) {
+    pub(crate) fn prefetch(&self) {
         cpu::prefetch(&self.holder);
+    }
+
+    /// The counters, if they are of this slot's holder.
+    #[inline]
+    pub(crate) fn of(&self, slot: Slot) -> Option<&T> {
+        (self.holder.value() == holder(slot)).then_some(&self.counters)
     }
 }
 
@@ -93,8 +99,7 @@ impl<T: Tallied> Pages<T> {
 
     /// Reads the counters of a slot, if this is its last holder.
     pub(crate) fn read<R>(&self, slot: Slot, read: impl FnOnce(&T) -> R) -> Option<R> {
-        let cell = self.cell(slot)?;
-        (cell.holder.value() == holder(slot)).then(|| read(&cell.counters))
+        self.cell(slot)?.of(slot).map(read)
     }
 
     #[inline(always)]
@@ -128,6 +133,15 @@ pub(crate) struct Tally<T> {
 const _: () = assert!(PAGE_SLOTS <= 1 << u8::BITS);
 
 impl<T> Tally<T> {
+    /// They lie among these.
+    pub(crate) fn page(&self) -> Page<T> {
+        Arc::clone(&self.page)
+    }
+
+    pub(crate) fn prefetch(&self) {
+        self.cell().prefetch();
+    }
+
     #[inline]
     fn cell(&self) -> &Cell<T> {
         &self.page[usize::from(self.index)]

@@ -149,3 +149,66 @@ fn the_lane_knows_where_a_peer_went_as_soon_as_its_path_does() {
     gateway.change(peer.slot.shard(), moved);
     assert_eq!(send(&mut gateway, &mut peer), (1, 1));
 }
+
+#[test]
+fn authentic_frames_alone_show_that_a_peer_is_alive() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let packet = ip(peer.address, SERVER, LEN);
+    let path = peer.path();
+    let last_heard = |gateway: &Gateway| {
+        let last = gateway.shared.path(path).unwrap().last_authentic;
+        last.map(|at| gateway.now - at)
+    };
+    assert_eq!(last_heard(&gateway), None);
+    let frame = peer.data(&packet);
+    gateway.fate(TUNNEL, frame.clone());
+    assert_eq!(last_heard(&gateway), Some(Duration::ZERO));
+
+    let age = Duration::from_secs(5);
+    gateway.now += age;
+    let mut forged = peer.data(&packet);
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    for frame in [forged, frame] {
+        gateway.fate(TUNNEL, frame);
+        assert_eq!(last_heard(&gateway), Some(age), "forged, or seen before");
+    }
+
+    // Nor does it take a pause to see one.
+    for _ in 0..40 {
+        gateway.now += Duration::from_millis(60);
+        send_bursts(&mut gateway, &mut peer);
+        assert!(gateway.turn(0).work > 0);
+        gateway.received(0, NETWORK);
+        gateway.received(0, TUNNEL);
+    }
+    let age = last_heard(&gateway).unwrap();
+    assert!(age < Duration::from_millis(2100), "{age:?}");
+}
+
+#[test]
+fn a_path_knows_by_which_port_its_peer_comes_whichever_sa_says_so() {
+    let mut peer = Peer::new(3, 5);
+    let mut gateway = Gateway::with_peer(&mut peer);
+    let packet = ip(peer.address, SERVER, LEN);
+    let old: Vec<_> = (0..3).map(|_| peer.data(&packet)).collect();
+    let new_sa = peer.slot.with_index(peer.slot.index() + 1);
+    peer.install_inbound(&mut gateway, new_sa, 11);
+    gateway.settle();
+    let new = peer.data(&packet);
+    let heard_after = |gateway: &mut Gateway, port, frame: &[u8]| {
+        gateway.send(0, port, frame.to_vec());
+        gateway.settle();
+        let shards = gateway.workers[0].state();
+        shards
+            .paths
+            .at(peer.slot)
+            .and_then(|path| path.heard.port())
+    };
+    let (first, other) = (TUNNEL as u8, NETWORK as u8);
+    assert_eq!(heard_after(&mut gateway, TUNNEL, &old[0]), Some(first));
+    assert_eq!(heard_after(&mut gateway, NETWORK, &new), Some(other));
+    assert_eq!(heard_after(&mut gateway, TUNNEL, &old[1]), Some(first));
+    assert_eq!(heard_after(&mut gateway, NETWORK, &old[2]), Some(other));
+}
